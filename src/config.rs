@@ -1,0 +1,214 @@
+//! Settings: one small struct for each concern, read from TOML and from the environment.
+//!
+//! In comes a file (`--config FILE`) and `LOOKUP__SECTION__KEY` variables over it; out comes
+//! [`Settings`], checked as a whole before anything is connected. Every error names the key, what came
+//! and what was expected. The field documentation here is the manual (contract §8).
+
+mod load;
+mod provider;
+mod value;
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+pub(crate) use load::read;
+pub use load::{ConfigError, load};
+pub use provider::{
+    Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat, ProviderSettings, Quota,
+    QuotaLimit, QuotaScope,
+};
+pub use value::Step;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[amqp]`
+    pub amqp: AmqpSettings,
+    /// `[worker]`
+    pub worker: WorkerSettings,
+    /// `[http]`
+    pub http: HttpSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[reply]`
+    pub reply: ReplySettings,
+    /// `[retry]`, as far as the delay queues are concerned; what a provider retries by is its own copy.
+    pub retry: RetrySettings,
+    /// `[providers.NAME]`, by name.
+    pub providers: BTreeMap<String, ProviderSettings>,
+}
+
+/// The broker, and what is declared there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AmqpSettings {
+    /// Address of the one broker; a secret, since it holds the password.
+    #[serde(deserialize_with = "value::broker_address_option")]
+    pub url: Option<SecretString>,
+    /// Addresses of a cluster's nodes, tried in turn; instead of `url`.
+    #[serde(deserialize_with = "value::broker_addresses")]
+    pub urls: Vec<SecretString>,
+    /// First part of the name of every exchange and queue.
+    #[serde(deserialize_with = "value::prefix")]
+    pub prefix: String,
+    /// Declare exchanges and queues at start; if false, only check that they are there.
+    pub declare: bool,
+    /// How often a job may be redelivered before the broker dead-letters it.
+    #[serde(deserialize_with = "value::positive_u32")]
+    pub delivery_limit: u32,
+    /// Largest job body in bytes; a larger one is `invalid_job`.
+    #[serde(deserialize_with = "value::positive_usize")]
+    pub max_job_bytes: usize,
+}
+
+impl Default for AmqpSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            urls: Vec::new(),
+            prefix: "lookup".into(),
+            declare: true,
+            delivery_limit: 20,
+            max_job_bytes: 256 * 1024,
+        }
+    }
+}
+
+impl AmqpSettings {
+    /// Every address to try, in the configured order.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SecretString> {
+        match (&self.url, self.urls.as_slice()) {
+            (_, urls @ [_, ..]) => urls.to_vec(),
+            (Some(url), []) => vec![url.clone()],
+            (None, []) => vec!["amqp://guest:guest@127.0.0.1:5672/%2f".into()],
+        }
+    }
+}
+
+/// The process as a whole.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Lookups in flight for each provider, unless it says otherwise.
+    #[serde(deserialize_with = "value::concurrency")]
+    pub concurrency: u16,
+    /// How long a stop waits for the jobs in flight.
+    #[serde(deserialize_with = "value::duration")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self { concurrency: 128, shutdown_grace: Duration::from_secs(25) }
+    }
+}
+
+/// The worker's own small HTTP server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address of `/livez`, `/readyz` and `/metrics`.
+    #[serde(deserialize_with = "value::socket_address")]
+    pub listen: SocketAddr,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// What is logged, on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// The least severe level that is logged.
+    pub level: LogLevel,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Severity of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Where results may be sent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplySettings {
+    /// Patterns (`*`, `?`) of the `reply_to` names that are answered; direct reply-to is
+    /// `amq.rabbitmq.reply-to`.
+    #[serde(deserialize_with = "value::strings")]
+    pub allow: Vec<String>,
+}
+
+impl Default for ReplySettings {
+    fn default() -> Self {
+        Self { allow: vec!["*".into()] }
+    }
+}
+
+/// When a failed attempt is repeated (contract §6).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrySettings {
+    /// Attempts for one job, the first included.
+    #[serde(deserialize_with = "value::positive_u32")]
+    pub max_attempts: u32,
+    /// Upper bound of the delay before the second attempt.
+    #[serde(deserialize_with = "value::duration")]
+    pub initial_delay: Duration,
+    /// Factor from one delay's bound to the next, at least 1.
+    #[serde(deserialize_with = "value::multiplier")]
+    pub multiplier: f64,
+    /// The bound grows no further than this.
+    #[serde(deserialize_with = "value::duration")]
+    pub max_delay: Duration,
+    /// A delay up to this is slept in the worker; a longer one is spent in a delay queue.
+    #[serde(deserialize_with = "value::duration")]
+    pub in_process_limit: Duration,
+    /// The delay queues' steps, shortest first.
+    #[serde(deserialize_with = "value::steps")]
+    pub delays: Vec<Step>,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: 8,
+            initial_delay: Duration::from_millis(200),
+            multiplier: 2.0,
+            max_delay: Duration::from_secs(300),
+            in_process_limit: Duration::from_secs(2),
+            delays: ["1s", "5s", "30s", "2m", "10m"].map(Step::of).to_vec(),
+        }
+    }
+}

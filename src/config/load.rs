@@ -1,0 +1,193 @@
+//! From file and environment to checked [`Settings`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
+use serde::de::DeserializeOwned;
+use url::{Host, Url};
+
+use super::{Credentials, ProviderSettings, RetrySettings, Settings, WorkerSettings, provider::CommonKeys};
+use crate::provider::Adapter;
+
+/// The keys whose value may stand in a file of its own, `KEY_file`.
+const SECRET_KEYS: [&str; 4] = ["url", "token", "app_id", "client_secret"];
+
+/// The configuration cannot be used. The message names the key, what came and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn at(key: &str, problem: impl std::fmt::Display) -> Self {
+        Self(format!("`{key}`: {problem}"))
+    }
+}
+
+/// Reads `file`, where one is given, and the environment over it.
+///
+/// # Errors
+/// The first thing that is wrong, by its key.
+pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    let mut builder = Config::builder();
+    if let Some(path) = file {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("the file {} cannot be read: {error}", path.display())))?;
+        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+    }
+    let environment = Environment::with_prefix("LOOKUP").prefix_separator("__").separator("__");
+    let merged = builder.add_source(environment).build().map_err(|error| ConfigError(error.to_string()))?;
+    let mut root = merged.cache.into_table().map_err(|error| ConfigError(error.to_string()))?;
+    read_secret_files("", &mut root)?;
+
+    let worker: WorkerSettings = section(&mut root, "worker")?;
+    let amqp: super::AmqpSettings = section(&mut root, "amqp")?;
+    if amqp.url.is_some() && !amqp.urls.is_empty() {
+        return Err(ConfigError::at("amqp.urls", "`amqp.url` is given too; expected one of them"));
+    }
+    let retry_table = root.get("retry").cloned();
+    let settings = Settings {
+        http: section(&mut root, "http")?,
+        log: section(&mut root, "log")?,
+        reply: section(&mut root, "reply")?,
+        retry: section(&mut root, "retry")?,
+        providers: providers(root.remove("providers"), retry_table.as_ref(), &worker)?,
+        worker,
+        amqp,
+    };
+    if let Some(unknown) = root.keys().min() {
+        let expected = "expected amqp, worker, http, log, retry, reply or providers";
+        return Err(ConfigError::at(unknown, format_args!("unknown key; {expected}")));
+    }
+    Ok(settings)
+}
+
+fn section<T: DeserializeOwned + Default>(root: &mut Map<String, Value>, name: &str) -> Result<T, ConfigError> {
+    root.remove(name).map_or_else(|| Ok(T::default()), |value| read(name, value).map(|(section, _)| section))
+}
+
+/// The value as a `T`, and the keys that `T` does not know.
+pub(crate) fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<(T, BTreeSet<String>), ConfigError> {
+    let mut unknown = BTreeSet::new();
+    let mut note = |ignored: serde_ignored::Path| {
+        unknown.insert(format!("{path}.{ignored}"));
+    };
+    let value = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+    value.map(|value| (value, unknown)).map_err(|error| {
+        let inner = error.path().to_string();
+        let key = if inner == "." { path.to_owned() } else { format!("{path}.{inner}") };
+        let problem = match error.inner() {
+            config::ConfigError::At { error, .. } => error.to_string(),
+            other => other.to_string(),
+        };
+        ConfigError::at(&key, problem.replace("unknown field", "unknown key").replace("missing field", "missing key"))
+    })
+}
+
+fn providers(
+    value: Option<Value>,
+    retry: Option<&Value>,
+    worker: &WorkerSettings,
+) -> Result<BTreeMap<String, ProviderSettings>, ConfigError> {
+    let Some(value) = value else { return Ok(BTreeMap::new()) };
+    let table = value.into_table().map_err(|_| ConfigError::at("providers", "expected one table for each provider"))?;
+    let provider =
+        |(name, value): (String, Value)| provider(&name, value, retry, worker).map(|provider| (name, provider));
+    table.into_iter().collect::<BTreeMap<_, _>>().into_iter().map(provider).collect()
+}
+
+fn provider(
+    name: &str,
+    value: Value,
+    retry: Option<&Value>,
+    worker: &WorkerSettings,
+) -> Result<ProviderSettings, ConfigError> {
+    let path = format!("providers.{name}");
+    let legal = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if !legal || name.is_empty() {
+        let expected = "a provider's name stands in routing keys; expected 1 to 64 letters, digits, '_' or '-'";
+        return Err(ConfigError::at(&path, expected));
+    }
+    let mut table = value.into_table().map_err(|_| ConfigError::at(&path, "expected a table"))?;
+    let retry = retry_of(&path, retry, table.remove("retry"))?;
+    let table = Value::new(None, ValueKind::Table(table));
+
+    let (common, unknown_to_all): (CommonKeys, _) = read(&path, table.clone())?;
+    let (adapter, credentials, unknown_to_kind) = Adapter::configure(&path, &common.kind, &common.base_url, table)?;
+    if let Some(key) = unknown_to_all.intersection(&unknown_to_kind).next() {
+        return Err(ConfigError::at(key, format_args!("unknown key for kind {}", common.kind)));
+    }
+    https_or_local(&format!("{path}.base_url"), &common.base_url, common.allow_insecure_http)?;
+    if let Credentials::OAuth(oauth) = &credentials {
+        https_or_local(&format!("{path}.oauth.token_url"), &oauth.token_url, common.allow_insecure_http)?;
+    }
+    let quota = common.quota.limit(adapter.default_quota()).map_err(|problem| ConfigError::at(&path, problem))?;
+    Ok(ProviderSettings {
+        name: name.into(),
+        adapter,
+        credentials,
+        timeout: common.timeout,
+        concurrency: common.concurrency.unwrap_or(worker.concurrency),
+        quota,
+        breaker: common.breaker,
+        auth_failure_limit: common.auth_failure_limit,
+        cache: common.cache,
+        max_response_bytes: common.max_response_bytes,
+        retry,
+        ca_file: common.ca_file,
+    })
+}
+
+/// The provider's own `retry` over `[retry]`, key by key.
+fn retry_of(path: &str, all: Option<&Value>, own: Option<Value>) -> Result<RetrySettings, ConfigError> {
+    let path = format!("{path}.retry");
+    let table = |value: Value| value.into_table().map_err(|_| ConfigError::at(&path, "expected a table"));
+    let mut merged = all.cloned().map(table).transpose()?.unwrap_or_default();
+    merged.extend(own.map(table).transpose()?.unwrap_or_default());
+    read(&path, Value::new(None, ValueKind::Table(merged))).map(|(retry, _)| retry)
+}
+
+/// A token must not cross a network in clear.
+fn https_or_local(key: &str, url: &Url, allowed: bool) -> Result<(), ConfigError> {
+    let local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if local || allowed => Ok(()),
+        "http" => Err(ConfigError::at(
+            key,
+            "an http:// address would send the token in clear; expected https://, a loopback host, \
+             or allow_insecure_http = true",
+        )),
+        other => Err(ConfigError::at(key, format_args!("expected an https:// address, its scheme is {other:?}"))),
+    }
+}
+
+/// Puts each file's text in the place of its `KEY_file`.
+fn read_secret_files(path: &str, table: &mut Map<String, Value>) -> Result<(), ConfigError> {
+    for key in SECRET_KEYS {
+        let file_key = format!("{key}_file");
+        let Some(value) = table.remove(&file_key) else { continue };
+        let full = format!("{path}{file_key}");
+        if table.contains_key(key) {
+            return Err(ConfigError::at(&full, format_args!("`{path}{key}` is given too; expected one of them")));
+        }
+        let file = PathBuf::from(value.into_string().map_err(|_| ConfigError::at(&full, "expected a file's path"))?);
+        let text = fs::read_to_string(&file)
+            .map_err(|error| ConfigError::at(&full, format_args!("{} cannot be read: {error}", file.display())))?;
+        table.insert(key.into(), Value::from(text.trim_end_matches(['\r', '\n'])));
+    }
+    for (key, value) in table.iter_mut() {
+        if let ValueKind::Table(inner) = &mut value.kind {
+            read_secret_files(&format!("{path}{key}."), inner)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! `[providers.NAME]`: what every kind has in common. What one kind alone has is in that kind's own file.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+};
+use url::Url;
+
+use super::{RetrySettings, value};
+use crate::provider::Adapter;
+
+/// One configured provider.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// NAME, as it stands in routing keys.
+    pub name: String,
+    /// The API that it speaks, with that kind's own settings.
+    pub adapter: Adapter,
+    /// How requests are authorised.
+    pub credentials: Credentials,
+    /// Longest wait for one whole answer.
+    pub timeout: Duration,
+    /// Lookups in flight.
+    pub concurrency: u16,
+    /// What the provider allows; none where there is no limit.
+    pub quota: Option<QuotaLimit>,
+    /// When attempts are suspended.
+    pub breaker: Breaker,
+    /// 401 and 403 answers in a row, without one success, after which the remaining jobs wait.
+    pub auth_failure_limit: u32,
+    /// Remembered answers.
+    pub cache: Cache,
+    /// Largest response body in bytes.
+    pub max_response_bytes: usize,
+    /// When a failed attempt is repeated.
+    pub retry: RetrySettings,
+    /// Root certificates to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The keys of every kind, as they stand in the file.
+#[derive(Debug, Deserialize)]
+pub(super) struct CommonKeys {
+    pub kind: String,
+    #[serde(deserialize_with = "value::web_address")]
+    pub base_url: Url,
+    #[serde(default)]
+    pub allow_insecure_http: bool,
+    #[serde(default = "timeout", deserialize_with = "value::positive_duration")]
+    pub timeout: Duration,
+    #[serde(default, deserialize_with = "value::concurrency_option")]
+    pub concurrency: Option<u16>,
+    #[serde(default)]
+    pub quota: Quota,
+    #[serde(default)]
+    pub breaker: Breaker,
+    #[serde(default = "auth_failure_limit", deserialize_with = "value::positive_u32")]
+    pub auth_failure_limit: u32,
+    #[serde(default)]
+    pub cache: Cache,
+    #[serde(default = "max_response_bytes", deserialize_with = "value::positive_usize")]
+    pub max_response_bytes: usize,
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn auth_failure_limit() -> u32 {
+    20
+}
+
+fn max_response_bytes() -> usize {
+    8 * 1024 * 1024
+}
+
+/// What a request carries to be let in.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// The same token for ever.
+    Token(SecretString),
+    /// Tokens fetched by the client-credentials grant.
+    OAuth(OAuthSettings),
+}
+
+impl Credentials {
+    /// Of `token` and `oauth` exactly one is given.
+    ///
+    /// # Errors
+    /// A sentence that names both keys.
+    pub fn one_of(token: Option<SecretString>, oauth: Option<OAuthSettings>) -> Result<Self, String> {
+        match (token, oauth) {
+            (Some(token), None) => Ok(Self::Token(token)),
+            (None, Some(oauth)) => Ok(Self::OAuth(oauth)),
+            (None, None) => Err("missing key `token`; expected `token`, `token_file` or `oauth`".into()),
+            (Some(_), Some(_)) => Err("keys `token` and `oauth` are both given; expected one of them".into()),
+        }
+    }
+}
+
+/// The client-credentials grant (RFC 6749 §4.4).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthSettings {
+    /// Where tokens are fetched.
+    #[serde(deserialize_with = "value::web_address")]
+    pub token_url: Url,
+    /// The client's name.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: SecretString,
+    /// What the token is to allow.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// Where the client's name and secret stand; each kind has its own default.
+    #[serde(default)]
+    pub auth: Option<ClientSecretPlace>,
+}
+
+/// Where a token request carries the client's secret (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientSecretPlace {
+    /// In the form.
+    Post,
+    /// In the Authorization header.
+    Basic,
+}
+
+/// How a phone number is written into the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhoneFormat {
+    /// Digits alone, as the kinds' documents write it.
+    #[default]
+    Digits,
+    /// As it stands in the job.
+    AsIs,
+}
+
+/// When a failing provider is left in peace.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// Failures in a row that open the circuit.
+    #[serde(deserialize_with = "value::positive_u32")]
+    pub failures: u32,
+    /// Time from one probe to the next.
+    #[serde(deserialize_with = "value::positive_duration")]
+    pub cooldown: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: 10, cooldown: Duration::from_secs(30) }
+    }
+}
+
+/// Remembered answers; off by default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// How long a found customer is remembered; zero is off.
+    #[serde(deserialize_with = "value::duration")]
+    pub ttl: Duration,
+    /// How long 'no such customer' is remembered; zero is off.
+    #[serde(deserialize_with = "value::duration")]
+    pub not_found_ttl: Duration,
+    /// Most answers remembered.
+    #[serde(deserialize_with = "value::positive_usize")]
+    pub capacity: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { ttl: Duration::ZERO, not_found_ttl: Duration::ZERO, capacity: 10_000 }
+    }
+}
+
+/// Lookups that may share one request (kind antsomi).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batch {
+    /// Most lookups in one request; 1 is off.
+    #[serde(deserialize_with = "value::positive_usize")]
+    pub max_size: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max_size: 25 }
+    }
+}
+
+/// The key `quota`: left out, `"none"`, or a table.
+#[derive(Debug, Clone, Default)]
+pub enum Quota {
+    /// The kind's own default.
+    #[default]
+    OfKind,
+    /// No limit.
+    None,
+    /// As the table says; what it leaves out is the kind's own.
+    Given(QuotaKeys),
+}
+
+/// The table of `quota`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuotaKeys {
+    requests: Option<u32>,
+    #[serde(deserialize_with = "optional_positive_duration")]
+    per: Option<Duration>,
+    #[serde(deserialize_with = "value::share")]
+    reserve: f64,
+    scope: QuotaScope,
+}
+
+impl Default for QuotaKeys {
+    fn default() -> Self {
+        Self { requests: None, per: None, reserve: 0.1, scope: QuotaScope::default() }
+    }
+}
+
+fn optional_positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    value::positive_duration(deserializer).map(Some)
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuotaScope {
+    /// Those of all workers of the broker.
+    #[default]
+    Broker,
+    /// This worker's alone.
+    Worker,
+}
+
+/// At most `requests` in every window of `per` (contract §7).
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuotaLimit {
+    /// Requests in a window.
+    pub requests: u32,
+    /// Length of the window.
+    pub per: Duration,
+    /// Share of them that bulk jobs leave to interactive ones.
+    pub reserve: f64,
+    /// Whose requests are counted together.
+    pub scope: QuotaScope,
+}
+
+impl Quota {
+    /// The limit, where there is one; `of_kind` is the kind's own (requests, window).
+    pub(super) fn limit(self, of_kind: Option<(u32, Duration)>) -> Result<Option<QuotaLimit>, String> {
+        let keys = match self {
+            Self::None => return Ok(None),
+            Self::OfKind if of_kind.is_none() => return Ok(None),
+            Self::OfKind => QuotaKeys::default(),
+            Self::Given(keys) => keys,
+        };
+        let requests = keys.requests.or(of_kind.map(|(requests, _)| requests)).ok_or("missing key `quota.requests`")?;
+        let per = keys.per.or(of_kind.map(|(_, per)| per)).ok_or("missing key `quota.per`")?;
+        if requests == 0 {
+            return Err("`quota.requests`: got 0, expected an integer of at least 1, or quota = \"none\"".into());
+        }
+        Ok(Some(QuotaLimit { requests, per, reserve: keys.reserve, scope: keys.scope }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Quota {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NoneOrTable;
+        impl<'de> Visitor<'de> for NoneOrTable {
+            type Value = Quota;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("\"none\" or a table such as { requests = 200, per = \"1m\" }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Quota, E> {
+                match text {
+                    "none" => Ok(Quota::None),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
+                QuotaKeys::deserialize(MapAccessDeserializer::new(map)).map(Quota::Given)
+            }
+        }
+        deserializer.deserialize_any(NoneOrTable)
+    }
+}

@@ -1,0 +1,270 @@
+//! JSON in: errors that name the place and what was expected there, and never the value that came.
+//!
+//! Jobs and answers hold telephone numbers and names, and serde's own messages quote them.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
+};
+
+/// Where and why a text is not what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// The field, as `query.phone`; empty where it is the text as a whole.
+    pub path: String,
+    /// What was expected, and of what type that was which came.
+    pub problem: String,
+}
+
+impl Malformed {
+    /// A problem of one field.
+    #[must_use]
+    pub fn at(path: &str, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: problem.into() }
+    }
+
+    /// The same, one level further in.
+    #[must_use]
+    pub fn below(self, parent: &str) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        Self { path: format!("{parent}{dot}{}", self.path), problem: self.problem }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.problem),
+            path => write!(f, "`{path}`: {}", self.problem),
+        }
+    }
+}
+
+/// Reads `text` as a `T`.
+///
+/// # Errors
+/// The place and the expectation.
+pub fn read<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
+    // The path costs time to keep, so it is looked for only once it is known to be needed.
+    serde_json::from_slice(text).or_else(|_| {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let value = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| Malformed { path: path_of(error.path()), problem: problem_of(error.inner()) })?;
+        deserializer.end().map_err(|error| Malformed::at("", problem_of(&error)))?;
+        Ok(value)
+    })
+}
+
+/// Checks what no typed reading checks: that the text is UTF-8 throughout, that no object anywhere in it has
+/// a key twice, and that it is not nested deeper than 127 levels.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(text: &[u8]) -> Result<(), Malformed> {
+    let text = std::str::from_utf8(text).map_err(|_| Malformed::at("", "expected UTF-8, other bytes came"))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Strict.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|error| {
+        let problem = if error.is_data() { "expected each key of an object once".into() } else { problem_of(&error) };
+        Malformed::at("", problem)
+    })
+}
+
+/// Whether `text` is a well-formed JSON object or array.
+#[must_use]
+pub fn is_container(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) && check(text).is_ok()
+}
+
+fn path_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(name(key));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// A field's name is shown where it can be one; a key that could hold somebody's data is not.
+fn name(key: &str) -> &str {
+    let identifier = key.len() <= 64
+        && key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$".contains(c))
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || "_$-".contains(c));
+    if identifier { key } else { "…" }
+}
+
+/// serde's message without the value that it quotes.
+fn problem_of(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = whole.strip_suffix(&place).unwrap_or(&whole);
+    if !error.is_data() {
+        return format!("expected JSON: {text}{place}");
+    }
+    if let Some(rest) = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: ")) {
+        if let Some((came, expected)) = rest.rsplit_once(", expected ") {
+            return format!("expected {expected}, got {}", type_of(came));
+        }
+    }
+    for (prefix, word) in [("unknown field `", "field"), ("unknown variant `", "value")] {
+        if let Some((key, expected)) = text.strip_prefix(prefix).and_then(|rest| rest.rsplit_once("`, ")) {
+            // The key may itself hold backquotes and commas: take what stands before the first.
+            let (key, expected) = match text.find("`, expected ") {
+                Some(at) => (&text[prefix.len()..at], &text[at + 3..]),
+                None => (key, expected),
+            };
+            let shown = if word == "field" { name(key) } else { "…" };
+            return format!("unknown {word} `{shown}`, {expected}");
+        }
+    }
+    if text.starts_with("missing field `")
+        || text.starts_with("duplicate field `")
+        || text.starts_with("invalid length ")
+    {
+        return text.to_owned();
+    }
+    match text.strip_prefix(OWN_WORDS) {
+        Some(own) => own.to_owned(),
+        None => "expected another value".into(),
+    }
+}
+
+/// Marks a message of our own, which holds no value, among serde's.
+const OWN_WORDS: &str = "\u{1}";
+
+/// An error of our own for a `Deserialize` implementation; `problem` must not hold the value.
+pub fn refuse<E: serde::de::Error>(problem: impl fmt::Display) -> E {
+    E::custom(format_args!("{OWN_WORDS}{problem}"))
+}
+
+fn type_of(came: &str) -> &str {
+    let words = ["string", "integer", "floating point", "boolean", "null", "sequence", "map", "unit", "byte array"];
+    match words.into_iter().find(|word| came.starts_with(word)) {
+        Some("sequence") => "an array",
+        Some("map") => "an object",
+        Some("unit") => "null",
+        Some("boolean") => "a boolean",
+        Some("string") => "a string",
+        Some("integer") => "an integer",
+        Some("floating point") => "a number",
+        Some(word) => word,
+        None => "another value",
+    }
+}
+
+/// Walks through a value and keeps nothing.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Strict)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = entries.next_key::<Cow<str>>()? {
+            if !keys.insert(key) {
+                return Err(A::Error::custom("duplicate key"));
+            }
+            entries.next_value_seed(Strict)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Sample {
+        count: u32,
+        #[serde(default)]
+        word: Option<Word>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Hello,
+    }
+
+    fn problem(text: &str) -> String {
+        read::<Sample>(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_problem_names_the_field_and_the_expectation_and_never_the_value() {
+        assert_eq!(problem(r#"{"count":"+84 907"}"#), "`count`: expected u32, got a string");
+        assert_eq!(problem(r#"{"count":[1]}"#), "`count`: expected u32, got an array");
+        assert_eq!(problem(r#"{"count":-1}"#), "`count`: expected u32, got an integer");
+        assert_eq!(
+            problem(r#"{"count":1,"word":"Ann, expected nothing"}"#),
+            "`word`: unknown value `…`, expected `hello`"
+        );
+        assert_eq!(problem(r#"{"count":1,"size":2}"#), "`size`: unknown field `size`, expected `count` or `word`");
+        assert_eq!(problem(r#"{"count":1,"+84907":2}"#), "`…`: unknown field `…`, expected `count` or `word`");
+        assert_eq!(problem("{}"), "missing field `count`");
+        assert_eq!(problem("[}"), "expected JSON: expected value at line 1 column 2");
+        assert_eq!(problem(r#"{"count":1} {}"#), "expected JSON: trailing characters at line 1 column 13");
+    }
+
+    #[test]
+    fn the_check_finds_what_no_type_looks_at() {
+        assert_eq!(check(br#"{"a":{"b":1,"b":2}}"#).unwrap_err().to_string(), "expected each key of an object once");
+        assert!(check("[".repeat(10_000).as_bytes()).unwrap_err().to_string().contains("recursion limit"));
+        assert_eq!(check(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "expected UTF-8, other bytes came");
+        assert_eq!(check(br#"{"a":[{"b":1},{"b":2}],"c":null}"#), Ok(()));
+    }
+}

@@ -1,0 +1,299 @@
+//! The closed set of kinds, and the seam between a kind and everything else.
+//!
+//! A kind is pure: it turns a job's query into an HTTP request and an HTTP response into an [`Outcome`]. It
+//! knows neither retries nor brokers and does no I/O, so the same adapter serves the worker, `lookup`, `pipe`
+//! and the tests, which are tables of cases.
+//!
+//! # Adding a kind
+//! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
+//!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
+//!    the wire, and wire to [`Customer`].
+//! 2. Add its line to [`kinds!`] below. Configuration, schema, command line and worker take it from there.
+//! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
+
+pub mod antsomi;
+pub mod class;
+pub mod http;
+pub mod oauth;
+pub mod phone;
+pub mod scalar;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use bytes::Bytes;
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::{
+    config::{self, ConfigError, Credentials},
+    customer::{Customer, Page},
+    failure::{ErrorKind, Failure},
+    json::{self, Malformed},
+};
+use class::{Class, Rules};
+
+/// One kind of API. All five read alike.
+pub trait Kind: Sized {
+    /// Its name in the configuration.
+    const NAME: &'static str;
+    /// What 204 and 404 mean.
+    const RULES: Rules;
+    /// What the provider allows by its own word: requests, and the window that they are counted in.
+    const DEFAULT_QUOTA: Option<(u32, Duration)>;
+    /// Its own keys of `[providers.NAME]`; the keys of every kind are read elsewhere.
+    type Settings: DeserializeOwned;
+    /// `query` of a job.
+    type Query: DeserializeOwned + JsonSchema;
+    /// `options` of a job.
+    type Options: DeserializeOwned + JsonSchema + Default;
+
+    /// The adapter for one provider of this kind, and what it is let in by.
+    ///
+    /// # Errors
+    /// A sentence that names the key, where the settings do not fit together.
+    fn new(base_url: &Url, settings: Self::Settings) -> Result<(Self, Credentials), String>;
+
+    /// The header that carries `token`.
+    ///
+    /// # Errors
+    /// Where the token holds what no header may hold.
+    fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue>;
+
+    /// The request that answers a query, without its authorisation.
+    ///
+    /// # Errors
+    /// The field that does not fit, before any request is made.
+    fn request(&self, query: &Self::Query, options: &Self::Options) -> Result<Request<Bytes>, Malformed>;
+
+    /// Whether the payload is wanted in the result.
+    fn wants_raw(options: &Self::Options) -> bool;
+
+    /// The body of a 200, checked to be well-formed JSON.
+    fn read(&self, query: &Self::Query, body: &[u8]) -> Outcome;
+
+    /// The provider's own words about a failure, from the body of another status.
+    fn said(body: &[u8]) -> Option<String>;
+
+    /// What a response to `status` says beyond its class; most kinds have nothing to add.
+    fn refine(_status: u16, _headers: &HeaderMap, _body: &[u8], _now: Timestamp, _failure: &mut Failure) {}
+
+    /// The payload, for a result's `raw`: verbatim, but for secrets.
+    fn raw(body: &[u8]) -> Option<Box<RawValue>> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
+/// What an answer came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// One customer or more.
+    Found(Vec<Customer>, Option<Page>),
+    /// The provider says that there is none.
+    NotFound(Option<Page>),
+    /// Neither.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// A 200 that is not what the document says.
+    #[must_use]
+    pub fn unreadable(problem: &Malformed) -> Self {
+        let message = format!("HTTP 200, but the body is not as the document says: {problem}");
+        Self::Failed(Failure::new(ErrorKind::BadResponse, message).with_status(200))
+    }
+
+    /// `Found`, or `NotFound` where there are none.
+    #[must_use]
+    pub fn of(customers: Vec<Customer>, page: Option<Page>) -> Self {
+        if customers.is_empty() { Self::NotFound(page) } else { Self::Found(customers, page) }
+    }
+}
+
+/// A job's query and options, checked and turned into the request that answers them.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The request, without its authorisation.
+    pub request: Request<Bytes>,
+    /// The payload is wanted in the result.
+    pub raw: bool,
+    question: Question,
+}
+
+macro_rules! kinds {
+    ($($module:ident :: $kind:ident),+ $(,)?) => {
+        /// A configured provider's adapter, of one of the kinds.
+        #[derive(Debug, Clone)]
+        pub enum Adapter {
+            $(#[allow(missing_docs, reason = "the names are the kinds'")] $kind(Arc<$module::$kind>),)+
+        }
+
+        #[derive(Debug, Clone)]
+        enum Question {
+            $($kind(Arc<<$module::$kind as Kind>::Query>),)+
+        }
+
+        impl Adapter {
+            /// The names of all kinds.
+            pub const KINDS: &'static [&'static str] = &[$(<$module::$kind as Kind>::NAME),+];
+
+            /// The adapter of `kind`, from the provider's table; with it the keys that the kind does not know.
+            pub(crate) fn configure(
+                path: &str,
+                kind: &str,
+                base_url: &Url,
+                table: ::config::Value,
+            ) -> Result<(Self, Credentials, BTreeSet<String>), ConfigError> {
+                $(if kind == <$module::$kind as Kind>::NAME {
+                    let (adapter, credentials, unknown) = configure::<$module::$kind>(path, base_url, table)?;
+                    return Ok((Self::$kind(Arc::new(adapter)), credentials, unknown));
+                })+
+                let expected = Self::KINDS.join(", ");
+                Err(ConfigError::at(&format!("{path}.kind"), format_args!("got {kind:?}, expected one of {expected}")))
+            }
+
+            /// The kind's name.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::NAME,)+ }
+            }
+
+            /// What the kind allows by its own word.
+            #[must_use]
+            pub fn default_quota(&self) -> Option<(u32, Duration)> {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::DEFAULT_QUOTA,)+ }
+            }
+
+            /// The header that carries `token`.
+            ///
+            /// # Errors
+            /// Where the token holds what no header may hold.
+            pub fn authorization(
+                &self,
+                token: &str,
+            ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue> {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::authorization(token),)+ }
+            }
+
+            /// Checks a job's query and options and writes the request.
+            ///
+            /// # Errors
+            /// The field that does not fit and what was expected.
+            pub fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
+                match self {
+                    $(Self::$kind(adapter) => {
+                        let (request, raw, query) = prepare(&**adapter, query, options)?;
+                        Ok(Lookup { request, raw, question: Question::$kind(Arc::new(query)) })
+                    })+
+                }
+            }
+
+            /// What the response says of the lookup's question.
+            #[must_use]
+            pub fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+                match (self, &lookup.question) {
+                    $((Self::$kind(adapter), Question::$kind(query)) => read(&**adapter, query, response, now),)+
+                    #[allow(unreachable_patterns, reason = "with one kind there is no other")]
+                    _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
+                }
+            }
+
+            /// The payload of a response, for a result's `raw`.
+            #[must_use]
+            pub fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(body),)+ }
+            }
+
+            /// For each kind its name and the schemas of query and options.
+            pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema, Schema)> {
+                vec![$((
+                    <$module::$kind as Kind>::NAME,
+                    generator.subschema_for::<<$module::$kind as Kind>::Query>(),
+                    generator.subschema_for::<<$module::$kind as Kind>::Options>(),
+                )),+]
+            }
+        }
+    };
+}
+
+kinds! {
+    antsomi::Antsomi,
+}
+
+fn configure<K: Kind>(
+    path: &str,
+    base_url: &Url,
+    table: ::config::Value,
+) -> Result<(K, Credentials, BTreeSet<String>), ConfigError> {
+    let (settings, unknown) = config::read::<K::Settings>(path, table)?;
+    let (adapter, credentials) = K::new(base_url, settings).map_err(|problem| ConfigError::at(path, problem))?;
+    if let Credentials::Token(token) = &credentials {
+        use secrecy::ExposeSecret;
+        K::authorization(token.expose_secret())
+            .map_err(|_| ConfigError::at(path, "the token holds a character that no HTTP header may hold"))?;
+    }
+    Ok((adapter, credentials, unknown))
+}
+
+fn prepare<K: Kind>(
+    adapter: &K,
+    query: &RawValue,
+    options: Option<&RawValue>,
+) -> Result<(Request<Bytes>, bool, K::Query), Malformed> {
+    let query: K::Query = json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
+    let options: K::Options = match options {
+        Some(options) => json::read(options.get().as_bytes()).map_err(|problem| problem.below("options"))?,
+        None => K::Options::default(),
+    };
+    let request = adapter.request(&query, &options)?;
+    Ok((request, K::wants_raw(&options), query))
+}
+
+fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+    let (status, body) = (response.status().as_u16(), response.body());
+    let kind = match class::of(status, K::RULES) {
+        Class::Answer => match json::check(body) {
+            Ok(()) => return with_status(adapter.read(query, body), status),
+            Err(problem) => return Outcome::unreadable(&problem),
+        },
+        Class::None => return Outcome::NotFound(None),
+        Class::NoneIfJson if json::is_container(body) => return Outcome::NotFound(None),
+        Class::NoneIfJson => ErrorKind::EndpointNotFound,
+        Class::Failed(kind) => kind,
+    };
+    let mut failure = Failure::new(kind, class::message(status, kind)).with_status(status);
+    if kind.retryable() {
+        failure.retry_after = class::retry_after(response.headers(), now);
+    }
+    if let Some(words) = K::said(body) {
+        failure = failure.said(&words);
+    }
+    K::refine(status, response.headers(), body, now, &mut failure);
+    Outcome::Failed(failure)
+}
+
+fn with_status(outcome: Outcome, status: u16) -> Outcome {
+    match outcome {
+        Outcome::Failed(failure) => Outcome::Failed(failure.with_status(status)),
+        other => other,
+    }
+}
+
+/// A value inside a path or a query: everything but RFC 3986's unreserved characters is percent-encoded, so
+/// that no value can change the path, add a parameter or reach another host.
+pub(crate) fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
+    const RESERVED: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(value, RESERVED)
+}
+
+/// The configured address without the slash at its end, so that a path can be put behind it.
+pub(crate) fn trimmed(base_url: &Url) -> Result<String, String> {
+    if base_url.query().is_some() || base_url.fragment().is_some() || !base_url.username().is_empty() {
+        return Err("`base_url`: expected scheme, host and perhaps a path, without user, query or fragment".into());
+    }
+    Ok(base_url.as_str().trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,313 @@
+//! Antsomi: 'Get Customer ID by phone number' (`providers/antsomi.md`, and FACTS.md on it).
+//!
+//! Inferred, not documented: the unnamed pagination parameter is `page`, as in the sibling APIs; and the `null`
+//! of the operators `exists` and `not_exists` is the parameter left out, since a query string has no null.
+
+use std::{fmt::Write, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Request,
+    header::{AUTHORIZATION, InvalidHeaderValue},
+};
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{Kind, Outcome, class::Rules, encoded, phone, scalar::Scalar, trimmed};
+use crate::{
+    config::{Batch, Credentials, OAuthSettings, PhoneFormat},
+    customer::{Customer, Page, Phone},
+    failure::{ErrorKind, Failure},
+    json::{self, Malformed},
+};
+
+const PATH: &str = "/access/api/profile/get-customer-id-by-phone";
+
+/// The adapter.
+#[derive(Debug)]
+pub struct Antsomi {
+    endpoint: String,
+    phone_format: PhoneFormat,
+    /// Lookups that may share one request.
+    pub batch: Batch,
+}
+
+/// The keys of kind `antsomi` alone.
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    token: Option<SecretString>,
+    oauth: Option<OAuthSettings>,
+    #[serde(default)]
+    phone_format: PhoneFormat,
+    #[serde(default)]
+    batch: Batch,
+}
+
+/// Whom to look for.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "AntsomiQuery")]
+pub struct Query {
+    /// One number; an array of them for `matches` and `not_matches`; absent for `exists` and `not_exists`.
+    #[serde(default)]
+    phone: Option<Phones>,
+}
+
+/// One number or several.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+enum Phones {
+    One(String),
+    Several(#[schemars(length(min = 1))] Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Phones {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(raw).map(Self::One),
+            Some(b'[') => serde_json::from_str(raw).map(Self::Several),
+            _ => return Err(json::refuse("expected a string or an array of strings")),
+        }
+        .map_err(|_| json::refuse("expected a string or an array of strings"))
+    }
+}
+
+/// How to look.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "AntsomiOptions")]
+pub struct Options {
+    /// How a customer's number is compared; default `equals`, for an array `matches`.
+    operator: Option<Operator>,
+    /// Page of the answer, from 1.
+    #[schemars(range(min = 1))]
+    page: Option<u64>,
+    /// Customers on a page; the provider's default is 25.
+    #[schemars(range(min = 1))]
+    limit: Option<u64>,
+    /// Add the provider's payload verbatim to the result.
+    raw: bool,
+}
+
+/// The document's twelve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Operator {
+    Contains,
+    DoesntContain,
+    EndWith,
+    Equals,
+    Exists,
+    Matches,
+    NotEndWith,
+    NotEquals,
+    NotExists,
+    NotMatches,
+    NotStartWith,
+    StartWith,
+}
+
+impl Operator {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Contains => "contains",
+            Self::DoesntContain => "doesnt_contain",
+            Self::EndWith => "end_with",
+            Self::Equals => "equals",
+            Self::Exists => "exists",
+            Self::Matches => "matches",
+            Self::NotEndWith => "not_end_with",
+            Self::NotEquals => "not_equals",
+            Self::NotExists => "not_exists",
+            Self::NotMatches => "not_matches",
+            Self::NotStartWith => "not_start_with",
+            Self::StartWith => "start_with",
+        }
+    }
+
+    fn takes_several(self) -> bool {
+        matches!(self, Self::Matches | Self::NotMatches)
+    }
+
+    fn takes_none(self) -> bool {
+        matches!(self, Self::Exists | Self::NotExists)
+    }
+}
+
+impl Kind for Antsomi {
+    const NAME: &'static str = "antsomi";
+    const RULES: Rules = Rules { none_by_404: false, none_by_204: false };
+    const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((200, Duration::from_secs(60)));
+    type Settings = Settings;
+    type Query = Query;
+    type Options = Options;
+
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+        let credentials = Credentials::one_of(settings.token, settings.oauth)?;
+        let endpoint = trimmed(base_url)? + PATH;
+        Ok((Self { endpoint, phone_format: settings.phone_format, batch: settings.batch }, credentials))
+    }
+
+    fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?))
+    }
+
+    fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
+        let by_default = match query.phone {
+            Some(Phones::Several(_)) => Operator::Matches,
+            _ => Operator::Equals,
+        };
+        let operator = options.operator.unwrap_or(by_default);
+        let mut uri = format!("{}?operator={}", self.endpoint, operator.name());
+        match &query.phone {
+            None if operator.takes_none() => {}
+            None => return Err(Malformed::at("query.phone", "missing; expected a telephone number")),
+            Some(_) if operator.takes_none() => {
+                let problem = format!("expected none with the operator {}, which asks for no number", operator.name());
+                return Err(Malformed::at("query.phone", problem));
+            }
+            Some(Phones::One(one)) => {
+                let name = if operator.takes_several() { "phone_number%5B%5D" } else { "phone_number" };
+                let number = phone::written(one, self.phone_format, "query.phone")?;
+                let _ = write!(uri, "&{name}={}", encoded(&number));
+            }
+            Some(Phones::Several(_)) if !operator.takes_several() => {
+                let problem = format!("expected a string with the operator {}, got an array", operator.name());
+                return Err(Malformed::at("query.phone", problem));
+            }
+            Some(Phones::Several(several)) if several.is_empty() => {
+                return Err(Malformed::at("query.phone", "expected at least one telephone number, got an empty array"));
+            }
+            Some(Phones::Several(several)) => {
+                for (at, one) in several.iter().enumerate() {
+                    let number = phone::written(one, self.phone_format, &format!("query.phone[{at}]"))?;
+                    let _ = write!(uri, "&phone_number%5B%5D={}", encoded(&number));
+                }
+            }
+        }
+        for (name, value) in [("page", options.page), ("limit", options.limit)] {
+            match value {
+                Some(0) => return Err(Malformed::at(&format!("options.{name}"), "expected an integer of at least 1")),
+                Some(value) => _ = write!(uri, "&{name}={value}"),
+                None => {}
+            }
+        }
+        Request::get(uri)
+            .body(Bytes::new())
+            .map_err(|_| Malformed::at("query.phone", "expected fewer numbers; the request's address grows too long"))
+    }
+
+    fn wants_raw(options: &Options) -> bool {
+        options.raw
+    }
+
+    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
+        let reply: Reply = match json::read(body) {
+            Ok(reply) => reply,
+            Err(problem) => return Outcome::unreadable(&problem),
+        };
+        match reply.code.as_ref().map_or(Some(200), Scalar::number) {
+            Some(200) => reply.customers().unwrap_or_else(|problem| Outcome::unreadable(&problem)),
+            Some(code) => Outcome::Failed(reply.failure(code)),
+            None => Outcome::unreadable(&Malformed::at("code", "expected a number")),
+        }
+    }
+
+    fn said(body: &[u8]) -> Option<String> {
+        json::read::<Reply>(body).ok()?.words()
+    }
+}
+
+/// What a reply may have. `data` is an object, a string or absent, and nothing else is sure either.
+#[derive(Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    code: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+impl Reply<'_> {
+    fn message(&self) -> String {
+        self.message.and_then(|message| serde_json::from_str(message.get()).ok()).unwrap_or_default()
+    }
+
+    /// The message, unless it is the gateway's HTML page.
+    fn words(&self) -> Option<String> {
+        Some(self.message()).filter(|message| !message.trim_start().starts_with('<'))
+    }
+
+    /// The body's own code, under HTTP 200.
+    fn failure(&self, code: i64) -> Failure {
+        let (kind, what) = match code {
+            301 => (ErrorKind::Forbidden, "the token is invalid, expired or lacks the scope"),
+            500 if self.message().contains("429") => {
+                (ErrorKind::RateLimited, "too many requests (429); check the provider's quota")
+            }
+            500 => (ErrorKind::ProviderError, "the provider failed"),
+            _ => (ErrorKind::Rejected, "the provider refuses this request"),
+        };
+        let failure = Failure::new(kind, format!("HTTP 200 with the body's code {code}, expected 200: {what}"));
+        match self.words() {
+            Some(words) => failure.said(&words),
+            None => failure,
+        }
+    }
+
+    fn customers(&self) -> Result<Outcome, Malformed> {
+        let data = self.data.ok_or_else(|| Malformed::at("data", "missing; expected an object with entries"))?;
+        let data: Data = json::read(data.get().as_bytes()).map_err(|problem| problem.below("data"))?;
+        let customers = data.entries.iter().enumerate().map(|(at, entry)| {
+            entry.customer().ok_or_else(|| {
+                let path = format!("data.entries[{at}].customer_id.value");
+                Malformed::at(&path, "expected a string or a number that is not blank")
+            })
+        });
+        let total = data.meta.and_then(|meta| meta.total).and_then(|total| total.number()?.try_into().ok());
+        let page = total.map(|total| Page { total: Some(total), ..Page::default() });
+        Ok(Outcome::of(customers.collect::<Result<_, _>>()?, page))
+    }
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    entries: Vec<Entry<'a>>,
+    #[serde(borrow, default)]
+    meta: Option<Meta<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow, default)]
+    total: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    customer_id: Field<'a>,
+    #[serde(borrow, default)]
+    phone: Option<Field<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Field<'a> {
+    #[serde(borrow, default)]
+    value: Option<Scalar<'a>>,
+}
+
+impl Entry<'_> {
+    fn customer(&self) -> Option<Customer> {
+        let customer_id = self.customer_id.value.as_ref()?.text()?;
+        let number = self.phone.as_ref().and_then(|phone| phone.value.as_ref()?.text());
+        let phones = number.map(|number| Phone { number, ..Phone::default() }).into_iter().collect();
+        Some(Customer { customer_id, phones, ..Customer::default() })
+    }
+}

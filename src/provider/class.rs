@@ -1,0 +1,88 @@
+//! The class table (contract §5): what an HTTP status means, for every status and every kind.
+//!
+//! The status decides; only where it is 200 does the kind read the body to decide further.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header::RETRY_AFTER};
+use jiff::Timestamp;
+
+use crate::failure::ErrorKind;
+
+/// In what the kinds differ, as their documents list it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// 404 is listed as 'no such customer'.
+    pub none_by_404: bool,
+    /// 204 is listed as 'no match'.
+    pub none_by_204: bool,
+}
+
+/// What a status means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The body answers.
+    Answer,
+    /// There is no such customer.
+    None,
+    /// There is no such customer if the body is a JSON object or array; else the address is wrong.
+    NoneIfJson,
+    /// No answer.
+    Failed(ErrorKind),
+}
+
+/// The class of a status.
+#[must_use]
+pub fn of(status: u16, rules: Rules) -> Class {
+    match status {
+        200 => Class::Answer,
+        204 if rules.none_by_204 => Class::None,
+        401 => Class::Failed(ErrorKind::Unauthorized),
+        403 => Class::Failed(ErrorKind::Forbidden),
+        404 if rules.none_by_404 => Class::NoneIfJson,
+        404 => Class::Failed(ErrorKind::EndpointNotFound),
+        408 => Class::Failed(ErrorKind::Timeout),
+        429 => Class::Failed(ErrorKind::RateLimited),
+        400..=499 => Class::Failed(ErrorKind::Rejected),
+        500..=599 => Class::Failed(ErrorKind::ProviderError),
+        // 1xx, another 2xx, a redirect (never followed), no HTTP status at all.
+        _ => Class::Failed(ErrorKind::BadResponse),
+    }
+}
+
+/// What is wrong and what to do, in our own words.
+#[must_use]
+pub fn message(status: u16, kind: ErrorKind) -> String {
+    let advice = match kind {
+        ErrorKind::Unauthorized => "the credentials were not accepted; check the provider's token",
+        ErrorKind::Forbidden => "the credentials do not allow this lookup; check the token and its scope",
+        ErrorKind::EndpointNotFound => "there is no such address; check the provider's base_url",
+        ErrorKind::Timeout => "the provider gave up waiting",
+        ErrorKind::RateLimited => "too many requests; check the provider's quota",
+        ErrorKind::Rejected => "the provider refuses this request; check the job's query and options",
+        ErrorKind::ProviderError => "the provider failed",
+        _ if (300..400).contains(&status) => "redirects are not followed; check the provider's base_url",
+        _ => "the document of this kind lists no such answer",
+    };
+    format!("HTTP {status}, expected 200: {advice}")
+}
+
+/// No provider's bad hour is longer than this; a bound against overflow, not a policy.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How long the provider asks to be left alone: `Retry-After` in seconds or as an HTTP date (RFC 9110 §10.2.3).
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds.ceil()).ok()?,
+        Err(_) => until(httpdate::parse_http_date(text).ok()?.try_into().ok()?, now),
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// The time from `now` to `then`; zero if it is past.
+#[must_use]
+pub fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}

@@ -1,0 +1,132 @@
+//! The one HTTP client that calls providers: one request, one whole answer, in bounded time and memory.
+//!
+//! Redirects are never followed, proxies never asked, nothing is retried here: that is decided elsewhere, and
+//! every request counts. No error shows an address or a header, since both may hold what is private.
+
+use std::{error::Error, fmt, fs, path::Path, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_ENCODING};
+use reqwest::redirect;
+
+use crate::failure::{ErrorKind, Failure};
+
+/// An idle connection is closed after this, before most servers do it (some after 5 s): a request on a
+/// connection that is just being closed is lost.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// One provider's client; a clone shares its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    max_response_bytes: usize,
+}
+
+impl Client {
+    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`.
+    ///
+    /// # Errors
+    /// A sentence that names the file, where it cannot be used.
+    pub fn new(concurrency: u16, max_response_bytes: usize, ca_file: Option<&Path>) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(concurrency.into());
+        if let Some(path) = ca_file {
+            let unusable =
+                |error: &dyn fmt::Display| format!("the certificates of {} cannot be used: {error}", path.display());
+            let pem = fs::read(path).map_err(|error| unusable(&error))?;
+            for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(&error))? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        let inner = builder.build().map_err(|error| format!("no HTTP client: {error}"))?;
+        Ok(Self { inner, max_response_bytes })
+    }
+
+    /// Sends `request`, with the header that authorises it, and reads the whole answer.
+    ///
+    /// # Errors
+    /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
+    /// that is too large or compressed, which was not asked for.
+    pub async fn call(
+        &self,
+        request: Request<Bytes>,
+        authorization: (HeaderName, HeaderValue),
+        limit: Duration,
+    ) -> Result<Response<Bytes>, Failure> {
+        let (name, mut value) = authorization;
+        value.set_sensitive(true);
+        let mut request = reqwest::Request::try_from(request).map_err(|_| {
+            Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
+        })?;
+        request.headers_mut().insert(name, value);
+        match tokio::time::timeout(limit, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let message = format!("no whole answer within {}", humantime::format_duration(limit));
+                Err(Failure::new(ErrorKind::Timeout, message))
+            }
+        }
+    }
+
+    async fn exchange(&self, request: reqwest::Request) -> Result<Response<Bytes>, Failure> {
+        let mut answer = self.inner.execute(request).await.map_err(|error| broken(&error))?;
+        let status = answer.status().as_u16();
+        let refuse = |message: String| Err(Failure::new(ErrorKind::BadResponse, message).with_status(status));
+        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            return refuse(format!("expected an answer that is not compressed, got Content-Encoding {encoding:?}"));
+        }
+        let limit = self.max_response_bytes;
+        let too_large = || format!("expected at most {limit} bytes (max_response_bytes), the answer is larger");
+        if answer.content_length().is_some_and(|length| length > limit as u64) {
+            return refuse(too_large());
+        }
+        let body = match answer.chunk().await.map_err(|error| broken(&error))? {
+            None => Bytes::new(),
+            Some(first) => match answer.chunk().await.map_err(|error| broken(&error))? {
+                None => first,
+                Some(second) => {
+                    let mut whole = BytesMut::from(first);
+                    let mut next = Some(second);
+                    while let Some(chunk) = next {
+                        if whole.len() + chunk.len() > limit {
+                            return refuse(too_large());
+                        }
+                        whole.extend_from_slice(&chunk);
+                        next = answer.chunk().await.map_err(|error| broken(&error))?;
+                    }
+                    whole.freeze()
+                }
+            },
+        };
+        if body.len() > limit {
+            return refuse(too_large());
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+/// What broke, by the innermost cause: the outer ones show the address.
+fn broken(error: &reqwest::Error) -> Failure {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let cause =
+        if std::ptr::eq(cause, error as &dyn Error) { "no cause was given".to_owned() } else { cause.to_string() };
+    let what = if error.is_connect() {
+        "no connection to the provider"
+    } else {
+        "the connection broke before the whole answer was there"
+    };
+    Failure::new(ErrorKind::Connection, format!("{what}: {cause}"))
+}

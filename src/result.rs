@@ -1,0 +1,150 @@
+//! The message that answers a job (contract §4).
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    customer::{Customer, Page},
+    failure::{ErrorKind, Failure},
+    provider::Outcome,
+};
+
+/// `type` of a result's properties.
+pub const MESSAGE_TYPE: &str = "lookup.result.v1";
+
+/// What came of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// One customer or more.
+    Found,
+    /// The provider said that there is none.
+    NotFound,
+    /// Neither: `error` tells why.
+    Failed,
+}
+
+impl Status {
+    /// The name in results, headers, routing keys and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => "not_found",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A result.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "lookup-worker result", rename = "Result")]
+pub struct LookupResult {
+    /// The job's id.
+    pub job_id: String,
+    /// The provider's configured name.
+    pub provider: String,
+    /// What came of the job.
+    pub status: Status,
+    /// With status `found`, at least one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub customers: Vec<Customer>,
+    /// Which part of the whole answer this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<Page>,
+    /// With status `failed`, why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ResultError>,
+    /// HTTP requests made for the job.
+    pub attempts: u32,
+    /// Milliseconds from the job's first receipt to this result.
+    pub duration_ms: u64,
+    /// When, RFC 3339 in UTC with milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub completed_at: String,
+    /// The job's context, untouched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub context: Option<Box<RawValue>>,
+    /// The provider's payload, where the job asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub raw: Option<Box<RawValue>>,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ResultError {
+    /// The class.
+    pub kind: ErrorKind,
+    /// What was expected, what came, what to do; with the provider's own words, where there were any.
+    pub message: String,
+    /// HTTP status of the last answer, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// Whether the same job may do better later.
+    pub retryable: bool,
+}
+
+impl From<&Failure> for ResultError {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            kind: failure.kind,
+            message: failure.full_message(),
+            http_status: failure.http_status,
+            retryable: failure.kind.retryable(),
+        }
+    }
+}
+
+impl LookupResult {
+    /// The result of a job that was received first at `received`.
+    #[must_use]
+    pub fn new(job_id: String, provider: String, outcome: Outcome, attempts: u32, received: Timestamp) -> Self {
+        let now = Timestamp::now();
+        let (status, customers, page, error) = match outcome {
+            Outcome::Found(customers, page) => (Status::Found, customers, page, None),
+            Outcome::NotFound(page) => (Status::NotFound, Vec::new(), page, None),
+            Outcome::Failed(failure) => (Status::Failed, Vec::new(), None, Some(ResultError::from(&failure))),
+        };
+        Self {
+            job_id,
+            provider,
+            status,
+            customers,
+            page,
+            error,
+            attempts,
+            duration_ms: now.as_millisecond().saturating_sub(received.as_millisecond()).try_into().unwrap_or(0),
+            completed_at: format!("{now:.3}"),
+            context: None,
+            raw: None,
+        }
+    }
+
+    /// The class of failure, for metrics; empty where there was none.
+    #[must_use]
+    pub fn error_kind(&self) -> &'static str {
+        self.error.as_ref().map_or("", |error| error.kind.as_str())
+    }
+
+    /// The result as it is published.
+    ///
+    /// # Panics
+    /// Never: every part of it can be written as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a result can always be written")
+    }
+}
+
+/// The result's `message_id`: the same for the same job, so that a repeated result can be told.
+#[must_use]
+pub fn message_id(job_id: &str) -> Uuid {
+    /// A namespace of our own (RFC 9562 §6.6).
+    const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_52f4_4d0b_9b1e_3f2d_7c84_a901);
+    Uuid::new_v5(&NAMESPACE, job_id.as_bytes())
+}
