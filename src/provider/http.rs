@@ -8,6 +8,7 @@ use std::{error::Error, fmt, fs, path::Path, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_ENCODING};
 use reqwest::redirect;
+use url::Url;
 
 use crate::failure::{ErrorKind, Failure};
 
@@ -73,6 +74,15 @@ impl Client {
                 Err(Failure::new(ErrorKind::Timeout, message))
             }
         }
+    }
+
+    /// Asks the provider's root, without any credentials; any status shows that it is there.
+    ///
+    /// # Errors
+    /// `timeout` or `connection`.
+    pub async fn reach(&self, base_url: &Url, limit: Duration) -> Result<u16, Failure> {
+        let answer = self.inner.get(base_url.clone()).timeout(limit).send().await.map_err(|error| broken(&error))?;
+        Ok(answer.status().as_u16())
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Bytes>, Failure> {
