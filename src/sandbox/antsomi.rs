@@ -2,8 +2,8 @@
 //!
 //! Inferred: the shape of a 400; that a parameter of no meaning is ignored; that `not_…` operators ask about
 //! customers who have a phone at all; that 5xx come from the same nginx as the document's 429, its page inside
-//! `message`. Numbers of the load range are found by `equals` and `matches` alone, the other operators know the
-//! customers below.
+//! `message`. A number of the load range is found where it is named itself; what `not_…` leaves over is of the
+//! customers below alone.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ const WAIT: Fault = Fault { status: Some(503), retry_after: Some(1), ..Fault::NO
 /// All of them.
 pub(super) const TABLE: &[Magic] = &[
     always(NOBODY, Fault::NONE, "nobody: the kind's own 'no such customer'"),
-    always("84900000302", Fault::status(302), "302 to another host"),
+    always("84900000302", Fault::status(302), "302 to /redirected, where nothing is"),
     always("84900000400", Fault::status(400), "400 in the kind's shape"),
     always("84900000401", Fault::status(401), "401"),
     always("84900000403", Fault::status(403), "403 (antsomi: body code 301)"),

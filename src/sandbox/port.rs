@@ -161,8 +161,8 @@ impl Port {
     fn failure(&self, status: u16) -> Reply {
         match status {
             204 | 205 | 304 => Reply::empty(status),
-            // To a host that is not there: whoever follows it learns so.
-            300..400 => Reply::html(status, pages::nginx(status)).with("location", "http://elsewhere.invalid/"),
+            // To this port again, so that the journal shows who followed it.
+            300..400 => Reply::html(status, pages::nginx(status)).with("location", "/redirected"),
             _ => self.api.refusal(status),
         }
     }
