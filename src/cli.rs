@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     config::{self, ConfigError, Settings},
+    sandbox::{self, SandboxArgs},
     telemetry::logs,
 };
 
@@ -59,6 +60,8 @@ enum Command {
     Pipe,
     /// Publish jobs from JSON lines, wait for their results and print them.
     Send(send::Arguments),
+    /// All five providers on one local port each, with faults on request.
+    Sandbox(SandboxArgs),
     /// Print a description of the messages.
     Schema(schema::Arguments),
 }
@@ -117,6 +120,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
+        Command::Sandbox(arguments) => on_one_thread(async move {
+            sandbox::run(&arguments, stop_signal()?).await.map_err(Failed::new)?;
+            Ok(ExitCode::SUCCESS)
+        }),
         Command::Schema(arguments) => schema::run(&arguments),
     }
 }

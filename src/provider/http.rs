@@ -53,20 +53,28 @@ impl Client {
     /// Sends `request`, with the header that authorises it, and reads the whole answer.
     ///
     /// # Errors
-    /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
-    /// that is too large or compressed, which was not asked for.
+    /// As [`Client::send`].
     pub async fn call(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         authorization: (HeaderName, HeaderValue),
         limit: Duration,
     ) -> Result<Response<Bytes>, Failure> {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
-        let mut request = reqwest::Request::try_from(request).map_err(|_| {
+        request.headers_mut().insert(name, value);
+        self.send(request, limit).await
+    }
+
+    /// Sends `request` as it is and reads the whole answer.
+    ///
+    /// # Errors
+    /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
+    /// that is too large or compressed, which was not asked for.
+    pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
+        let request = reqwest::Request::try_from(request).map_err(|_| {
             Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
         })?;
-        request.headers_mut().insert(name, value);
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => {
