@@ -1,1 +1,14 @@
-mod sandbox;
+//! The integration tests, as one binary: real RabbitMQ, real HTTP, the real program.
+//!
+//! First the parts that tests stand on, then the tests, one module a subject.
+
+#![allow(dead_code, reason = "the parts offer what a test may need, used yet or not")]
+
+mod amqp; // a test's own AMQP client
+mod broker; // a private RabbitMQ node
+mod cluster; // three of them that know each other
+mod keeper; // how such a node is run, and ended whatever happens
+mod worker; // the built program, running
+
+mod harness; // the parts above do what tests rely on
+mod sandbox; // the sandbox answers as the documents say

@@ -1,0 +1,248 @@
+//! A private RabbitMQ node: own ports, own folder, own port mapper; it can be killed and frozen.
+//!
+//! Every call blocks its thread. No node outlives the test process, even a killed one: `keeper.sh`
+//! is its parent and ends it when the pipe to the test process closes.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use lapin::{Connection, ConnectionProperties};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::keeper::{Keeper, Node, environment, sbin};
+
+/// A node is given this long to come up; 5 s is usual on an idle machine.
+const START_WITHIN: Duration = Duration::from_secs(90);
+
+/// One node. Dropped, it ends, and its folder goes.
+pub struct Broker {
+    node: Node,
+    keeper: Mutex<Keeper>,
+}
+
+impl Broker {
+    /// The node that tests share. Each takes a [`Self::vhost`] or a [`unique`] prefix of its own; a test that
+    /// stops or freezes the broker starts one for itself.
+    pub fn shared() -> &'static Self {
+        // Never dropped, and need not be: its keeper notices the end of this process.
+        static SHARED: LazyLock<Broker> = LazyLock::new(Broker::start);
+        &SHARED
+    }
+
+    /// A node of the caller's own, ready for connections.
+    pub fn start() -> Self {
+        // A port that was free may be taken before the node has it: then once more, with others.
+        for _ in 0..2 {
+            let broker = Self::launch(Node::alone());
+            match broker.ready() {
+                Ok(()) => return broker,
+                Err(problem) => eprintln!("{problem}"),
+            }
+        }
+        let broker = Self::launch(Node::alone());
+        broker.wait_ready();
+        broker
+    }
+
+    /// A started node, which is not yet ready.
+    pub(crate) fn launch(node: Node) -> Self {
+        let keeper = Keeper::new(&node);
+        let broker = Self { node, keeper: Mutex::new(keeper) };
+        broker.order_start();
+        broker
+    }
+
+    /// Its address, virtual host `/`.
+    pub fn url(&self) -> String {
+        self.url_of("%2f")
+    }
+
+    /// The port for AMQP.
+    pub fn port(&self) -> u16 {
+        self.node.port
+    }
+
+    fn url_of(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.node.port)
+    }
+
+    /// A new, empty virtual host; dropped, it goes, with everything in it. Takes half a second.
+    pub fn vhost(&self) -> Vhost<'_> {
+        let name = unique("test");
+        self.rabbitmqctl(&[
+            "eval",
+            &format!(
+                r#"rabbit_vhost:add(<<"{name}">>, <<"test">>),
+                rabbit_auth_backend_internal:set_permissions(
+                    <<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)."#
+            ),
+        ]);
+        Vhost { broker: self, name }
+    }
+
+    /// SIGKILL. Returns when the process is gone.
+    pub fn kill(&self) {
+        self.keeper().order("kill");
+    }
+
+    /// SIGTERM, an orderly stop. Returns when the process is gone.
+    pub fn stop(&self) {
+        self.signal(Signal::TERM);
+        self.keeper().order("wait");
+    }
+
+    /// Starts the node that was killed or stopped, on the same ports and data; returns when it is ready.
+    pub fn start_again(&self) {
+        self.order_start();
+        self.wait_ready();
+    }
+
+    /// As [`Self::start_again`], without the wait.
+    pub fn order_start(&self) {
+        let mut keeper = self.keeper();
+        let answer = keeper.order("start");
+        keeper.node = answer.parse().ok().and_then(Pid::from_raw);
+        assert!(keeper.node.is_some(), "the keeper answered {answer:?} instead of a process id");
+    }
+
+    /// SIGSTOP: connections stay, nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The broker application stops, its process stays.
+    pub fn stop_app(&self) {
+        self.rabbitmqctl(&["stop_app"]);
+    }
+
+    /// The broker application starts again.
+    pub fn start_app(&self) {
+        self.rabbitmqctl(&["start_app"]);
+        self.wait_ready();
+    }
+
+    /// What `rabbitmqctl ARGUMENTS` printed; it must succeed.
+    pub fn rabbitmqctl(&self, arguments: &[&str]) -> String {
+        self.try_rabbitmqctl(arguments)
+            .unwrap_or_else(|problem| panic!("rabbitmqctl {arguments:?} failed:\n{problem}\n{}", self.log()))
+    }
+
+    /// What `rabbitmqctl ARGUMENTS` printed, or how it failed. It gives up after 60 s.
+    pub fn try_rabbitmqctl(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(sbin().join("rabbitmqctl"));
+        environment(&mut command, &self.node, &self.keeper().folder);
+        let output = command
+            .args(["--quiet", "--timeout", "60", "--node", &format!("{}@localhost", self.node.name)])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stdout) + &text(&output.stderr))
+        }
+    }
+
+    /// Returns when an AMQP connection can be opened.
+    pub fn wait_ready(&self) {
+        self.ready().unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let give_up = Instant::now() + START_WITHIN;
+        while !self.accepts_connections() {
+            let failed = self.log().contains("BOOT FAILED");
+            if failed || Instant::now() > give_up {
+                let how = if failed { "failed at its start" } else { "did not get ready in time" };
+                return Err(format!("the RabbitMQ node on port {} {how}:\n{}", self.node.port, self.log()));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Whether a connection opens within two seconds. On a thread of its own, since the caller may be inside a
+    /// runtime.
+    pub fn accepts_connections(&self) -> bool {
+        let url = self.url();
+        let attempt = async move {
+            let connect = Connection::connect(&url, ConnectionProperties::default());
+            let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
+            let close = connection.close(200, "ready".into());
+            tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
+        };
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(attempt)
+        })
+        .join()
+        .expect("a probe that does not panic")
+    }
+
+    /// What the node printed since its last start.
+    pub fn log(&self) -> String {
+        let all = fs::read_to_string(self.keeper().folder.join("log/out")).unwrap_or_default();
+        let last_start = all.rfind("\n  ##  ##").unwrap_or(0);
+        all[last_start..].to_owned()
+    }
+
+    /// Process id of the running node.
+    pub fn pid(&self) -> Pid {
+        self.keeper().node.expect("a node that was started")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a node that runs");
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        // A panicked test must not take the others along.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An own virtual host on a [`Broker`].
+pub struct Vhost<'a> {
+    broker: &'a Broker,
+    name: String,
+}
+
+impl Vhost<'_> {
+    /// Address of the virtual host.
+    pub fn url(&self) -> String {
+        self.broker.url_of(&self.name)
+    }
+
+    /// Its name, for `rabbitmqctl --vhost`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Vhost<'_> {
+    fn drop(&mut self) {
+        // A broker that is gone has taken it along.
+        let _ = self.broker.try_rabbitmqctl(&["delete_vhost", &self.name]);
+    }
+}
+
+/// `PREFIX-…`, as nothing else in this or another run is named.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
