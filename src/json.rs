@@ -8,6 +8,11 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
+use serde_path_to_error::Track;
+
+use self::objects::Objects;
+
+mod objects;
 
 /// Where and why a text is not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +53,21 @@ impl fmt::Display for Malformed {
 /// The place and the expectation.
 pub fn read<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
     // The path costs time to keep, so it is looked for only once it is known to be needed.
-    serde_json::from_slice(text).or_else(|_| {
+    read_fast(text).or_else(|_| {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| Malformed { path: place_of(&error), problem: problem_of(error.inner()) })?;
+        let mut track = Track::new();
+        let value = T::deserialize(Objects(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track)));
+        let value =
+            value.map_err(|error| Malformed { path: place_of(&error, &track.path()), problem: problem_of(&error) })?;
         deserializer.end().map_err(|error| Malformed::at("", problem_of(&error)))?;
         Ok(value)
     })
+}
+
+fn read_fast<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = T::deserialize(Objects(&mut deserializer))?;
+    deserializer.end().map(|()| value)
 }
 
 /// Checks what no typed reading checks: that the text is UTF-8 throughout, that no object anywhere in it has
@@ -78,8 +91,8 @@ pub fn is_container(text: &[u8]) -> bool {
 }
 
 /// The field; none where the text is no JSON, since the problem then tells line and column.
-fn place_of(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    if error.inner().is_data() { path_of(error.path()) } else { String::new() }
+fn place_of(error: &serde_json::Error, path: &serde_path_to_error::Path) -> String {
+    if error.is_data() { path_of(path) } else { String::new() }
 }
 
 fn path_of(path: &serde_path_to_error::Path) -> String {
@@ -273,8 +286,9 @@ mod tests {
         assert_eq!(problem(r#"{"count":1,"size":2}"#), "`size`: unknown field `size`, expected `count` or `word`");
         assert_eq!(problem(r#"{"count":1,"+84907":2}"#), "`…`: unknown field `…`, expected `count` or `word`");
         assert_eq!(problem("{}"), "missing field `count`");
+        assert_eq!(problem("[]"), "expected an object, got an array");
         assert_eq!(problem("7"), "expected an object, got an integer");
-        assert_eq!(problem("[}"), "expected JSON: expected value at line 1 column 2");
+        assert_eq!(problem(r#"{"count":}"#), "expected JSON: expected value at line 1 column 10");
         assert_eq!(problem(r#"{"count":1} {}"#), "expected JSON: trailing characters at line 1 column 13");
     }
 

@@ -259,7 +259,7 @@ fn moment(raw: &RawValue) -> Option<String> {
     if let Ok(text) = serde_json::from_str::<Cow<str>>(raw.get()) {
         return date::gson(&text);
     }
-    let Parts { year, month, day_of_month, hour_of_day, minute, second } = serde_json::from_str(raw.get()).ok()?;
+    let Parts { year, month, day_of_month, hour_of_day, minute, second } = json::read(raw.get().as_bytes()).ok()?;
     date::from_parts([year, month, day_of_month, hour_of_day, minute, second])
 }
 

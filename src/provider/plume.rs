@@ -197,9 +197,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Places<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let places = if raw.starts_with('{') {
-            serde_json::from_str(raw).map(|one| vec![one])
+            json::read(raw.as_bytes()).map(|one| vec![one])
         } else {
-            serde_json::from_str(raw)
+            json::read(raw.as_bytes())
         };
         places.map(Places).map_err(|_| json::refuse("expected an array of objects with an id"))
     }
