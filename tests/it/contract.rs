@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use lapin::{
     options::{BasicConsumeOptions, BasicPublishOptions},
     types::FieldTable,
 };
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -181,7 +181,9 @@ async fn a_job_for_nobody_is_answered_as_such() {
 async fn an_id_in_the_body_or_none_at_all_is_enough() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    for body in [json!({"id": "from-the-body", "query": {"phone": "84900000404"}}), json!({"query": {"phone": "84907089782"}})] {
+    for body in
+        [json!({"id": "from-the-body", "query": {"phone": "84900000404"}}), json!({"query": {"phone": "84907089782"}})]
+    {
         road.client.publish("lookup.jobs", "antsomi", Job::json(&body)).await;
     }
     for result in road.client.take("lookup.results", 2, SOON).await {
@@ -283,7 +285,9 @@ async fn every_object_of_the_contract_is_declared_and_a_foreign_queue_is_named_a
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
     let queues = Broker::shared().rabbitmqctl(&["--vhost", vhost.name(), "-q", "list_queues", "name", "type"]);
-    for queue in ["jobs.antsomi.interactive", "jobs.antsomi.bulk", "unrouted", "delay.1s", "delay.2s", "results", "dead"] {
+    for queue in
+        ["jobs.antsomi.interactive", "jobs.antsomi.bulk", "unrouted", "delay.1s", "delay.2s", "results", "dead"]
+    {
         let line = queues.lines().find(|line| line.split_whitespace().next() == Some(&format!("lookup.{queue}")));
         assert!(line.is_some_and(|line| line.ends_with("quorum")), "{queue} in\n{queues}");
     }

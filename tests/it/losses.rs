@@ -54,7 +54,11 @@ struct Counted {
 async fn all_results(client: &Client, jobs: u32) -> Vec<Received> {
     let mut results = client.take("lookup.results", u16::try_from(jobs).unwrap(), LONG).await;
     let distinct = |results: &[Received]| {
-        results.iter().map(|result| result.id().unwrap_or_default().to_owned()).collect::<std::collections::BTreeSet<_>>().len()
+        results
+            .iter()
+            .map(|result| result.id().unwrap_or_default().to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
     };
     while distinct(&results) < jobs as usize {
         let more = client.take_up_to("lookup.results", 1, LONG).await;
