@@ -78,8 +78,9 @@ impl Keeper {
             .expect("a shell");
         let orders = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("a piped output"));
-        let keeper = Self { process, orders, answers, folder, node: None };
+        let mut keeper = Self { process, orders, answers, folder, node: None };
         keeper.write_files(node);
+        assert_eq!(keeper.answer(), "ready", "the keeper of a RabbitMQ node");
         keeper
     }
 
@@ -101,6 +102,10 @@ impl Keeper {
     pub fn order(&mut self, order: &str) -> String {
         let orders = self.orders.as_mut().expect("a keeper at work");
         writeln!(orders, "{order}").expect("a keeper that listens");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("a keeper that answers");
         answer.trim().to_owned()

@@ -14,7 +14,13 @@ node=
 if [ "$3" = epmd ]; then
     epmd -port "$ERL_EPMD_PORT" -address "$ERL_EPMD_ADDRESS" </dev/null >>"$folder/log/epmd" 2>&1 &
     mapper=$!
+    # A node that finds none starts one by itself, which nobody would end.
+    tries=0
+    until epmd -port "$ERL_EPMD_PORT" -names >/dev/null 2>&1 || [ $((tries += 1)) -gt 200 ]; do
+        sleep 0.05
+    done
 fi
+echo ready
 
 while read -r order; do
     case $order in
