@@ -8,6 +8,11 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
+use serde_path_to_error::Track;
+
+use self::objects::Objects;
+
+mod objects;
 
 /// Where and why a text is not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +53,21 @@ impl fmt::Display for Malformed {
 /// The place and the expectation.
 pub fn read<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
     // The path costs time to keep, so it is looked for only once it is known to be needed.
-    serde_json::from_slice(text).or_else(|_| {
+    read_fast(text).or_else(|_| {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| Malformed { path: path_of(error.path()), problem: problem_of(error.inner()) })?;
+        let mut track = Track::new();
+        let value = T::deserialize(Objects(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track)));
+        let value =
+            value.map_err(|error| Malformed { path: place_of(&error, &track.path()), problem: problem_of(&error) })?;
         deserializer.end().map_err(|error| Malformed::at("", problem_of(&error)))?;
         Ok(value)
     })
+}
+
+fn read_fast<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = T::deserialize(Objects(&mut deserializer))?;
+    deserializer.end().map(|()| value)
 }
 
 /// Checks what no typed reading checks: that the text is UTF-8 throughout, that no object anywhere in it has
@@ -75,6 +88,11 @@ pub fn check(text: &[u8]) -> Result<(), Malformed> {
 #[must_use]
 pub fn is_container(text: &[u8]) -> bool {
     matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) && check(text).is_ok()
+}
+
+/// The field; none where the text is no JSON, since the problem then tells line and column.
+fn place_of(error: &serde_json::Error, path: &serde_path_to_error::Path) -> String {
+    if error.is_data() { path_of(path) } else { String::new() }
 }
 
 fn path_of(path: &serde_path_to_error::Path) -> String {
@@ -113,7 +131,7 @@ fn problem_of(error: &serde_json::Error) -> String {
     }
     if let Some(rest) = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: ")) {
         if let Some((came, expected)) = rest.rsplit_once(", expected ") {
-            return format!("expected {expected}, got {}", type_of(came));
+            return format!("expected {}, got {}", in_words(expected), type_of(came));
         }
     }
     for (prefix, word) in [("unknown field `", "field"), ("unknown variant `", "value")] {
@@ -145,6 +163,18 @@ const OWN_WORDS: &str = "\u{1}";
 /// An error of our own for a `Deserialize` implementation; `problem` must not hold the value.
 pub fn refuse<E: serde::de::Error>(problem: impl fmt::Display) -> E {
     E::custom(format_args!("{OWN_WORDS}{problem}"))
+}
+
+/// The expectation in JSON's terms where serde gives it in Rust's.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a map" => "an object",
+        "a sequence" => "an array",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "an integer of at least 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => expected,
+    }
 }
 
 fn type_of(came: &str) -> &str {
@@ -246,9 +276,9 @@ mod tests {
 
     #[test]
     fn a_problem_names_the_field_and_the_expectation_and_never_the_value() {
-        assert_eq!(problem(r#"{"count":"+84 907"}"#), "`count`: expected u32, got a string");
-        assert_eq!(problem(r#"{"count":[1]}"#), "`count`: expected u32, got an array");
-        assert_eq!(problem(r#"{"count":-1}"#), "`count`: expected u32, got an integer");
+        assert_eq!(problem(r#"{"count":"+84 907"}"#), "`count`: expected an integer of at least 0, got a string");
+        assert_eq!(problem(r#"{"count":[1]}"#), "`count`: expected an integer of at least 0, got an array");
+        assert_eq!(problem(r#"{"count":-1}"#), "`count`: expected an integer of at least 0, got an integer");
         assert_eq!(
             problem(r#"{"count":1,"word":"Ann, expected nothing"}"#),
             "`word`: unknown value `…`, expected `hello`"
@@ -256,7 +286,9 @@ mod tests {
         assert_eq!(problem(r#"{"count":1,"size":2}"#), "`size`: unknown field `size`, expected `count` or `word`");
         assert_eq!(problem(r#"{"count":1,"+84907":2}"#), "`…`: unknown field `…`, expected `count` or `word`");
         assert_eq!(problem("{}"), "missing field `count`");
-        assert_eq!(problem("[}"), "expected JSON: expected value at line 1 column 2");
+        assert_eq!(problem("[]"), "expected an object, got an array");
+        assert_eq!(problem("7"), "expected an object, got an integer");
+        assert_eq!(problem(r#"{"count":}"#), "expected JSON: expected value at line 1 column 10");
         assert_eq!(problem(r#"{"count":1} {}"#), "expected JSON: trailing characters at line 1 column 13");
     }
 

@@ -1,12 +1,26 @@
 //! `lookup-worker`: consumes customer-lookup jobs from RabbitMQ, asks the provider, publishes the results.
 //!
-//! The map, in the order in which a job flows.
+//! The map, in the order in which a job flows. One job's whole way is `worker::journey`.
 
 pub mod config; // settings, one struct a concern
 
+pub mod broker; // alone names the client library: session, topology, deliveries, confirmed publishes
+pub mod worker; // the loop around it all; `journey`: one job's whole way
+
+pub mod job; // delivery -> job, or why it is none
 pub mod json; // JSON in: errors that name the place and never the value
 
-pub mod failure; // why there is no answer: the classes of contract §5
+pub mod engine; // one provider at work: a lookup with all its attempts
+pub mod policy; // the decisions, pure
 pub mod provider; // the closed set of kinds; one file a kind, pure
+
 pub mod customer; // the one normalised record
+pub mod failure; // why there is no answer: the classes of contract §5
 pub mod result; // the message that answers a job
+
+pub mod cli; // the commands, one file each
+pub mod embedded; // lookups without a broker
+pub mod schema; // descriptions of the messages
+pub mod telemetry; // logs, metrics, /livez /readyz /metrics
+
+pub mod sandbox; // the five APIs as their documents say, with faults on request

@@ -12,11 +12,20 @@
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
-pub mod class;
-pub mod http;
-pub mod oauth;
-pub mod phone;
-pub mod scalar;
+pub mod egain;
+pub mod kapture;
+pub mod omeda;
+pub mod plume;
+
+pub mod address; // values that cannot leave their place in a request's address
+pub mod class; // the class table
+pub mod criterion; // what every kind asks of a job's criteria
+pub mod date; // the providers' dates
+pub mod http; // the one client that calls them
+pub mod oauth; // tokens, where they are not given
+pub mod phone; // telephone numbers as the documents write them
+pub mod scalar; // a string here, a number there
+pub mod scrub; // secrets out of a payload
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,6 +44,9 @@ use crate::{
     json::{self, Malformed},
 };
 use class::{Class, Rules};
+use oauth::Dialect;
+
+pub(crate) use address::{encoded, trimmed};
 
 /// One kind of API. All five read alike.
 pub trait Kind: Sized {
@@ -44,6 +56,8 @@ pub trait Kind: Sized {
     const RULES: Rules;
     /// What the provider allows by its own word: requests, and the window that they are counted in.
     const DEFAULT_QUOTA: Option<(u32, Duration)>;
+    /// How its token endpoint is asked and answers, where it has one.
+    const TOKENS: Dialect = Dialect::RFC_6749;
     /// Its own keys of `[providers.NAME]`; the keys of every kind are read elsewhere.
     type Settings: DeserializeOwned;
     /// `query` of a job.
@@ -77,6 +91,12 @@ pub trait Kind: Sized {
 
     /// The provider's own words about a failure, from the body of another status.
     fn said(body: &[u8]) -> Option<String>;
+
+    /// What the body of a 4xx says more exactly than its status: a 404 that speaks of a customer who is there
+    /// after all. Most kinds have nothing to add.
+    fn despite(_status: u16, _body: &[u8]) -> Option<Failure> {
+        None
+    }
 
     /// What a response to `status` says beyond its class; most kinds have nothing to add.
     fn refine(_status: u16, _headers: &HeaderMap, _body: &[u8], _now: Timestamp, _failure: &mut Failure) {}
@@ -167,6 +187,12 @@ macro_rules! kinds {
                 match self { $(Self::$kind(_) => <$module::$kind as Kind>::DEFAULT_QUOTA,)+ }
             }
 
+            /// How the kind's token endpoint is asked and answers.
+            #[must_use]
+            pub fn tokens(&self) -> Dialect {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::TOKENS,)+ }
+            }
+
             /// The header that carries `token`.
             ///
             /// # Errors
@@ -196,7 +222,6 @@ macro_rules! kinds {
             pub fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
                 match (self, &lookup.question) {
                     $((Self::$kind(adapter), Question::$kind(query)) => read(&**adapter, query, response, now),)+
-                    #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                     _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
                 }
             }
@@ -221,6 +246,10 @@ macro_rules! kinds {
 
 kinds! {
     antsomi::Antsomi,
+    omeda::Omeda,
+    kapture::Kapture,
+    egain::EGain,
+    plume::Plume,
 }
 
 fn configure<K: Kind>(
@@ -254,7 +283,14 @@ fn prepare<K: Kind>(
 
 fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now: Timestamp) -> Outcome {
     let (status, body) = (response.status().as_u16(), response.body());
-    let kind = match class::of(status, K::RULES) {
+    let class = class::of(status, K::RULES);
+    if matches!(class, Class::NoneIfJson | Class::Failed(ErrorKind::Rejected))
+        && json::is_container(body)
+        && let Some(failure) = K::despite(status, body)
+    {
+        return Outcome::Failed(failure.with_status(status));
+    }
+    let kind = match class {
         Class::Answer => match json::check(body) {
             Ok(()) => return with_status(adapter.read(query, body), status),
             Err(problem) => return Outcome::unreadable(&problem),
@@ -280,20 +316,4 @@ fn with_status(outcome: Outcome, status: u16) -> Outcome {
         Outcome::Failed(failure) => Outcome::Failed(failure.with_status(status)),
         other => other,
     }
-}
-
-/// A value inside a path or a query: everything but RFC 3986's unreserved characters is percent-encoded, so
-/// that no value can change the path, add a parameter or reach another host.
-pub(crate) fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
-    const RESERVED: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    percent_encoding::utf8_percent_encode(value, RESERVED)
-}
-
-/// The configured address without the slash at its end, so that a path can be put behind it.
-pub(crate) fn trimmed(base_url: &Url) -> Result<String, String> {
-    if base_url.query().is_some() || base_url.fragment().is_some() || !base_url.username().is_empty() {
-        return Err("`base_url`: expected scheme, host and perhaps a path, without user, query or fragment".into());
-    }
-    Ok(base_url.as_str().trim_end_matches('/').to_owned())
 }

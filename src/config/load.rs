@@ -128,6 +128,7 @@ fn provider(
     Ok(ProviderSettings {
         name: name.into(),
         adapter,
+        base_url: common.base_url,
         credentials,
         timeout: common.timeout,
         concurrency: common.concurrency.unwrap_or(worker.concurrency),

@@ -19,6 +19,8 @@ pub struct ProviderSettings {
     pub name: String,
     /// The API that it speaks, with that kind's own settings.
     pub adapter: Adapter,
+    /// Where it is.
+    pub base_url: Url,
     /// How requests are authorised.
     pub credentials: Credentials,
     /// Longest wait for one whole answer.

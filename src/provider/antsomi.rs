@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, encoded, phone, scalar::Scalar, trimmed};
+use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, scalar::Scalar, trimmed};
 use crate::{
     config::{Batch, Credentials, OAuthSettings, PhoneFormat},
     customer::{Customer, Page, Phone},
@@ -142,6 +142,7 @@ impl Kind for Antsomi {
     const NAME: &'static str = "antsomi";
     const RULES: Rules = Rules { none_by_404: false, none_by_204: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((200, Duration::from_secs(60)));
+    const TOKENS: Dialect = Dialect::ANTSOMI;
     type Settings = Settings;
     type Query = Query;
     type Options = Options;

@@ -68,7 +68,7 @@ pub fn message(status: u16, kind: ErrorKind) -> String {
 }
 
 /// No provider's bad hour is longer than this; a bound against overflow, not a policy.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How long the provider asks to be left alone: `Retry-After` in seconds or as an HTTP date (RFC 9110 §10.2.3).
 #[must_use]

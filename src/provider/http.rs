@@ -8,6 +8,7 @@ use std::{error::Error, fmt, fs, path::Path, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_ENCODING};
 use reqwest::redirect;
+use url::Url;
 
 use crate::failure::{ErrorKind, Failure};
 
@@ -52,20 +53,28 @@ impl Client {
     /// Sends `request`, with the header that authorises it, and reads the whole answer.
     ///
     /// # Errors
-    /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
-    /// that is too large or compressed, which was not asked for.
+    /// As [`Client::send`].
     pub async fn call(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         authorization: (HeaderName, HeaderValue),
         limit: Duration,
     ) -> Result<Response<Bytes>, Failure> {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
-        let mut request = reqwest::Request::try_from(request).map_err(|_| {
+        request.headers_mut().insert(name, value);
+        self.send(request, limit).await
+    }
+
+    /// Sends `request` as it is and reads the whole answer.
+    ///
+    /// # Errors
+    /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
+    /// that is too large or compressed, which was not asked for.
+    pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
+        let request = reqwest::Request::try_from(request).map_err(|_| {
             Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
         })?;
-        request.headers_mut().insert(name, value);
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -73,6 +82,15 @@ impl Client {
                 Err(Failure::new(ErrorKind::Timeout, message))
             }
         }
+    }
+
+    /// Asks the provider's root, without any credentials; any status shows that it is there.
+    ///
+    /// # Errors
+    /// `timeout` or `connection`.
+    pub async fn reach(&self, base_url: &Url, limit: Duration) -> Result<u16, Failure> {
+        let answer = self.inner.get(base_url.clone()).timeout(limit).send().await.map_err(|error| broken(&error))?;
+        Ok(answer.status().as_u16())
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Bytes>, Failure> {

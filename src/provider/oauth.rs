@@ -1,1 +1,173 @@
-//! stub
+//! Tokens by the client-credentials grant (RFC 6749 §4.4): asked for, remembered, asked for anew.
+//!
+//! In come a provider's credentials; out comes the header that authorises a request. A token is kept until
+//! shortly before it expires, or until the provider refuses it. However many jobs wait, one of them asks.
+
+mod grant; // the request and the reply, pure
+
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout};
+
+pub use grant::{Dialect, Grant, Token};
+
+use super::{Adapter, http::Client};
+use crate::{
+    config::Credentials,
+    failure::{ErrorKind, Failure},
+};
+
+/// A token is given up this long before it expires, but no more than a tenth of its life.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// A clock that is wrong must not make every job ask for a token of its own.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+
+type Header = (HeaderName, HeaderValue);
+
+/// What lets one provider's requests in. Shared by all of its jobs.
+#[derive(Debug)]
+pub struct Tokens(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// The same for ever; none if no header can hold it.
+    Fixed(Option<Header>),
+    Fetched(Box<Fetched>),
+}
+
+struct Fetched {
+    adapter: Adapter,
+    grant: Grant,
+    /// Held by the one who asks for a token.
+    asking: tokio::sync::Mutex<()>,
+    /// How often somebody has asked and had an answer.
+    asked: AtomicU64,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    token: Option<(Header, Option<Instant>)>,
+    /// Why the last one who asked got none.
+    failure: Option<Failure>,
+}
+
+impl Tokens {
+    /// The tokens of a provider's settings.
+    #[must_use]
+    pub fn new(adapter: Adapter, credentials: Credentials) -> Self {
+        Self(match credentials {
+            Credentials::Token(token) => Source::Fixed(header(&adapter, &token)),
+            Credentials::OAuth(settings) => Source::Fetched(Box::new(Fetched {
+                grant: Grant::new(settings, adapter.tokens()),
+                adapter,
+                asking: tokio::sync::Mutex::default(),
+                asked: AtomicU64::default(),
+                memory: Mutex::default(),
+            })),
+        })
+    }
+
+    /// The header that authorises a request; where a token has to be asked for, that takes up to `limit`.
+    ///
+    /// # Errors
+    /// `unauthorized` where the token endpoint refuses the client; `connection`, `timeout`, `rate_limited`,
+    /// `provider_error` where it cannot answer now; `bad_response` where its answer cannot be read.
+    pub async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+        match &self.0 {
+            Source::Fixed(Some(header)) => Ok(header.clone()),
+            Source::Fixed(None) => Err(Failure::new(ErrorKind::Internal, "no HTTP header can hold the token")),
+            Source::Fetched(fetched) => {
+                let waited = || Failure::new(ErrorKind::Timeout, "no token in time; somebody else is asking for one");
+                timeout(limit, fetched.authorization(http, limit)).await.unwrap_or_else(|_| Err(waited()))
+            }
+        }
+    }
+
+    /// The provider answered 401 to `used`: forgets it, unless another has already taken its place. Says
+    /// whether an attempt with a fresh token makes sense; with a fixed one it never does.
+    pub fn refused(&self, used: &HeaderValue) -> bool {
+        let Source::Fetched(fetched) = &self.0 else { return false };
+        let mut memory = fetched.memory();
+        if memory.token.as_ref().is_some_and(|((_, value), _)| value == used) {
+            memory.token = None;
+        }
+        true
+    }
+}
+
+impl Fetched {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self) -> Option<Header> {
+        let memory = self.memory();
+        let (header, expiry) = memory.token.as_ref()?;
+        expiry.is_none_or(|expiry| Instant::now() < expiry).then(|| header.clone())
+    }
+
+    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+        if let Some(header) = self.remembered() {
+            return Ok(header);
+        }
+        let asked = self.asked.load(Ordering::Acquire);
+        let _asking = self.asking.lock().await;
+        if let Some(header) = self.remembered() {
+            return Ok(header);
+        }
+        // Whoever waited while another asked in vain does not ask again: their answer is the same.
+        if self.asked.load(Ordering::Acquire) != asked
+            && let Some(failure) = self.memory().failure.clone()
+        {
+            return Err(failure);
+        }
+        let answer = self.ask(http, limit).await;
+        // Another's time may have been shorter than that of those who wait: that is no answer for them.
+        let of_all = !matches!(&answer, Err(failure) if failure.kind == ErrorKind::Timeout);
+        let mut memory = self.memory();
+        memory.failure = answer.as_ref().err().filter(|_| of_all).cloned();
+        memory.token = answer.as_ref().ok().cloned();
+        self.asked.fetch_add(1, Ordering::Release);
+        answer.map(|(header, _)| header)
+    }
+
+    async fn ask(&self, http: &Client, limit: Duration) -> Result<(Header, Option<Instant>), Failure> {
+        let response = http.send(self.grant.request()?, limit).await?;
+        let now = Instant::now();
+        let Token { secret, life } = self.grant.read(&response, Timestamp::now())?;
+        let unfit =
+            || Failure::new(ErrorKind::BadResponse, "the token endpoint's token is none that a header can hold");
+        let header = header(&self.adapter, &secret).ok_or_else(unfit)?;
+        let usable = life.map(|life| (life - MARGIN.min(life / 10)).max(SHORTEST_LIFE));
+        Ok((header, usable.and_then(|usable| now.checked_add(usable))))
+    }
+}
+
+/// The header that carries the token.
+fn header(adapter: &Adapter, token: &SecretString) -> Option<Header> {
+    let (name, mut value) = adapter.authorization(token.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+/// Shows nothing of what it remembers.
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Fetched").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

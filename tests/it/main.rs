@@ -11,3 +11,8 @@ mod keeper; // how such a node is run, and ended whatever happens
 mod worker; // the built program, running
 
 mod harness; // the parts above do what tests rely on
+mod sandbox; // the sandbox answers as the documents say
+//! The one integration binary: a module for each part of the world that the worker meets.
+
+mod conformance; // the five kinds, held against their documents; no I/O
+mod conformance; // every kind, case by case, from the documents

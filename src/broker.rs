@@ -1,0 +1,61 @@
+//! The one narrow seam to RabbitMQ: nothing outside this folder names the client library.
+//!
+//! What is here rests on measured facts:
+//! - Confirms are mixed up where threads share a channel. Everything here is bound to one thread (`Rc`), so
+//!   that the compiler forbids it.
+//! - A returned message may be reported to the wrong publish where several are outstanding. So what can be
+//!   returned has a channel of its own, with one outstanding publish; what cannot (the results exchange has an
+//!   alternate exchange) is pipelined on one channel.
+//! - Any await on the broker may hang for ever, `close` included. Each has a bound.
+//! - A channel opened during a leader election nacks for as long as it is kept. A nack reopens it.
+//! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
+//!   [`Session`], and the worker opens the next.
+
+mod connection;
+mod consumer;
+mod message;
+mod names;
+mod publisher;
+mod topology;
+
+use std::{future::Future, time::Duration};
+
+pub use connection::{Health, Session, reconnect_delay};
+pub use consumer::{Deliveries, Delivery, Subscription};
+pub use message::{Message, header};
+pub use names::{DIRECT_REPLY_TO, Names};
+pub use publisher::{Fate, Publisher, Route};
+pub use topology::{Expected, QueueSpec};
+
+/// Longest wait for a connection to be open.
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for the broker's answer to one method.
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for a publish to be confirmed.
+pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for a close; then it is dropped.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// What went wrong at the broker.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BrokerError {
+    /// The connection, or a channel of it, cannot be used any more; another may do better.
+    #[error("{0}")]
+    Lost(String),
+    /// What is declared there is not what this worker needs, or is missing; a person must decide.
+    #[error("{0}")]
+    Foreign(String),
+}
+
+/// Waits for the broker's answer, but not for ever.
+async fn bounded<T>(
+    what: &str,
+    limit: Duration,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(BrokerError::Lost(format!("{what}: {error}"))),
+        Err(_) => Err(BrokerError::Lost(format!("{what}: no answer within {} s", limit.as_secs()))),
+    }
+}

@@ -1,0 +1,183 @@
+//! Two connections, one for consuming and one for publishing: what the broker blocks for publishing, it must
+//! not block for acknowledging. Together they are a [`Session`], which ends as a whole when a part of it fails.
+
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
+use rand::seq::SliceRandom;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded};
+
+/// The broker notices a dead worker, and the worker a dead broker, after about two of these, in seconds.
+const HEARTBEAT: u16 = 10;
+
+/// The client keeps two rings of 32 frames for each connection and touches all of them: at RabbitMQ's default
+/// of 128 KiB a frame that is 8 MiB each, for messages of a few hundred bytes.
+const FRAME_MAX: u32 = 8192;
+
+/// What is open at the broker, until any part of it fails.
+#[derive(Debug)]
+pub struct Session {
+    consuming: Connection,
+    publishing: Rc<Connection>,
+    /// Publishes with confirms.
+    pub publisher: Publisher,
+    /// Whether it goes on, shared with everything that may notice that it does not.
+    pub health: Rc<Health>,
+}
+
+/// The state of a session, as its parts report it.
+#[derive(Debug, Default)]
+pub struct Health {
+    reason: OnceCell<String>,
+    ended: Notify,
+    blocked: Cell<bool>,
+    unblocked: Notify,
+}
+
+impl Health {
+    /// Ends the session; the first reason counts.
+    pub fn fail(&self, reason: impl Into<String>) {
+        let _ = self.reason.set(reason.into());
+        self.ended.notify_waiters();
+    }
+
+    /// Whether the session goes on.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.reason.get().is_none()
+    }
+
+    /// Waits for the end of the session and tells why.
+    pub async fn ended(&self) -> String {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(reason) = self.reason.get() {
+                return reason.clone();
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether the broker accepts no publishes for the moment (an alarm of memory or disk).
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Waits until the broker accepts publishes.
+    pub async fn unblocked(&self) {
+        while self.blocked.get() {
+            self.unblocked.notified().await;
+        }
+    }
+}
+
+impl Session {
+    /// Connects to one of the addresses, tried in a random order.
+    ///
+    /// # Errors
+    /// Why the last of them failed.
+    pub async fn open(addresses: &[SecretString]) -> Result<Rc<Self>, BrokerError> {
+        let mut addresses = addresses.to_vec();
+        addresses.shuffle(&mut rand::rng());
+        let mut last = BrokerError::Lost("no broker address is configured".into());
+        for address in &addresses {
+            match Self::open_one(address).await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn open_one(address: &SecretString) -> Result<Rc<Self>, BrokerError> {
+        let health = Rc::<Health>::default();
+        let consuming = connect_once(address, "lookup-worker consumes").await?;
+        let publishing = connect_once(address, "lookup-worker publishes").await?;
+        watch(&consuming, &health, "the consuming connection");
+        watch(&publishing, &health, "the publishing connection");
+        let publishing = Rc::new(publishing);
+        let publisher = Publisher::new(Rc::clone(&publishing), Rc::clone(&health));
+        Ok(Rc::new(Self { consuming, publishing, publisher, health }))
+    }
+
+    /// A channel for consuming.
+    ///
+    /// # Errors
+    /// Where the broker does not open one in time.
+    pub(super) async fn consuming_channel(&self) -> Result<Channel, BrokerError> {
+        bounded("open a channel", CALL_LIMIT, self.consuming.create_channel()).await
+    }
+
+    /// A channel for everything else.
+    ///
+    /// # Errors
+    /// Where the broker does not open one in time.
+    pub(super) async fn publishing_channel(&self) -> Result<Channel, BrokerError> {
+        bounded("open a channel", CALL_LIMIT, self.publishing.create_channel()).await
+    }
+
+    /// Closes both connections; what the broker does not confirm soon is dropped.
+    pub async fn close(&self) {
+        let close = async |connection: &Connection| {
+            let _ = tokio::time::timeout(CLOSE_LIMIT, connection.close(200, "goodbye".into())).await;
+        };
+        tokio::join!(close(&self.consuming), close(&self.publishing));
+    }
+}
+
+/// One connection, without recovery of its own.
+///
+/// # Errors
+/// Why there is none; the address, which holds a password, is not shown.
+async fn connect_once(address: &SecretString, name: &str) -> Result<Connection, BrokerError> {
+    let mut uri: AMQPUri = address
+        .expose_secret()
+        .parse()
+        .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))?;
+    uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
+    uri.query.frame_max = uri.query.frame_max.or(Some(FRAME_MAX));
+    let host = format!("{}:{}", uri.authority.host, uri.authority.port);
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    bounded(&format!("connect to {host}"), CONNECT_LIMIT, Connection::connect_uri(uri, properties)).await
+}
+
+/// Lets `health` know what happens to the connection.
+fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
+    let mut events = connection.events_listener();
+    let health = Rc::downgrade(health);
+    tokio::task::spawn_local(async move {
+        while let Some(event) = events.next().await {
+            let Some(health) = health.upgrade() else { return };
+            match event {
+                Event::ConnectionBlocked(_) => {
+                    tracing::warn!("the broker accepts no publishes for now: an alarm of its memory or disk");
+                    health.blocked.set(true);
+                }
+                Event::ConnectionUnblocked => {
+                    tracing::info!("the broker accepts publishes again");
+                    health.blocked.set(false);
+                    health.unblocked.notify_waiters();
+                }
+                Event::Error(error) => return health.fail(format!("{name} failed: {error}")),
+                _ => {}
+            }
+        }
+    });
+}
+
+/// The wait before the next attempt to connect: 0.2 s to 10 s, each up to twice the last, with jitter.
+#[must_use]
+pub fn reconnect_delay(failures: u32) -> Duration {
+    let bound =
+        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(10));
+    bound.mul_f64(rand::random_range(0.5..1.0))
+}

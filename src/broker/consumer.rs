@@ -1,0 +1,199 @@
+//! Consuming: deliveries in, each with the means to settle it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use lapin::{
+    BasicProperties, Channel, Consumer,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, bounded, header};
+use crate::job::{Envelope, Progress};
+
+/// One consumer on a channel of its own.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    channel: Channel,
+    tag: ShortString,
+}
+
+/// The deliveries of one subscription. It ends when the broker cancels the consumer or the channel closes.
+pub struct Deliveries {
+    consumer: Consumer,
+    channel: Channel,
+    session: Rc<Session>,
+}
+
+/// A message that is ours until it is settled.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What came with the body.
+    pub envelope: Envelope,
+    /// The body.
+    pub body: Bytes,
+    /// How often it was delivered before and came back.
+    pub redeliveries: u64,
+    /// The routing key that a parked job or a dead letter came with at first.
+    pub first_routing_key: Option<String>,
+    /// When a parked job is to go on.
+    pub due: Option<Timestamp>,
+    /// When it was parked.
+    pub parked: Option<Timestamp>,
+    /// The session that it belongs to; with its end the broker takes the message back.
+    pub session: Rc<Session>,
+    properties: BasicProperties,
+    channel: Channel,
+    tag: u64,
+}
+
+impl Session {
+    /// Consumes from `queue`, with up to `prefetch` deliveries unsettled.
+    ///
+    /// # Errors
+    /// Where the broker does not start a consumer in time.
+    pub async fn subscribe(
+        self: &Rc<Self>,
+        queue: &str,
+        prefetch: u16,
+    ) -> Result<(Subscription, Deliveries), BrokerError> {
+        let channel = self.consuming_channel().await?;
+        bounded("basic.qos", CALL_LIMIT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let consume =
+            channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
+        let subscription = Subscription { channel: channel.clone(), tag: consumer.tag() };
+        Ok((subscription, Deliveries { consumer, channel, session: Rc::clone(self) }))
+    }
+}
+
+impl Session {
+    /// A queue of this connection's own, that goes with it, and its deliveries.
+    ///
+    /// # Errors
+    /// Where the broker does not make one in time.
+    pub async fn replies(self: &Rc<Self>) -> Result<(String, Deliveries), BrokerError> {
+        let channel = self.consuming_channel().await?;
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let declare = channel.queue_declare("".into(), options, FieldTable::default());
+        let queue = bounded("declare a reply queue", CALL_LIMIT, declare).await?;
+        let name = queue.name().as_str().to_owned();
+        let (_, deliveries) = self.subscribe(&name, 1000).await?;
+        Ok((name, deliveries))
+    }
+}
+
+impl Subscription {
+    /// Lets no more deliveries come; those that came stay ours.
+    pub async fn cancel(&self) {
+        let cancel = self.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default());
+        let _ = bounded("basic.cancel", CALL_LIMIT, cancel).await;
+    }
+
+    /// Closes the channel; what is unsettled goes back to its queue.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.channel.close(200, "done".into())).await;
+    }
+}
+
+impl Deliveries {
+    /// The next delivery; none when there will be no more.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        match self.consumer.next().await? {
+            Ok(delivery) => Some(Delivery {
+                envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
+                body: delivery.data.into(),
+                redeliveries: integer(&delivery.properties, "x-delivery-count")
+                    .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+                first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
+                due: time(&delivery.properties, header::DUE_AT),
+                parked: time(&delivery.properties, header::PARKED_AT),
+                session: Rc::clone(&self.session),
+                properties: delivery.properties,
+                channel: self.channel.clone(),
+                tag: delivery.delivery_tag,
+            }),
+            Err(error) => {
+                tracing::debug!(%error, "a consumer ends");
+                None
+            }
+        }
+    }
+}
+
+impl Delivery {
+    /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
+    /// broker heard it is not known: if not, it delivers the message again.
+    pub async fn ack(&self) {
+        let ack = self.channel.basic_ack(self.tag, BasicAckOptions::default());
+        if let Err(error) = bounded("basic.ack", CALL_LIMIT, ack).await {
+            tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
+        }
+    }
+
+    /// Puts the message back into its queue.
+    pub async fn hand_back(&self) {
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        let _ = bounded("basic.nack", CALL_LIMIT, self.channel.basic_nack(self.tag, options)).await;
+    }
+
+    /// The same message, to be sent on: parked, put back, dead-lettered.
+    #[must_use]
+    pub fn forward(&self) -> Message {
+        Message::forwarded(self.body.clone(), self.properties.clone())
+    }
+}
+
+fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
+    let text = |value: &Option<ShortString>| {
+        value.as_ref().map(|value| value.as_str().to_owned()).filter(|value| !value.is_empty())
+    };
+    Envelope {
+        routing_key: routing_key.to_owned(),
+        message_id: text(properties.message_id()),
+        correlation_id: text(properties.correlation_id()),
+        reply_to: text(properties.reply_to()),
+        traceparent: string(properties, header::TRACEPARENT),
+        tracestate: string(properties, header::TRACESTATE),
+        progress: Progress {
+            attempts: integer(properties, header::ATTEMPTS).and_then(|n| n.try_into().ok()).unwrap_or(0),
+            received: time(properties, header::RECEIVED_AT),
+            http_status: integer(properties, header::HTTP_STATUS).and_then(|n| n.try_into().ok()),
+        },
+    }
+}
+
+fn value<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+fn string(properties: &BasicProperties, name: &str) -> Option<String> {
+    match value(properties, name)? {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn integer(properties: &BasicProperties, name: &str) -> Option<i64> {
+    match *value(properties, name)? {
+        AMQPValue::ShortShortInt(n) => Some(n.into()),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => Some(n.into()),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => Some(n.into()),
+        AMQPValue::LongUInt(n) => Some(n.into()),
+        AMQPValue::LongLongInt(n) => Some(n),
+        _ => None,
+    }
+}
+
+fn time(properties: &BasicProperties, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(integer(properties, name)?).ok()
+}

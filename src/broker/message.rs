@@ -1,0 +1,155 @@
+//! Messages out: what is published, and the names of our own headers.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+/// Our own headers. Those of the broker (`x-death`) are read by nobody and not passed on.
+pub mod header {
+    /// Class of a dead letter's failure.
+    pub const ERROR: &str = "x-lookup-error";
+    /// What was expected, what came, what to do.
+    pub const MESSAGE: &str = "x-lookup-message";
+    /// HTTP requests made so far.
+    pub const ATTEMPTS: &str = "x-lookup-attempts";
+    /// The routing key that the job came with.
+    pub const ROUTING_KEY: &str = "x-lookup-routing-key";
+    /// When a worker first received the job, in milliseconds since 1970.
+    pub const RECEIVED_AT: &str = "x-lookup-received-at";
+    /// When a parked job is to go on, likewise.
+    pub const DUE_AT: &str = "x-lookup-due-at";
+    /// When a job was parked, likewise.
+    pub const PARKED_AT: &str = "x-lookup-parked-at";
+    /// HTTP status of the last answer.
+    pub const HTTP_STATUS: &str = "x-lookup-http-status";
+    /// Status of a result.
+    pub const STATUS: &str = "x-lookup-status";
+    /// How often a dead letter was sent back to its queue.
+    pub const REPLAYS: &str = "x-lookup-replays";
+    /// W3C trace context.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// W3C trace context.
+    pub const TRACESTATE: &str = "tracestate";
+}
+
+/// A message to publish; always persistent.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    /// The bytes.
+    pub body: Bytes,
+    properties: BasicProperties,
+    headers: FieldTable,
+}
+
+impl Message {
+    /// A JSON message.
+    #[must_use]
+    pub fn json(body: Bytes) -> Self {
+        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+        Self { body, properties, headers: FieldTable::default() }
+    }
+
+    /// With a `message_id`; ids of more than 255 bytes are cut, AMQP carries no more.
+    #[must_use]
+    pub fn message_id(mut self, id: &str) -> Self {
+        self.properties = self.properties.with_message_id(short(id));
+        self
+    }
+
+    /// With a `correlation_id`.
+    #[must_use]
+    pub fn correlation_id(mut self, id: &str) -> Self {
+        self.properties = self.properties.with_correlation_id(short(id));
+        self
+    }
+
+    /// With a `reply_to`.
+    #[must_use]
+    pub fn reply_to(mut self, queue: &str) -> Self {
+        self.properties = self.properties.with_reply_to(short(queue));
+        self
+    }
+
+    /// With `type`, `app_id` and the present time.
+    #[must_use]
+    pub fn of_type(mut self, kind: &str) -> Self {
+        let now = Timestamp::now().as_second().try_into().unwrap_or_default();
+        self.properties =
+            self.properties.with_type(short(kind)).with_app_id("lookup-worker".into()).with_timestamp(now);
+        self
+    }
+
+    /// With a header of text.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        self
+    }
+
+    /// With a header of text, where there is one.
+    #[must_use]
+    pub fn optional_header(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    /// With a header that counts.
+    #[must_use]
+    pub fn count_header(mut self, name: &str, value: i64) -> Self {
+        self.headers.insert(name.into(), AMQPValue::LongLongInt(value));
+        self
+    }
+
+    /// The same message that was received, to be sent on: its properties and headers, but for those of the
+    /// broker, and with delivery mode 2.
+    pub(super) fn forwarded(body: Bytes, properties: BasicProperties) -> Self {
+        let mut headers = FieldTable::default();
+        for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+            if !name.as_str().starts_with("x-death")
+                && !name.as_str().starts_with("x-first-death")
+                && !name.as_str().starts_with("x-last-death")
+                && !matches!(name.as_str(), "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
+            {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        // The broker checks a user id against the connection's own; an expiration would run anew.
+        let properties = without_user_and_expiration(&properties).with_delivery_mode(2);
+        Self { body, properties, headers }
+    }
+
+    pub(super) fn into_parts(self) -> (Bytes, BasicProperties) {
+        (self.body, self.properties.with_headers(self.headers))
+    }
+}
+
+fn without_user_and_expiration(properties: &BasicProperties) -> BasicProperties {
+    let mut kept = BasicProperties::default();
+    macro_rules! keep {
+        ($($get:ident $set:ident),+) => {
+            $(if let Some(value) = properties.$get() {
+                kept = kept.$set(value.clone());
+            })+
+        };
+    }
+    keep!(
+        content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
+        correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
+        timestamp with_timestamp, kind with_type, app_id with_app_id
+    );
+    kept
+}
+
+/// AMQP's short strings end at 255 bytes.
+fn short(text: &str) -> ShortString {
+    let mut end = text.len().min(255);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}

@@ -1,0 +1,88 @@
+//! The names of everything on the broker (contract §2).
+
+use crate::{config::Step, job::Lane};
+
+/// Direct reply-to, as `reply.allow` calls it; on a message a token is appended.
+pub const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// Names below one prefix.
+#[derive(Debug, Clone)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Names that begin with `prefix`.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// The topic exchange that jobs are published to.
+    #[must_use]
+    pub fn jobs_exchange(&self) -> String {
+        format!("{}.jobs", self.prefix)
+    }
+
+    /// The queue of one lane of one provider.
+    #[must_use]
+    pub fn jobs(&self, provider: &str, lane: Lane) -> String {
+        format!("{}.jobs.{provider}.{lane}", self.prefix)
+    }
+
+    /// Exchange and queue of jobs that nobody has declared a queue for.
+    #[must_use]
+    pub fn unrouted(&self) -> String {
+        format!("{}.unrouted", self.prefix)
+    }
+
+    /// The delay queue of one step.
+    #[must_use]
+    pub fn delay(&self, step: &Step) -> String {
+        format!("{}.delay.{}", self.prefix, step.name)
+    }
+
+    /// Exchange and queue of results without a `reply_to`.
+    #[must_use]
+    pub fn results(&self) -> String {
+        format!("{}.results", self.prefix)
+    }
+
+    /// Exchange and queue of what needs a person.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        format!("{}.dead", self.prefix)
+    }
+
+    /// The ledger of one provider's quota.
+    #[must_use]
+    pub fn quota(&self, provider: &str) -> String {
+        format!("{}.quota.{provider}", self.prefix)
+    }
+
+    /// Whether a queue of this name is one of the worker's own.
+    #[must_use]
+    pub fn owns(&self, queue: &str) -> bool {
+        let Some(rest) = queue.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.')) else {
+            return false;
+        };
+        matches!(rest, "unrouted" | "results" | "dead")
+            || ["jobs.", "delay.", "quota."].iter().any(|kind| rest.starts_with(kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_queue_under_the_same_prefix_is_not_taken_for_one_of_our_own() {
+        let names = Names::new("lookup");
+        for own in ["lookup.unrouted", "lookup.jobs.a.bulk", "lookup.delay.30s", "lookup.results", "lookup.dead"] {
+            assert!(names.owns(own), "{own}");
+        }
+        for other in ["lookup.replies", "lookup", "lookupx.dead", "other.dead", "lookup.jobs", DIRECT_REPLY_TO] {
+            assert!(!names.owns(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Publishing: a message counts as delivered when the broker has confirmed it, and not before.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection,
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    types::{FieldTable, ShortString},
+};
+use tokio::sync::Mutex;
+
+use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, bounded, connection::Health};
+
+/// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
+const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Route<'a> {
+    /// To an exchange that keeps what has no route (by its alternate exchange): nothing is ever returned.
+    Kept {
+        /// The exchange.
+        exchange: &'a str,
+        /// The routing key.
+        key: &'a str,
+    },
+    /// To an exchange; what has no route is returned.
+    Exchange {
+        /// The exchange.
+        exchange: &'a str,
+        /// The routing key.
+        key: &'a str,
+    },
+    /// To a queue; if there is none, the message is returned.
+    Queue(&'a str),
+    /// To a requester by direct reply-to.
+    Direct(&'a str),
+}
+
+/// What became of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The broker has it.
+    Confirmed,
+    /// There is no such queue.
+    Returned,
+    /// The broker refuses it, time and again: a full queue.
+    Refused,
+}
+
+/// Publishes on one connection and one thread.
+#[derive(Debug)]
+pub struct Publisher {
+    connection: Rc<Connection>,
+    health: Rc<Health>,
+    /// Many outstanding publishes; none of them can be returned.
+    pipeline: Mutex<Option<Channel>>,
+    /// One outstanding publish each.
+    idle: RefCell<Vec<Channel>>,
+}
+
+impl Publisher {
+    pub(super) fn new(connection: Rc<Connection>, health: Rc<Health>) -> Self {
+        Self { connection, health, pipeline: Mutex::default(), idle: RefCell::default() }
+    }
+
+    /// Publishes and waits for the broker's word. A failure ends the session.
+    ///
+    /// # Errors
+    /// Where it is not known what became of the message: it must be taken for lost.
+    pub async fn publish(&self, route: Route<'_>, message: Message) -> Result<Fate, BrokerError> {
+        let (body, properties) = message.into_parts();
+        let fate = match route {
+            Route::Kept { exchange, key } => self.pipelined(exchange, key, &body, &properties).await,
+            Route::Exchange { exchange, key } => self.alone(exchange, key, true, &body, &properties).await,
+            Route::Queue(queue) => self.alone("", queue, true, &body, &properties).await,
+            Route::Direct(name) => match self.is_there(name).await {
+                Ok(true) => self.alone("", name, false, &body, &properties).await,
+                Ok(false) => Ok(Fate::Returned),
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = &fate {
+            self.health.fail(error.to_string());
+        }
+        fate
+    }
+
+    async fn pipelined(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: &BasicProperties,
+    ) -> Result<Fate, BrokerError> {
+        for wait in NACK_WAITS_MS {
+            let channel = self.current_pipeline().await?;
+            match self.send(&channel, exchange, key, false, body, properties).await? {
+                Confirmation::Nack(_) => {
+                    let mut pipeline = self.pipeline.lock().await;
+                    if pipeline.as_ref().is_some_and(|current| current.id() == channel.id()) {
+                        *pipeline = None;
+                    }
+                }
+                _ => return Ok(Fate::Confirmed),
+            }
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        Ok(Fate::Refused)
+    }
+
+    async fn current_pipeline(&self) -> Result<Channel, BrokerError> {
+        let mut pipeline = self.pipeline.lock().await;
+        if let Some(channel) = &*pipeline {
+            return Ok(channel.clone());
+        }
+        let channel = self.confirming_channel().await?;
+        *pipeline = Some(channel.clone());
+        Ok(channel)
+    }
+
+    async fn alone(
+        &self,
+        exchange: &str,
+        key: &str,
+        mandatory: bool,
+        body: &[u8],
+        properties: &BasicProperties,
+    ) -> Result<Fate, BrokerError> {
+        for wait in NACK_WAITS_MS {
+            let idle = self.idle.borrow_mut().pop();
+            let channel = match idle {
+                Some(channel) => channel,
+                None => self.confirming_channel().await?,
+            };
+            match self.send(&channel, exchange, key, mandatory, body, properties).await? {
+                Confirmation::Ack(returned) => {
+                    self.idle.borrow_mut().push(channel);
+                    return Ok(if returned.is_some() { Fate::Returned } else { Fate::Confirmed });
+                }
+                // The channel is not used again: it may go on nacking.
+                _ => tokio::time::sleep(Duration::from_millis(wait)).await,
+            }
+        }
+        Ok(Fate::Refused)
+    }
+
+    async fn send(
+        &self,
+        channel: &Channel,
+        exchange: &str,
+        key: &str,
+        mandatory: bool,
+        body: &[u8],
+        properties: &BasicProperties,
+    ) -> Result<Confirmation, BrokerError> {
+        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+        let publish = channel.basic_publish(exchange.into(), routing_key(key), options, body, properties.clone());
+        let mut confirm = std::pin::pin!(async { publish.await?.await });
+        let confirmation = loop {
+            match tokio::time::timeout(CONFIRM_LIMIT, &mut confirm).await {
+                Ok(confirmation) => break confirmation,
+                // The broker said that it takes nothing for now, so its silence proves nothing.
+                Err(_) if self.health.is_blocked() && self.health.is_well() => {}
+                Err(_) => {
+                    let limit = CONFIRM_LIMIT.as_secs();
+                    return Err(BrokerError::Lost(format!("publish: not confirmed within {limit} s")));
+                }
+            }
+        };
+        match confirmation {
+            Ok(Confirmation::NotRequested) => Err(BrokerError::Lost("publish: the channel does not confirm".into())),
+            Ok(confirmation) => Ok(confirmation),
+            Err(error) => Err(BrokerError::Lost(format!("publish: {error}"))),
+        }
+    }
+
+    async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
+        let channel = bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        bounded("confirm.select", CALL_LIMIT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(channel)
+    }
+
+    /// Whether a requester still waits at a direct reply-to name. A return would mean nothing there: some
+    /// brokers return what has arrived.
+    async fn is_there(&self, name: &str) -> Result<bool, BrokerError> {
+        let channel = bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declare = channel.queue_declare(name.into(), options, FieldTable::default());
+        let there = match tokio::time::timeout(CALL_LIMIT, declare).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(false),
+            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look for the requester: {error}"))),
+            Err(_) => return Err(BrokerError::Lost("look for the requester: no answer in time".into())),
+        };
+        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "seen".into())).await;
+        Ok(there)
+    }
+}
+
+fn routing_key(key: &str) -> ShortString {
+    key.into()
+}

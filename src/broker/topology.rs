@@ -1,0 +1,195 @@
+//! What the worker needs on the broker, declared at start or checked to be there (contract §2).
+
+use lapin::{
+    Channel, ErrorKind, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use super::{BrokerError, CALL_LIMIT, Names, Session};
+use crate::{config::AmqpSettings, config::Step, job::Lane};
+
+/// How often what is no job may be redelivered: looking at a dead letter puts it back, which counts, and from
+/// RabbitMQ 4.0 a queue without a limit of its own drops a message after 20 times.
+const PRACTICALLY_UNLIMITED: i32 = 1_000_000_000;
+
+/// Everything that is expected on the broker.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    names: Names,
+    declare: bool,
+    /// Every queue, in the order of declaration.
+    pub queues: Vec<QueueSpec>,
+}
+
+/// A quorum queue.
+#[derive(Debug, Clone)]
+pub struct QueueSpec {
+    /// Its name.
+    pub name: String,
+    delivery_limit: i32,
+    dead_letters: bool,
+    /// Exchange and routing keys that it is bound by.
+    bindings: Vec<(String, String)>,
+}
+
+impl Expected {
+    /// What a worker with these providers needs.
+    #[must_use]
+    pub fn new<'a>(amqp: &AmqpSettings, steps: &[Step], providers: impl Iterator<Item = &'a str>) -> Self {
+        let names = Names::new(&amqp.prefix);
+        let limit = amqp.delivery_limit.try_into().unwrap_or(i32::MAX);
+        let queue = |name: String, delivery_limit, dead_letters, bindings: &[(String, &str)]| QueueSpec {
+            name,
+            delivery_limit,
+            dead_letters,
+            bindings: bindings.iter().map(|(exchange, key)| (exchange.clone(), (*key).to_owned())).collect(),
+        };
+        let mut queues = vec![
+            queue(names.dead(), PRACTICALLY_UNLIMITED, false, &[(names.dead(), "")]),
+            queue(names.unrouted(), limit, true, &[(names.unrouted(), "")]),
+            queue(names.results(), PRACTICALLY_UNLIMITED, true, &[(names.results(), "#")]),
+        ];
+        queues.extend(steps.iter().map(|step| queue(names.delay(step), limit, true, &[])));
+        for provider in providers {
+            for lane in Lane::ALL {
+                let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
+                if lane == Lane::Bulk {
+                    bindings.push((names.jobs_exchange(), provider.to_owned()));
+                }
+                let name = names.jobs(provider, lane);
+                queues.push(QueueSpec { name, delivery_limit: limit, dead_letters: true, bindings });
+            }
+        }
+        Self { names, declare: amqp.declare, queues }
+    }
+
+    /// Declares it all, or checks that it is there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Foreign`] names what is missing or declared otherwise, and the difference.
+    pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
+        let channel = session.publishing_channel().await?;
+        for (name, kind, alternate) in [
+            (self.names.dead(), ExchangeKind::Fanout, None),
+            (self.names.unrouted(), ExchangeKind::Fanout, None),
+            (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
+            (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
+        ] {
+            self.exchange(&channel, &name, kind, alternate).await?;
+        }
+        for queue in &self.queues {
+            self.queue(&channel, queue).await?;
+            self.bind(&channel, queue).await?;
+        }
+        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
+        Ok(())
+    }
+
+    /// The queues that are not there yet; declares nothing.
+    ///
+    /// # Errors
+    /// [`BrokerError::Foreign`] names a queue that is declared otherwise, and the difference.
+    pub async fn compare(&self, session: &Session) -> Result<Vec<String>, BrokerError> {
+        let mut missing = Vec::new();
+        for queue in &self.queues {
+            // What is not there closes the channel.
+            let channel = session.publishing_channel().await?;
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let there = channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
+            match answered("queue", &queue.name, false, there).await {
+                Ok(()) => self.queue(&channel, queue).await?,
+                Err(BrokerError::Foreign(_)) => missing.push(queue.name.clone()),
+                Err(lost) => return Err(lost),
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn exchange(
+        &self,
+        channel: &Channel,
+        name: &str,
+        kind: ExchangeKind,
+        alternate: Option<String>,
+    ) -> Result<(), BrokerError> {
+        let options =
+            ExchangeDeclareOptions { durable: true, passive: !self.declare, ..ExchangeDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        if let Some(alternate) = alternate {
+            insert(&mut arguments, "alternate-exchange", &alternate);
+        }
+        answered("exchange", name, self.declare, channel.exchange_declare(name.into(), kind, options, arguments)).await
+    }
+
+    async fn queue(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
+        let options = QueueDeclareOptions { durable: true, passive: !self.declare, ..QueueDeclareOptions::default() };
+        let arguments = queue.arguments(&self.names);
+        let declare = channel.queue_declare(queue.name.as_str().into(), options, arguments);
+        answered("queue", &queue.name, self.declare, declare).await
+    }
+
+    async fn bind(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
+        for (exchange, key) in queue.bindings.iter().filter(|_| self.declare) {
+            let bind = channel.queue_bind(
+                queue.name.as_str().into(),
+                exchange.as_str().into(),
+                key.as_str().into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            );
+            answered("binding of queue", &queue.name, self.declare, bind).await?;
+        }
+        Ok(())
+    }
+}
+
+impl QueueSpec {
+    fn arguments(&self, names: &Names) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        insert(&mut arguments, "x-queue-type", "quorum");
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(self.delivery_limit));
+        if self.dead_letters {
+            insert(&mut arguments, "x-dead-letter-exchange", &names.dead());
+            // The broker deletes a dead letter only once its copy was confirmed; that needs reject-publish.
+            insert(&mut arguments, "x-dead-letter-strategy", "at-least-once");
+            insert(&mut arguments, "x-overflow", "reject-publish");
+        }
+        arguments
+    }
+}
+
+fn insert(arguments: &mut FieldTable, key: &str, value: &str) {
+    arguments.insert(ShortString::from(key), AMQPValue::LongString(value.into()));
+}
+
+/// What a person must mend is told apart from what may pass.
+async fn answered<T>(
+    what: &str,
+    name: &str,
+    declare: bool,
+    declaration: impl Future<Output = lapin::Result<T>>,
+) -> Result<(), BrokerError> {
+    let lost =
+        |problem: &dyn std::fmt::Display| Err(BrokerError::Lost(format!("declare the {what} {name}: {problem}")));
+    let error = match tokio::time::timeout(CALL_LIMIT, declaration).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(_) => return lost(&"no answer in time"),
+    };
+    let advice = match error.kind() {
+        ErrorKind::ProtocolError(protocol) => match protocol.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
+                "delete it or choose another amqp.prefix, or configure the worker as it was declared"
+            }
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if !declare => {
+                "declare it, or let the worker do so with amqp.declare = true"
+            }
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => "give the worker's user the right to it",
+            _ => return lost(&error),
+        },
+        _ => return lost(&error),
+    };
+    Err(BrokerError::Foreign(format!("the {what} {name} is not as this worker needs it: {error}; {advice}")))
+}

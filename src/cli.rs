@@ -1,0 +1,166 @@
+//! The commands (contract §9), one file each.
+
+mod check;
+mod lines;
+mod lookup;
+mod pipe;
+mod run;
+mod schema;
+mod send;
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
+
+use crate::{
+    config::{self, ConfigError, Settings},
+    sandbox::{self, SandboxArgs},
+    telemetry::logs,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  lookup-worker sandbox --print-config > lookup-worker.toml   a configuration to begin with
+  lookup-worker check --config lookup-worker.toml             is all well?
+  lookup-worker run --config lookup-worker.toml               work
+  lookup-worker lookup antsomi --query '{\"phone\":\"+84 907 089 782\"}' --config lookup-worker.toml
+
+Exit codes: 0 done, 1 failed, 2 a mistake in the command line, the configuration or the job.";
+
+/// Consumes customer-lookup jobs from RabbitMQ, asks the provider, publishes the results.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Configuration file (TOML); variables LOOKUP__SECTION__KEY stand over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work: consume jobs, look them up, publish the results.
+    Run,
+    /// Check configuration, broker, topology and providers; one line each.
+    Check,
+    /// Look one customer up, without a broker.
+    Lookup(lookup::Arguments),
+    /// Jobs as JSON lines on standard input, results on standard output, without a broker.
+    Pipe,
+    /// Publish jobs from JSON lines, wait for their results and print them.
+    Send(send::Arguments),
+    /// All five providers on one local port each, with faults on request.
+    Sandbox(SandboxArgs),
+    /// Print a description of the messages.
+    Schema(schema::Arguments),
+}
+
+/// A command failed: what to say, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    message: String,
+    code: u8,
+}
+
+impl Failed {
+    fn new(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: 1 }
+    }
+
+    fn misused(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: 2 }
+    }
+}
+
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self::misused(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::new(format_args!("standard output: {error}"))
+    }
+}
+
+/// Runs the command that the command line names.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(Failed { message, code }) => {
+            let _ = writeln!(io::stderr(), "lookup-worker: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
+    let settings = || -> Result<Settings, Failed> {
+        let settings = config::load(cli.config.as_deref())?;
+        logs::begin(&settings.log);
+        Ok(settings)
+    };
+    match cli.command {
+        Command::Run => on_one_thread(run::run(with_providers(settings()?)?)),
+        Command::Check => on_one_thread(check::run(with_providers(settings()?)?)),
+        Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
+        Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
+        Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
+        Command::Sandbox(arguments) => on_one_thread(async move {
+            sandbox::run(&arguments, stop_signal()?).await.map_err(Failed::new)?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Schema(arguments) => schema::run(&arguments),
+    }
+}
+
+fn with_providers(settings: Settings) -> Result<Settings, Failed> {
+    if settings.providers.is_empty() {
+        return Err(Failed::misused("configuration: `providers`: missing; expected at least one [providers.NAME]"));
+    }
+    Ok(settings)
+}
+
+/// Everything runs on one thread: it is cheaper than several for work that waits, and the broker's client mixes
+/// confirms up where threads share a channel.
+fn on_one_thread(command: impl Future<Output = Result<ExitCode, Failed>>) -> Result<ExitCode, Failed> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::new)?;
+    let ended = LocalSet::new().block_on(&runtime, command);
+    // A read of standard input that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Comes with SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failed> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failed::new)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failed::new)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// One line of JSON on standard output.
+fn print_line(json: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(json)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}

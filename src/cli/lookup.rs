@@ -1,0 +1,55 @@
+//! `lookup`: one lookup, no broker.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Failed, print_line};
+use crate::{config::Settings, embedded::Embedded, job::Envelope, result::Status};
+
+/// What to look up.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The provider's configured name.
+    provider: String,
+    /// Whom to look for, as `query` in a job: '{"phone":"+84 907 089 782"}'
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    query: Box<RawValue>,
+    /// How to look, as `options` in a job: '{"raw":true}'
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    options: Option<Box<RawValue>>,
+}
+
+fn json(text: &str) -> Result<Box<RawValue>, String> {
+    RawValue::from_string(text.to_owned()).map_err(|error| format!("expected JSON: {error}"))
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    query: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<&'a RawValue>,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
+    let Arguments { provider, query, options } = arguments;
+    if !settings.providers.contains_key(&provider) {
+        let known = settings.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(Failed::misused(format_args!("no provider {provider:?} is configured; expected one of {known}")));
+    }
+    let body = Body { query: &query, options: options.as_deref() };
+    let body = serde_json::to_vec(&body).map_err(Failed::new)?;
+    let envelope = Envelope { routing_key: format!("{provider}.interactive"), ..Envelope::default() };
+
+    let embedded = Embedded::new(&settings).map_err(Failed::new)?;
+    let (result, code) = match embedded.read(&envelope, &body) {
+        Ok(job) => match embedded.answer(job).await {
+            result if result.status == Status::Failed => (result, 1),
+            result => (result, 0),
+        },
+        Err(not_a_job) => (Embedded::refuse(*not_a_job), 2),
+    };
+    print_line(&result.to_json())?;
+    Ok(ExitCode::from(code))
+}

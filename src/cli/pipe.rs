@@ -1,0 +1,48 @@
+//! `pipe`: jobs in, results out, no broker.
+
+use std::{process::ExitCode, rc::Rc};
+
+use tokio::{io::BufReader, sync::Semaphore, task::JoinSet};
+
+use super::{
+    Failed,
+    lines::{Lines, envelope},
+    print_line,
+};
+use crate::{config::Settings, embedded::Embedded};
+
+pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
+    let embedded = Rc::new(Embedded::new(&settings).map_err(Failed::new)?);
+    let in_flight: usize = settings.providers.values().map(|provider| usize::from(provider.concurrency)).sum();
+    let permits = Rc::new(Semaphore::new(in_flight));
+    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), settings.amqp.max_job_bytes);
+    let mut jobs = JoinSet::new();
+    loop {
+        tokio::select! {
+            // Results first: whoever reads them may wait for one before writing the next job.
+            biased;
+            Some(ended) = jobs.join_next() => ended.map_err(Failed::new)??,
+            line = async { permits.acquire().await.map_err(Failed::new)?.forget(); lines.next().await } => {
+                let Some(line) = line? else { break };
+                let (embedded, permits) = (Rc::clone(&embedded), Rc::clone(&permits));
+                jobs.spawn_local(async move {
+                    let ended = answer(&embedded, &line).await;
+                    permits.add_permits(1);
+                    ended
+                });
+            }
+        }
+    }
+    while let Some(ended) = jobs.join_next().await {
+        ended.map_err(Failed::new)??;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn answer(embedded: &Embedded, line: &[u8]) -> Result<(), Failed> {
+    let result = match embedded.read(&envelope(line), line) {
+        Ok(job) => embedded.answer(job).await,
+        Err(not_a_job) => Embedded::refuse(*not_a_job),
+    };
+    Ok(print_line(&result.to_json())?)
+}

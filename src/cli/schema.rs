@@ -1,0 +1,36 @@
+//! `schema`: descriptions of the messages.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::{Failed, print_line};
+use crate::schema;
+
+/// What to describe.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// `job` and `result`: JSON Schema 2020-12; `asyncapi`: an AsyncAPI 3.0 document of both and their queues.
+    what: What,
+    /// First part of names on the broker, for `asyncapi`.
+    #[arg(long, default_value = "lookup")]
+    prefix: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    Job,
+    Result,
+    Asyncapi,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
+    let document = match arguments.what {
+        What::Job => schema::job(),
+        What::Result => schema::result(),
+        What::Asyncapi => schema::asyncapi(&arguments.prefix),
+    };
+    let text = serde_json::to_vec_pretty(&document).map_err(Failed::new)?;
+    print_line(&text)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,163 @@
+//! `send`: jobs to the broker, their results back.
+
+use std::{
+    collections::HashMap,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    fs::File,
+    io::{AsyncBufRead, BufReader},
+    task::JoinSet,
+};
+
+use super::{
+    Failed,
+    lines::{Lines, envelope},
+    print_line,
+};
+use crate::{
+    broker::{Deliveries, Expected, Fate, Message, Names, Route, Session},
+    config::Settings,
+};
+
+/// Publishes that are not confirmed yet.
+const OUTSTANDING: usize = 64;
+
+/// Which jobs, and how long to wait.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Jobs as JSON lines: a job's body with `provider`, and perhaps `id` and `lane`; default standard input.
+    file: Option<PathBuf>,
+    /// Give up when no result has come for this long.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Publish only: results go to the results queue.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
+    let input: Box<dyn AsyncBufRead + Unpin> = match &arguments.file {
+        Some(path) => {
+            let file = File::open(path).await;
+            let file = file.map_err(|error| Failed::misused(format_args!("{}: {error}", path.display())))?;
+            Box::new(BufReader::new(file))
+        }
+        None => Box::new(BufReader::new(tokio::io::stdin())),
+    };
+    // Longer lines go too: that they are too long is the worker's to say.
+    let mut lines = Lines::new(input, 2 * settings.amqp.max_job_bytes);
+    let session = Session::open(&settings.amqp.addresses()).await.map_err(Failed::new)?;
+    let expected = Expected::new(&settings.amqp, &settings.retry.delays, std::iter::empty());
+    expected.establish(&session).await.map_err(Failed::new)?;
+    let (reply_to, results) = session.replies().await.map_err(Failed::new)?;
+
+    let mut sending = Sending {
+        exchange: Names::new(&settings.amqp.prefix).jobs_exchange(),
+        reply_to: (!arguments.no_wait).then_some(reply_to),
+        session,
+        waiting: HashMap::new(),
+        publishes: JoinSet::new(),
+        sent: 0,
+        answered: 0,
+        progress: progress(),
+    };
+    let ended = sending.run(&mut lines, results, arguments.timeout).await;
+    sending.progress.finish_and_clear();
+    sending.session.close().await;
+    ended
+}
+
+struct Sending {
+    session: Rc<Session>,
+    exchange: String,
+    reply_to: Option<String>,
+    /// Correlation id to the line's number, for what is not answered yet.
+    waiting: HashMap<String, u64>,
+    publishes: JoinSet<Result<(), Failed>>,
+    sent: u64,
+    answered: u64,
+    progress: ProgressBar,
+}
+
+impl Sending {
+    async fn run(
+        &mut self,
+        lines: &mut Lines<Box<dyn AsyncBufRead + Unpin>>,
+        mut results: Deliveries,
+        timeout: Duration,
+    ) -> Result<ExitCode, Failed> {
+        let mut more = true;
+        while more || !self.publishes.is_empty() || !self.waiting.is_empty() {
+            tokio::select! {
+                biased;
+                Some(published) = self.publishes.join_next() => published.map_err(Failed::new)??,
+                result = results.next() => {
+                    let Some(result) = result else { return Err(Failed::new(self.unanswered("the broker is gone"))) };
+                    let correlation_id = result.envelope.correlation_id.clone().unwrap_or_default();
+                    result.ack().await;
+                    // A repeated result is shown once.
+                    if self.waiting.remove(&correlation_id).is_some() {
+                        self.answered += 1;
+                        self.progress.suspend(|| print_line(&result.body))?;
+                    }
+                }
+                line = lines.next(), if more && self.publishes.len() < OUTSTANDING => match line? {
+                    Some(line) => self.publish(line),
+                    None => more = false,
+                },
+                () = tokio::time::sleep(timeout), if !more => {
+                    let limit = humantime::format_duration(timeout);
+                    return Err(Failed::new(self.unanswered(&format!("no result came for {limit}"))));
+                }
+            }
+            self.progress.set_length(self.sent);
+            self.progress.set_position(self.answered);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn unanswered(&self, why: &str) -> String {
+        let mut lines: Vec<_> = self.waiting.values().copied().collect();
+        lines.sort_unstable();
+        let shown = lines.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let sent = self.sent;
+        format!("{why}: {} of {sent} jobs are not answered, of the lines {shown} first", lines.len())
+    }
+
+    fn publish(&mut self, line: Vec<u8>) {
+        self.sent += 1;
+        let correlation_id = format!("line-{}", self.sent);
+        let key = envelope(&line).routing_key;
+        let mut message = Message::json(Bytes::from(line)).correlation_id(&correlation_id);
+        if let Some(reply_to) = &self.reply_to {
+            message = message.reply_to(reply_to);
+            self.waiting.insert(correlation_id, self.sent);
+        }
+        let (session, exchange, number) = (Rc::clone(&self.session), self.exchange.clone(), self.sent);
+        self.publishes.spawn_local(async move {
+            let route = Route::Exchange { exchange: &exchange, key: &key };
+            match session.publisher.publish(route, message).await.map_err(Failed::new)? {
+                Fate::Confirmed => Ok(()),
+                fate => Err(Failed::new(format_args!("line {number} was not taken by the broker: {fate:?}"))),
+            }
+        });
+    }
+}
+
+/// On a terminal alone.
+fn progress() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} answered, {per_sec}, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}

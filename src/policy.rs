@@ -1,0 +1,3 @@
+//! The worker's decisions, each pure where it can be: they know neither broker nor HTTP.
+
+pub mod retry;

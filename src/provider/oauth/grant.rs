@@ -1,0 +1,218 @@
+//! The token request and the token reply (RFC 6749 §4.4, §5). No I/O.
+//!
+//! A failure never shows the client's secret, not even where the endpoint repeats it.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use crate::{
+    config::{ClientSecretPlace, OAuthSettings},
+    failure::{ErrorKind, Failure},
+    json::{self, Malformed},
+    provider::{class, scalar::Scalar},
+};
+
+/// In what the kinds' token endpoints differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// Where the client's secret stands, unless the configuration tells.
+    secret_in: ClientSecretPlace,
+    reply: ReplyForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReplyForm {
+    /// `access_token`, `expires_in` in seconds.
+    SnakeCase,
+    /// `accessToken`, `accessTokenExpiresAt` as a date-time.
+    CamelCase,
+}
+
+impl Dialect {
+    /// As the RFC says, with the secret in the form.
+    pub const RFC_6749: Self = Self { secret_in: ClientSecretPlace::Post, reply: ReplyForm::SnakeCase };
+    /// With Antsomi's own reply.
+    pub const ANTSOMI: Self = Self { secret_in: ClientSecretPlace::Post, reply: ReplyForm::CamelCase };
+    /// As the RFC says, with the secret in the header.
+    pub const PLUME: Self = Self { secret_in: ClientSecretPlace::Basic, reply: ReplyForm::SnakeCase };
+}
+
+/// A token, as it was given.
+#[derive(Debug)]
+pub struct Token {
+    /// What goes into the header.
+    pub secret: SecretString,
+    /// How long it is valid from its receipt, where the endpoint tells.
+    pub life: Option<Duration>,
+}
+
+/// How one provider's tokens are asked for.
+#[derive(Debug)]
+pub struct Grant {
+    settings: OAuthSettings,
+    dialect: Dialect,
+}
+
+impl Grant {
+    /// By a provider's settings and its kind's dialect.
+    #[must_use]
+    pub fn new(settings: OAuthSettings, dialect: Dialect) -> Self {
+        Self { settings, dialect }
+    }
+
+    /// The request for a token.
+    ///
+    /// # Errors
+    /// Where the address is none.
+    pub fn request(&self) -> Result<Request<Bytes>, Failure> {
+        let OAuthSettings { token_url, client_id, client_secret, scope, auth } = &self.settings;
+        let secret = client_secret.expose_secret();
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if let Some(scope) = scope {
+            form.append_pair("scope", scope);
+        }
+        let mut request = Request::post(token_url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json");
+        match auth.unwrap_or(self.dialect.secret_in) {
+            ClientSecretPlace::Post => {
+                _ = form.append_pair("client_id", client_id).append_pair("client_secret", secret)
+            }
+            ClientSecretPlace::Basic => request = request.header(AUTHORIZATION, basic(client_id, secret)?),
+        }
+        let no_address = |_| Failure::new(ErrorKind::Internal, "oauth.token_url is no address");
+        request.body(form.finish().into()).map_err(no_address)
+    }
+
+    /// The token that the endpoint answered with.
+    ///
+    /// # Errors
+    /// `unauthorized` where the client is refused, `bad_response` where the answer cannot be read, else as the
+    /// status says.
+    pub fn read(&self, response: &Response<Bytes>, now: Timestamp) -> Result<Token, Failure> {
+        let (status, body) = (response.status().as_u16(), response.body());
+        if status != 200 {
+            return Err(self.failure(response, now));
+        }
+        let token = json::check(body).and_then(|()| match self.dialect.reply {
+            ReplyForm::SnakeCase => json::read::<SnakeCase>(body)?.token(),
+            ReplyForm::CamelCase => json::read::<CamelCase>(body)?.token(now),
+        });
+        token.map_err(|problem| {
+            let message = format!("the token endpoint's HTTP 200 cannot be read: {problem}");
+            Failure::new(ErrorKind::BadResponse, message).with_status(status)
+        })
+    }
+
+    fn failure(&self, response: &Response<Bytes>, now: Timestamp) -> Failure {
+        let status = response.status().as_u16();
+        let (kind, advice) = match status {
+            400 | 401 | 403 => (
+                ErrorKind::Unauthorized,
+                "the client was refused; check oauth.client_id, oauth.client_secret and oauth.scope",
+            ),
+            404 => (ErrorKind::EndpointNotFound, "there is no such address; check oauth.token_url"),
+            408 => (ErrorKind::Timeout, "it gave up waiting"),
+            429 => (ErrorKind::RateLimited, "too many requests"),
+            402..=499 => (ErrorKind::Rejected, "it refuses the request; check oauth.token_url and oauth.auth"),
+            500..=599 => (ErrorKind::ProviderError, "it failed"),
+            300..=399 => (ErrorKind::BadResponse, "redirects are not followed; check oauth.token_url"),
+            _ => (ErrorKind::BadResponse, "there is no such answer"),
+        };
+        let message = format!("the token endpoint answered HTTP {status}, expected 200: {advice}");
+        let mut failure = Failure::new(kind, message).with_status(status);
+        if kind.retryable() {
+            failure.retry_after = class::retry_after(response.headers(), now);
+        }
+        match self.words(response.body()) {
+            Some(words) => failure.said(&words),
+            None => failure,
+        }
+    }
+
+    /// What the endpoint says, unless it repeats the secret.
+    fn words(&self, body: &[u8]) -> Option<String> {
+        let problem: Problem = json::read(body).ok()?;
+        let parts = [problem.error, problem.name, problem.error_description, problem.message];
+        let words: Vec<String> = parts.iter().flatten().filter_map(Scalar::text).collect();
+        let words = words.join(": ");
+        let secret = self.settings.client_secret.expose_secret();
+        (secret.is_empty() || !words.contains(secret)).then_some(words)
+    }
+}
+
+/// The client's name and secret in a header, each form-encoded before (RFC 6749 §2.3.1).
+fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, Failure> {
+    let form = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = STANDARD.encode(format!("{}:{}", form(client_id), form(secret)));
+    let unfit = |_| Failure::new(ErrorKind::Internal, "no HTTP header can hold the client's name and secret");
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(unfit)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[derive(Deserialize)]
+struct SnakeCase<'a> {
+    #[serde(borrow, default)]
+    access_token: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    expires_in: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CamelCase<'a> {
+    #[serde(borrow, default)]
+    access_token: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    access_token_expires_at: Option<Scalar<'a>>,
+}
+
+/// The RFC's error, and Antsomi's.
+#[derive(Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow, default)]
+    error: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    error_description: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Scalar<'a>>,
+}
+
+fn secret(token: Option<Scalar>, field: &str) -> Result<SecretString, Malformed> {
+    let text = token.as_ref().and_then(Scalar::text);
+    text.map(SecretString::from).ok_or_else(|| Malformed::at(field, "missing; expected a string that is not blank"))
+}
+
+impl SnakeCase<'_> {
+    fn token(self) -> Result<Token, Malformed> {
+        let unfit = || Malformed::at("expires_in", "expected a number of seconds");
+        let seconds = self
+            .expires_in
+            .map(|seconds| seconds.text()?.parse::<f64>().ok())
+            .map(|seconds| Duration::try_from_secs_f64(seconds.ok_or_else(unfit)?.max(0.0)).map_err(|_| unfit()));
+        Ok(Token { secret: secret(self.access_token, "access_token")?, life: seconds.transpose()? })
+    }
+}
+
+impl CamelCase<'_> {
+    fn token(self, now: Timestamp) -> Result<Token, Malformed> {
+        let unfit = || Malformed::at("accessTokenExpiresAt", "expected a date-time");
+        let expiry = self.access_token_expires_at.map(|expiry| expiry.text()?.parse::<Timestamp>().ok());
+        let life = expiry.map(|expiry| Ok(class::until(expiry.ok_or_else(unfit)?, now)));
+        Ok(Token { secret: secret(self.access_token, "accessToken")?, life: life.transpose()? })
+    }
+}

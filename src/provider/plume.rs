@@ -1,0 +1,229 @@
+//! Plume: 'Obtain CustomerID from AccountID' (`providers/plume.md`, and FACTS.md on it).
+//!
+//! Inferred, not documented: the stray brace in the document's address (`?field=accountId}`) is no part of it;
+//! `locations` may be one object instead of an array, as in the sibling API; a 403 that is no JSON is the web
+//! firewall's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request,
+    header::{AUTHORIZATION, InvalidHeaderValue},
+};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, scalar::Scalar, trimmed};
+use crate::{
+    config::{Credentials, OAuthSettings},
+    customer::{Customer, Email, Location},
+    failure::Failure,
+    json::{self, Malformed},
+};
+
+const PATH: &str = "/api/Partners/customers/search/";
+
+/// The adapter.
+#[derive(Debug)]
+pub struct Plume {
+    search: String,
+}
+
+/// The keys of kind `plume` alone.
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    token: Option<SecretString>,
+    oauth: Option<OAuthSettings>,
+}
+
+/// Whom to look for: exactly one criterion.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "PlumeQuery", extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Query {
+    /// Id of the account.
+    #[serde(default)]
+    account_id: Option<String>,
+    /// Id of a location.
+    #[serde(default)]
+    location_id: Option<String>,
+    /// The customer's name.
+    #[serde(default)]
+    name: Option<String>,
+    /// The customer's email address.
+    #[serde(default)]
+    email: Option<String>,
+}
+
+/// How to look.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "PlumeOptions")]
+pub struct Options {
+    /// The whole value must match; default true.
+    #[schemars(extend("default" = true))]
+    exact_match: Option<bool>,
+    /// The beginning of the value must match; default true.
+    #[schemars(extend("default" = true))]
+    starts_with: Option<bool>,
+    /// Add the provider's payload verbatim to the result.
+    raw: bool,
+}
+
+impl Query {
+    /// The criterion: its name in a job, its name at Plume, its value.
+    fn criterion(&self) -> Result<(&'static str, &'static str, &str), Malformed> {
+        let all = [
+            ("query.account_id", "accountId", &self.account_id),
+            ("query.location_id", "locationId", &self.location_id),
+            ("query.name", "name", &self.name),
+            ("query.email", "email", &self.email),
+        ];
+        let mut given = all.into_iter().filter_map(|(field, name, value)| Some((field, name, value.as_ref()?)));
+        match (given.next(), given.next()) {
+            (Some((field, name, value)), None) => {
+                filled(Some(value), field)?;
+                Ok((field, name, value))
+            }
+            _ => Err(Malformed::at("query", "expected exactly one of account_id, location_id, name, email")),
+        }
+    }
+}
+
+impl Kind for Plume {
+    const NAME: &'static str = "plume";
+    const RULES: Rules = Rules { none_by_404: true, none_by_204: false };
+    const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((2_000, Duration::from_secs(300)));
+    const TOKENS: Dialect = Dialect::PLUME;
+    type Settings = Settings;
+    type Query = Query;
+    type Options = Options;
+
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+        let credentials = Credentials::one_of(settings.token, settings.oauth)?;
+        Ok((Self { search: trimmed(base_url)? + PATH }, credentials))
+    }
+
+    fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?))
+    }
+
+    fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
+        let (field, name, value) = query.criterion()?;
+        let word = value.trim();
+        if word.eq_ignore_ascii_case("null") {
+            return Err(Malformed::at(field, "expected another value than 'null', which Plume refuses"));
+        }
+        // Addresses are normalised on their way: these two would walk up the path.
+        if matches!(word, "." | "..") {
+            return Err(Malformed::at(field, "expected another value than '.' and '..', which no path can hold"));
+        }
+        let exact = options.exact_match.unwrap_or(true);
+        let starts = options.starts_with.unwrap_or(true);
+        let value = encoded(value);
+        Request::get(format!("{}{value}?field={name}&exactMatch={exact}&startsWith={starts}", self.search))
+            .body(Bytes::new())
+            .map_err(|_| Malformed::at(field, "expected a shorter value; the request's address grows too long"))
+    }
+
+    fn wants_raw(options: &Options) -> bool {
+        options.raw
+    }
+
+    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
+        let found = json::read::<Vec<Found>>(body).and_then(|found| {
+            found.iter().enumerate().map(|(at, one)| one.customer(at)).collect::<Result<Vec<_>, _>>()
+        });
+        match found {
+            Ok(customers) => Outcome::of(customers, None),
+            Err(problem) => Outcome::unreadable(&problem),
+        }
+    }
+
+    fn said(body: &[u8]) -> Option<String> {
+        let error = json::read::<Reply>(body).ok()?.error;
+        let words: Vec<String> = [error.message, error.code].iter().flatten().filter_map(Scalar::text).collect();
+        Some(words.join(" "))
+    }
+
+    fn refine(status: u16, _headers: &HeaderMap, body: &[u8], _now: Timestamp, failure: &mut Failure) {
+        if status == 403 && !json::is_container(body) {
+            failure.message = "HTTP 403, expected 200: a page instead of JSON, most likely the web firewall's, \
+                               which allows 2,000 calls in 5 minutes from one address; check the provider's quota"
+                .into();
+        }
+    }
+}
+
+/// What a failure's body has.
+#[derive(Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow)]
+    error: Problem<'a>,
+}
+
+#[derive(Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow, default)]
+    message: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    code: Option<Scalar<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found<'a> {
+    #[serde(borrow, default)]
+    id: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    account_id: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    email: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    locations: Option<Places<'a>>,
+}
+
+/// One or several.
+struct Places<'a>(Vec<Place<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Places<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let places = if raw.starts_with('{') {
+            json::read(raw.as_bytes()).map(|one| vec![one])
+        } else {
+            json::read(raw.as_bytes())
+        };
+        places.map(Places).map_err(|_| json::refuse("expected an array of objects with an id"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(borrow, default)]
+    id: Option<Scalar<'a>>,
+}
+
+impl Found<'_> {
+    fn customer(&self, at: usize) -> Result<Customer, Malformed> {
+        let text = |value: &Option<Scalar>| value.as_ref().and_then(Scalar::text);
+        let customer_id = text(&self.id)
+            .ok_or_else(|| Malformed::at(&format!("[{at}].id"), "expected a string or a number that is not blank"))?;
+        let places = self.locations.iter().flat_map(|places| &places.0);
+        Ok(Customer {
+            customer_id,
+            account_id: text(&self.account_id),
+            name: text(&self.name),
+            emails: text(&self.email).map(|address| Email { address, ..Email::default() }).into_iter().collect(),
+            locations: places.filter_map(|place| Some(Location { id: text(&place.id)? })).collect(),
+            ..Customer::default()
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! Who is let in: the static token, and tokens issued by the client-credentials grant.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{kind::Kind, wire::Ask};
+
+/// The client that may fetch tokens.
+pub const CLIENT_ID: &str = "sandbox-client";
+/// Its secret.
+pub const CLIENT_SECRET: &str = "sandbox-secret";
+
+/// The tokens that a port lets in.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    kind: Kind,
+    lifetime: Duration,
+    issued: HashMap<String, Instant>,
+    count: u64,
+}
+
+impl Tokens {
+    pub fn new(kind: Kind, lifetime: Duration) -> Self {
+        Self { kind, lifetime, issued: HashMap::new(), count: 0 }
+    }
+
+    /// The issued ones are void from now on.
+    pub fn revoke(&mut self) {
+        self.issued.clear();
+    }
+
+    fn admits(&self, token: &str, now: Instant) -> bool {
+        token == self.kind.token() || self.issued.get(token).is_some_and(|end| now < *end)
+    }
+
+    fn issue(&mut self, now: Instant) -> Issued {
+        self.issued.retain(|_, end| now < *end);
+        self.count += 1;
+        // The time keeps a token of an earlier run from being let in by this one.
+        let born = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let token = format!("sandbox-{}-issued-{}-{born:x}", self.kind, self.count);
+        self.issued.insert(token.clone(), now + self.lifetime);
+        Issued { token, lifetime: self.lifetime, expires_at: SystemTime::now() + self.lifetime }
+    }
+}
+
+/// A token just issued.
+pub(super) struct Issued {
+    pub token: String,
+    pub lifetime: Duration,
+    pub expires_at: SystemTime,
+}
+
+/// Why a token is not issued (RFC 6749 §5.2), with a sentence.
+pub(super) struct Refused(pub u16, pub &'static str, pub String);
+
+/// Where a client's name and secret may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the form or in the Authorization header.
+    Either,
+    /// In the Authorization header alone.
+    Basic,
+}
+
+/// What a kind needs of its port while it answers one request.
+pub(super) struct Desk<'a> {
+    pub tokens: &'a mut Tokens,
+    pub now: Instant,
+    /// The values that were asked for, once the request was found to be right.
+    pub asked: Vec<String>,
+}
+
+impl Desk<'_> {
+    /// The credentials behind that scheme are let in.
+    pub fn admits(&self, ask: &Ask, scheme: &str) -> bool {
+        ask.credentials(scheme).is_some_and(|token| self.tokens.admits(token, self.now))
+    }
+
+    /// Somebody is asked for by this value, which may be a magic one.
+    pub fn asked_for(&mut self, value: &str) {
+        self.asked.push(value.to_owned());
+    }
+
+    /// The client-credentials grant (RFC 6749 §4.4).
+    pub fn grant(
+        &mut self,
+        ask: &Ask,
+        place: Place,
+        scope_fits: impl Fn(Option<&str>) -> bool,
+    ) -> Result<Issued, Refused> {
+        let Some(form) = ask.form().filter(|_| ask.method == http::Method::POST) else {
+            return Err(Refused(400, "invalid_request", "expected a POST of a form".into()));
+        };
+        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match field("grant_type") {
+            Some("client_credentials") => {}
+            Some(other) => return Err(Refused(400, "unsupported_grant_type", format!("Unsupported grant: {other}"))),
+            None => return Err(Refused(400, "invalid_request", "Missing parameter: grant_type".into())),
+        }
+        let in_form = field("client_id") == Some(CLIENT_ID) && field("client_secret") == Some(CLIENT_SECRET);
+        if !(basic(ask) || place == Place::Either && in_form) {
+            return Err(Refused(401, "invalid_client", "Client authentication failed".into()));
+        }
+        if !scope_fits(field("scope")) {
+            let scope = field("scope").unwrap_or_default();
+            return Err(Refused(400, "invalid_scope", format!("Invalid scope: {scope}")));
+        }
+        Ok(self.tokens.issue(self.now))
+    }
+}
+
+/// The Authorization header holds the client's name and secret. Both consist of characters that form encoding
+/// leaves as they are, so the two readings of RFC 6749 §2.3.1 do not differ.
+fn basic(ask: &Ask) -> bool {
+    ask.credentials("Basic").is_some_and(|given| given == base64(format!("{CLIENT_ID}:{CLIENT_SECRET}").as_bytes()))
+}
+
+/// RFC 4648 §4; for one short text it is not worth a package.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let sextet = bits >> (18 - 6 * place) & 63;
+            text.push(if place <= group.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        for (plain, text) in cases {
+            assert_eq!(super::base64(plain.as_bytes()), text);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Metrics (contract §9), named as Prometheus does: base units, `_total`, nothing private in a label.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::{failure::ErrorKind, job::Lane};
+
+/// The label of a provider that is not configured: its name came with a job and could be anything.
+pub const UNKNOWN: &str = "unknown";
+
+/// From half a millisecond to a minute: a cache beside us, and a provider that takes all its time.
+const REQUEST_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// As above, and on to a job that waits for a quota or an outage.
+const JOB_SECONDS: [f64; 16] =
+    [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0];
+
+/// Every metric of the process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    received: IntCounterVec,
+    results: IntCounterVec,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    job_seconds: HistogramVec,
+    in_flight: IntGaugeVec,
+    retries: IntCounterVec,
+    circuit_open: IntGaugeVec,
+    dead_lettered: IntCounterVec,
+    /// Times that the worker connected to the broker.
+    pub connects: IntCounter,
+    /// Panics that were caught.
+    pub panics: IntCounter,
+}
+
+/// The metrics of one provider, looked up once.
+#[derive(Debug, Clone)]
+pub struct ProviderMetrics {
+    all: Metrics,
+    name: String,
+    request_seconds: Histogram,
+    job_seconds: [Histogram; 2],
+    received: [IntCounter; 2],
+    found: [IntCounter; 2],
+    requests_found: IntCounter,
+    /// Jobs that are being worked on.
+    pub in_flight: IntGauge,
+    /// 1 while no attempts are made but probes.
+    pub circuit_open: IntGauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at nothing.
+    ///
+    /// # Panics
+    /// Never: every name is given once and is well-formed.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
+            registry.register(Box::new(metric.clone())).expect("a metric of its own");
+            metric
+        };
+        let gauges = |name: &str, help: &str| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), &["provider"]).expect("a well-formed metric");
+            registry.register(Box::new(metric.clone())).expect("a metric of its own");
+            metric
+        };
+        let histograms = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let metric = HistogramVec::new(options, labels).expect("a well-formed metric");
+            registry.register(Box::new(metric.clone())).expect("a metric of its own");
+            metric
+        };
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help).expect("a well-formed metric");
+            registry.register(Box::new(metric.clone())).expect("a metric of its own");
+            metric
+        };
+        Self {
+            received: counters("lookup_jobs_received_total", "Deliveries of jobs.", &["provider", "lane"]),
+            results: counters(
+                "lookup_results_total",
+                "Results published and confirmed.",
+                &["provider", "lane", "status", "error"],
+            ),
+            requests: counters(
+                "lookup_provider_requests_total",
+                "HTTP requests made, by what came of them: found, not_found or the class of the failure.",
+                &["provider", "outcome"],
+            ),
+            request_seconds: histograms(
+                "lookup_provider_request_duration_seconds",
+                "From an HTTP request to its whole answer.",
+                &["provider"],
+                &REQUEST_SECONDS,
+            ),
+            job_seconds: histograms(
+                "lookup_job_duration_seconds",
+                "From a job's first receipt to its result.",
+                &["provider", "lane"],
+                &JOB_SECONDS,
+            ),
+            in_flight: gauges("lookup_jobs_in_flight", "Jobs that are being worked on."),
+            retries: counters(
+                "lookup_retries_total",
+                "Attempts that will be repeated, by the class of the failure.",
+                &["provider", "reason"],
+            ),
+            circuit_open: gauges("lookup_circuit_open", "1 while no attempts are made but probes."),
+            dead_lettered: counters(
+                "lookup_dead_lettered_total",
+                "Messages published to the dead-letter exchange.",
+                &["provider", "error"],
+            ),
+            connects: counter("lookup_broker_connects_total", "Times that the worker connected to the broker."),
+            panics: counter("lookup_panics_total", "Panics that were caught; each is a bug."),
+            registry,
+        }
+    }
+
+    /// The metrics of one configured provider.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> ProviderMetrics {
+        let lanes = Lane::ALL.map(Lane::as_str);
+        ProviderMetrics {
+            request_seconds: self.request_seconds.with_label_values(&[name]),
+            job_seconds: lanes.map(|lane| self.job_seconds.with_label_values(&[name, lane])),
+            received: lanes.map(|lane| self.received.with_label_values(&[name, lane])),
+            found: lanes.map(|lane| self.results.with_label_values(&[name, lane, "found", ""])),
+            requests_found: self.requests.with_label_values(&[name, "found"]),
+            in_flight: self.in_flight.with_label_values(&[name]),
+            circuit_open: self.circuit_open.with_label_values(&[name]),
+            name: name.to_owned(),
+            all: self.clone(),
+        }
+    }
+
+    /// Everything, as Prometheus reads it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory does not fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// `Content-Type` of [`Self::text`].
+    #[must_use]
+    pub fn content_type() -> &'static str {
+        prometheus::TEXT_FORMAT
+    }
+}
+
+impl ProviderMetrics {
+    /// A job was delivered.
+    pub fn received(&self, lane: Lane) {
+        self.received[lane as usize].inc();
+    }
+
+    /// An HTTP request was made.
+    pub fn requested(&self, outcome: &str, took: Duration) {
+        if outcome == "found" {
+            self.requests_found.inc();
+        } else {
+            self.all.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+        }
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An attempt will be repeated.
+    pub fn retried(&self, reason: ErrorKind) {
+        self.all.retries.with_label_values(&[self.name.as_str(), reason.as_str()]).inc();
+    }
+
+    /// A result is safe at the broker; `duration_ms` is from the job's first receipt.
+    pub fn answered(&self, lane: Lane, status: &str, error: &str, duration_ms: u64) {
+        if status == "found" {
+            self.found[lane as usize].inc();
+        } else {
+            self.all.results.with_label_values(&[self.name.as_str(), lane.as_str(), status, error]).inc();
+        }
+        self.job_seconds[lane as usize].observe(Duration::from_millis(duration_ms).as_secs_f64());
+    }
+
+    /// A message is safe in the dead-letter queue.
+    pub fn dead_lettered(&self, error: &str) {
+        self.all.dead_lettered.with_label_values(&[self.name.as_str(), error]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_contract_is_there_under_its_name() {
+        let metrics = Metrics::new();
+        let provider = metrics.provider("a");
+        provider.requested("timeout", Duration::from_millis(3));
+        provider.retried(ErrorKind::Timeout);
+        provider.dead_lettered("timeout");
+        let text = metrics.text();
+        for sample in [
+            r#"lookup_jobs_received_total{lane="bulk",provider="a"} 0"#,
+            r#"lookup_results_total{error="",lane="interactive",provider="a",status="found"} 0"#,
+            r#"lookup_provider_requests_total{outcome="timeout",provider="a"} 1"#,
+            r#"lookup_provider_request_duration_seconds_count{provider="a"} 1"#,
+            r#"lookup_job_duration_seconds_count{lane="bulk",provider="a"} 0"#,
+            r#"lookup_jobs_in_flight{provider="a"} 0"#,
+            r#"lookup_retries_total{provider="a",reason="timeout"} 1"#,
+            r#"lookup_circuit_open{provider="a"} 0"#,
+            r#"lookup_dead_lettered_total{error="timeout",provider="a"} 1"#,
+        ] {
+            assert!(text.contains(sample), "{sample} in\n{text}");
+        }
+    }
+}

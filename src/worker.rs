@@ -1,0 +1,222 @@
+//! The worker: from connection to connection, until it is told to stop.
+//!
+//! Read [`journey`] first: one job's whole way. Around it:
+//! [`intake`] consumes into each provider's [`inbox`], `concurrency` slots a provider take jobs from there,
+//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits.
+//!
+//! # The stop, in steps
+//! 1. `/readyz` answers 503.
+//! 2. Every consumer is cancelled: no new jobs.
+//! 3. What was delivered and not begun goes back to its queue.
+//! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
+//! 5. The connections are closed; what is still in flight goes back to its queue with them.
+
+pub mod inbox;
+mod intake;
+mod journey;
+mod memory;
+mod parking;
+mod settle;
+
+use std::{collections::BTreeMap, future::Future, rc::Rc};
+
+use tokio::{sync::watch, task::spawn_local};
+
+use crate::{
+    broker::{BrokerError, Expected, Names, Session, reconnect_delay},
+    config::Settings,
+    engine::Engine,
+    telemetry::{
+        metrics::{Metrics, ProviderMetrics, UNKNOWN},
+        server::{Readiness, Server},
+    },
+};
+use inbox::Inbox;
+use intake::Intake;
+use memory::Finished;
+
+/// Why the worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Something that it needs to begin cannot be had.
+    #[error("{0}")]
+    Start(String),
+    /// What is on the broker is not what it needs.
+    #[error(transparent)]
+    Topology(BrokerError),
+}
+
+/// What all jobs share.
+struct Worker {
+    settings: Settings,
+    names: Names,
+    providers: BTreeMap<String, Provider>,
+    /// The metrics of jobs for providers that are not configured.
+    strangers: ProviderMetrics,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+/// One provider, with the jobs that wait for it here.
+struct Provider {
+    engine: Engine,
+    inbox: Inbox,
+    finished: Finished,
+}
+
+/// Works until `stop` comes.
+///
+/// # Errors
+/// Where it cannot begin. A broker that is down is waited for.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    let metrics = Metrics::new();
+    let readiness = Readiness::default();
+    let server =
+        Server::bind(settings.http.listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Start)?;
+    let server = tokio::spawn(server.serve());
+    let worker = Rc::new(Worker::new(settings, metrics, readiness).map_err(RunError::Start)?);
+
+    let (stopping, stopped) = watch::channel(false);
+    let sessions = worker.sessions(stopped);
+    let signal = async {
+        stop.await;
+        worker.readiness.not_ready("stopping");
+        let _ = stopping.send(true);
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = sessions => ended,
+        () = signal => Ok(()),
+    };
+    server.abort();
+    ended
+}
+
+impl Worker {
+    fn new(settings: Settings, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
+        let provider = |settings: &crate::config::ProviderSettings| {
+            let engine = Engine::new(settings.clone(), &metrics)?;
+            let finished = Finished::new(2 * usize::from(settings.concurrency));
+            Ok((settings.name.clone(), Provider { engine, inbox: Inbox::default(), finished }))
+        };
+        Ok(Self {
+            names: Names::new(&settings.amqp.prefix),
+            providers: settings.providers.values().map(provider).collect::<Result<_, String>>()?,
+            strangers: metrics.provider(UNKNOWN),
+            settings,
+            metrics,
+            readiness,
+        })
+    }
+
+    /// One session after the other, and the stop.
+    async fn sessions(self: &Rc<Self>, mut stopped: watch::Receiver<bool>) -> Result<(), RunError> {
+        let slots = self.start_slots();
+        let mut begun = false;
+        while !*stopped.borrow() {
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                _ = stopped.changed() => break,
+            };
+            let (session, intake) = match opened {
+                Ok(opened) => opened,
+                Err(error) if begun => {
+                    tracing::error!(%error, "the broker's queues were changed; trying again");
+                    self.readiness.not_ready(error.to_string());
+                    tokio::select! {
+                        () = tokio::time::sleep(reconnect_delay(6)) => continue,
+                        _ = stopped.changed() => break,
+                    }
+                }
+                Err(error) => return Err(RunError::Topology(error)),
+            };
+            begun = true;
+            self.readiness.ready();
+            tracing::info!("connected and consuming");
+            tokio::select! {
+                reason = session.health.ended() => {
+                    self.readiness.not_ready(format!("the broker is gone: {reason}"));
+                    tracing::warn!(reason, "the broker is gone; connecting again");
+                    self.forget_deliveries();
+                    spawn_local(async move { session.close().await });
+                }
+                _ = stopped.changed() => return self.stop(&session, intake, slots).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// A session that consumes; tries until there is one.
+    async fn open(self: &Rc<Self>) -> Result<(Rc<Session>, Intake), BrokerError> {
+        let addresses = self.settings.amqp.addresses();
+        let expected = self.expected();
+        for failures in 0.. {
+            let opened = async {
+                let session = Session::open(&addresses).await?;
+                expected.establish(&session).await?;
+                let intake = Intake::start(self, &session).await?;
+                Ok((session, intake))
+            };
+            match opened.await {
+                Ok(opened) => {
+                    self.metrics.connects.inc();
+                    return Ok(opened);
+                }
+                Err(BrokerError::Lost(reason)) => {
+                    let wait = reconnect_delay(failures);
+                    tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
+                    self.readiness.not_ready(format!("no broker: {reason}"));
+                    tokio::time::sleep(wait).await;
+                }
+                Err(foreign) => return Err(foreign),
+            }
+        }
+        unreachable!("the attempts do not end")
+    }
+
+    fn expected(&self) -> Expected {
+        let providers = self.providers.keys().map(String::as_str);
+        Expected::new(&self.settings.amqp, &self.settings.retry.delays, providers)
+    }
+
+    /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each.
+    fn start_slots(self: &Rc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+        let mut slots = Vec::new();
+        for (name, provider) in &self.providers {
+            for _ in 0..provider.engine.settings.concurrency {
+                slots.push(spawn_local(journey::slot(Rc::clone(self), name.clone())));
+            }
+        }
+        slots
+    }
+
+    /// Deliveries of a session that is over: the broker delivers them again.
+    fn forget_deliveries(&self) {
+        for provider in self.providers.values() {
+            provider.inbox.take_all();
+        }
+    }
+
+    /// Steps 2 to 5 of the stop.
+    async fn stop(
+        &self,
+        session: &Rc<Session>,
+        intake: Intake,
+        slots: Vec<tokio::task::JoinHandle<()>>,
+    ) -> Result<(), RunError> {
+        tracing::info!("stopping: no new jobs");
+        intake.cancel().await;
+        for provider in self.providers.values() {
+            for delivery in provider.inbox.close() {
+                delivery.hand_back().await;
+            }
+        }
+        let finished = futures_util::future::join_all(slots);
+        if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {
+            tracing::warn!("worker.shutdown_grace is over; what is in flight goes back to its queue");
+        }
+        session.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Jobs of one provider that were delivered and not begun: the urgent ones are taken first.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+};
+
+use tokio::sync::Notify;
+
+use crate::{broker::Delivery, job::Lane};
+
+/// At most the prefetch of both lanes.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    lanes: RefCell<[VecDeque<Delivery>; 2]>,
+    arrived: Notify,
+    closed: Cell<bool>,
+}
+
+impl Inbox {
+    /// Puts a delivery behind the others of its lane.
+    pub fn put(&self, lane: Lane, delivery: Delivery) {
+        self.lanes.borrow_mut()[lane as usize].push_back(delivery);
+        self.arrived.notify_one();
+    }
+
+    /// The next delivery and its lane, waited for; none once the inbox is closed.
+    pub async fn take(&self) -> Option<(Lane, Delivery)> {
+        loop {
+            let arrived = self.arrived.notified();
+            for lane in Lane::ALL {
+                if let Some(delivery) = self.lanes.borrow_mut()[lane as usize].pop_front() {
+                    return Some((lane, delivery));
+                }
+            }
+            if self.closed.get() {
+                return None;
+            }
+            arrived.await;
+        }
+    }
+
+    /// Everything that waits.
+    pub fn take_all(&self) -> Vec<Delivery> {
+        self.lanes.borrow_mut().iter_mut().flat_map(std::mem::take).collect()
+    }
+
+    /// Lets the takers end; what waits is returned.
+    pub fn close(&self) -> Vec<Delivery> {
+        self.closed.set(true);
+        self.arrived.notify_waiters();
+        self.take_all()
+    }
+}

@@ -1,0 +1,79 @@
+//! One job's whole way, on one screen: from its delivery to what replaces it.
+
+use std::{panic::AssertUnwindSafe, rc::Rc};
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+
+use super::{Provider, Worker, settle::Ending};
+use crate::{
+    broker::Delivery,
+    engine::{Conclusion, Waiting},
+    failure::{ErrorKind, Failure},
+    job::{Address, Job, NotAJob, Ticket},
+};
+
+/// A slot: takes one job after the other, until the inbox is closed.
+pub async fn slot(worker: Rc<Worker>, provider: String) {
+    let provider = &worker.providers[&provider];
+    while let Some((lane, delivery)) = provider.inbox.take().await {
+        provider.engine.metrics.received(lane);
+        provider.engine.metrics.in_flight.inc();
+        worker.process(Some(provider), &delivery).await;
+        provider.engine.metrics.in_flight.dec();
+    }
+}
+
+/// A message that stands in no provider's queue.
+pub async fn refuse(worker: Rc<Worker>, delivery: Delivery) {
+    let provider = worker.providers.get(Address::of(&delivery.envelope.routing_key).provider);
+    worker.process(provider, &delivery).await;
+}
+
+impl Worker {
+    /// A job from end to end; whatever happens to it, other jobs go on.
+    async fn process(&self, provider: Option<&Provider>, delivery: &Delivery) {
+        let journey = AssertUnwindSafe(self.journey(provider, delivery)).catch_unwind();
+        let ending = journey.await.unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
+        });
+        if let Err(error) = self.settle(provider, delivery, ending).await {
+            // Not acknowledged: the broker delivers it again, and what was finished is remembered.
+            tracing::debug!(%error, "a job is left to redelivery");
+        }
+    }
+
+    /// The way: admitted, remembered from before or looked up, and what came of it.
+    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery) -> Ending {
+        let (provider, job) = match self.admit(provider, delivery) {
+            Ok(admitted) => admitted,
+            Err(not_a_job) => return Ending::refused(*not_a_job),
+        };
+        if let Some(answer) = provider.finished.recall(&job.ticket.id, delivery) {
+            return Ending::Answered(answer);
+        }
+        match provider.engine.lookup(&job, Waiting::Parked).await {
+            (Conclusion::Answered { outcome, raw }, attempts) => Ending::answered(job.ticket, outcome, raw, attempts),
+            (Conclusion::Exhausted(failure), attempts) => Ending::exhausted(job.ticket, failure, attempts),
+            (Conclusion::Pause { failure, wait }, attempts) => Ending::parked(job.ticket, failure, wait, attempts),
+        }
+    }
+
+    /// The job, if it is one, and whom to ask.
+    fn admit<'a>(
+        &self,
+        provider: Option<&'a Provider>,
+        delivery: &Delivery,
+    ) -> Result<(&'a Provider, Job), Box<NotAJob>> {
+        let (adapter, max_bytes) =
+            (provider.map(|provider| provider.engine.adapter()), self.settings.amqp.max_job_bytes);
+        let job = Job::read(&delivery.envelope, &delivery.body, max_bytes, adapter, Timestamp::now())?;
+        let refusal = match (provider, self.reply_problem(&delivery.envelope)) {
+            (Some(provider), None) => return Ok((provider, job)),
+            (_, Some(problem)) => Failure::new(ErrorKind::InvalidJob, problem.to_string()),
+            (None, None) => Failure::new(ErrorKind::UnknownProvider, "no worker has a provider of this name"),
+        };
+        Err(Box::new(NotAJob { ticket: job.ticket, failure: refusal }))
+    }
+}

@@ -1,0 +1,258 @@
+//! The last part of a job's way: what replaces it is published and confirmed, and only then it is acknowledged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use wildmatch::WildMatch;
+
+use super::{Provider, Worker};
+use crate::{
+    broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
+    failure::{ErrorKind, Failure},
+    job::{Envelope, Lane, NotAJob, Ticket},
+    json::Malformed,
+    policy::retry,
+    provider::Outcome,
+    result::{LookupResult, MESSAGE_TYPE, message_id},
+};
+
+/// `x-lookup-error` of a result that could not be delivered.
+const UNDELIVERABLE: &str = "undeliverable_result";
+
+/// What is to replace a job.
+pub enum Ending {
+    /// Its result.
+    Answered(Answer),
+    /// Its result, and the job itself as a dead letter.
+    Buried(Answer, Failure),
+    /// The job itself, later.
+    Parked(Pause),
+}
+
+/// A result, ready to be published, and published again if need be.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The job's id.
+    pub job_id: String,
+    body: Bytes,
+    lane: Lane,
+    status: &'static str,
+    error: &'static str,
+    provider: String,
+    attempts: u32,
+    duration_ms: u64,
+}
+
+/// A wait for the next attempt.
+pub struct Pause {
+    ticket: Ticket,
+    failure: Failure,
+    wait: Duration,
+    attempts: u32,
+}
+
+impl Ending {
+    /// A final answer.
+    pub fn answered(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
+        if let Outcome::Failed(failure) = &outcome {
+            log_failure(&ticket, failure, attempts);
+        }
+        Self::Answered(Answer::new(ticket, outcome, raw, attempts))
+    }
+
+    /// No attempts are left.
+    pub fn exhausted(ticket: Ticket, failure: Failure, attempts: u32) -> Self {
+        log_failure(&ticket, &failure, attempts);
+        Self::Buried(Answer::new(ticket, Outcome::Failed(failure.clone()), None, attempts), failure)
+    }
+
+    /// No job.
+    pub fn refused(NotAJob { ticket, failure }: NotAJob) -> Self {
+        let attempts = ticket.progress.attempts;
+        Self::exhausted(ticket, failure, attempts)
+    }
+
+    /// The worker's own failure.
+    pub fn panicked(ticket: Ticket) -> Self {
+        let message = "the worker failed at this job, which is a bug of its own; the job is in the dead-letter queue";
+        Self::refused(NotAJob { ticket, failure: Failure::new(ErrorKind::Internal, message) })
+    }
+
+    /// Another attempt after a while.
+    pub fn parked(ticket: Ticket, failure: Failure, wait: Duration, attempts: u32) -> Self {
+        Self::Parked(Pause { ticket, failure, wait, attempts })
+    }
+}
+
+/// Once, where it is handled; ids alone tell whose it was.
+fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
+    let (job, kind, message) = (&ticket.id, failure.kind.as_str(), &failure.message);
+    tracing::warn!(job, kind, attempts, http_status = failure.http_status, "a job failed: {message}");
+}
+
+impl Answer {
+    fn new(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
+        let Ticket { id, provider, lane, context, received, .. } = ticket;
+        let mut result = LookupResult::new(id, provider, outcome, attempts, received);
+        (result.context, result.raw) = (context, raw);
+        Self {
+            body: result.to_json().into(),
+            lane,
+            status: result.status.as_str(),
+            error: result.error_kind(),
+            attempts,
+            duration_ms: result.duration_ms,
+            job_id: result.job_id,
+            provider: result.provider,
+        }
+    }
+
+    fn message(&self, envelope: &Envelope) -> Message {
+        Message::json(self.body.clone())
+            .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
+            .message_id(&message_id(&self.job_id).to_string())
+            .of_type(MESSAGE_TYPE)
+            .header(header::STATUS, self.status)
+            .optional_header(header::TRACEPARENT, envelope.traceparent.as_deref())
+            .optional_header(header::TRACESTATE, envelope.tracestate.as_deref())
+    }
+}
+
+impl Worker {
+    /// Publishes the replacement, waits for its confirm, acknowledges the job.
+    pub(super) async fn settle(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        ending: Ending,
+    ) -> Result<(), BrokerError> {
+        match ending {
+            Ending::Answered(answer) => self.answer(provider, delivery, answer).await?,
+            Ending::Buried(answer, failure) => {
+                self.bury(provider, delivery, &failure, answer.attempts).await?;
+                self.answer(provider, delivery, answer).await?;
+            }
+            Ending::Parked(pause) => self.park(delivery, &pause).await?,
+        }
+        delivery.ack().await;
+        Ok(())
+    }
+
+    async fn answer(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        answer: Answer,
+    ) -> Result<(), BrokerError> {
+        // From here on a redelivery must not cost a second lookup.
+        if let Some(provider) = provider {
+            provider.finished.remember(delivery, answer.clone());
+        }
+        let envelope = &delivery.envelope;
+        let message = answer.message(envelope);
+        let (results, key) = (self.names.results(), format!("{}.{}", answer.provider, answer.status));
+        let route = match envelope.reply_to.as_deref().filter(|_| self.reply_problem(envelope).is_none()) {
+            Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
+            Some(queue) => Route::Queue(queue),
+            None => Route::Kept { exchange: &results, key: &key },
+        };
+        let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
+        match delivery.session.publisher.publish(route, message.clone()).await? {
+            Fate::Confirmed => {}
+            fate => {
+                let problem = match fate {
+                    Fate::Returned => "the result's reply queue is gone",
+                    _ => "the result's reply queue takes nothing: it is full, or has no leader",
+                };
+                tracing::warn!(job = answer.job_id, "{problem}; the result is in the dead-letter queue");
+                let key = envelope.reply_to.as_deref().unwrap_or_default();
+                let letter = message.header(header::ERROR, UNDELIVERABLE).header(header::MESSAGE, problem);
+                self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key)).await?;
+                metrics.dead_lettered(UNDELIVERABLE);
+            }
+        }
+        metrics.answered(answer.lane, answer.status, answer.error, answer.duration_ms);
+        Ok(())
+    }
+
+    async fn bury(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        failure: &Failure,
+        attempts: u32,
+    ) -> Result<(), BrokerError> {
+        let letter = delivery
+            .forward()
+            .header(header::ERROR, failure.kind.as_str())
+            .header(header::MESSAGE, &failure.message)
+            .count_header(header::ATTEMPTS, attempts.into())
+            .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
+        self.publish_dead(delivery, letter).await?;
+        provider.map_or(&self.strangers, |provider| &provider.engine.metrics).dead_lettered(failure.kind.as_str());
+        Ok(())
+    }
+
+    async fn publish_dead(&self, delivery: &Delivery, letter: Message) -> Result<(), BrokerError> {
+        let dead = self.names.dead();
+        self.publish_or_fail(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, &dead).await
+    }
+
+    async fn park(&self, delivery: &Delivery, pause: &Pause) -> Result<(), BrokerError> {
+        let Pause { ticket, failure, wait, attempts } = pause;
+        let now = Timestamp::now();
+        let due = now.as_millisecond().saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
+        let mut message = delivery
+            .forward()
+            .message_id(&ticket.id)
+            .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
+            .count_header(header::ATTEMPTS, (*attempts).into())
+            .count_header(header::RECEIVED_AT, ticket.received.as_millisecond())
+            .count_header(header::DUE_AT, due)
+            .count_header(header::PARKED_AT, now.as_millisecond());
+        if let Some(status) = failure.http_status.or(ticket.progress.http_status) {
+            message = message.count_header(header::HTTP_STATUS, status.into());
+        }
+        let queue = self.names.delay(retry::step(&self.settings.retry.delays, *wait));
+        tracing::info!(
+            job = ticket.id,
+            kind = failure.kind.as_str(),
+            attempts,
+            queue,
+            "a job waits for its next attempt"
+        );
+        self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await
+    }
+
+    /// To one of the worker's own queues, which must be there: if not, the session ends, and the next declares it.
+    pub(super) async fn publish_or_fail(
+        &self,
+        delivery: &Delivery,
+        route: Route<'_>,
+        message: Message,
+        queue: &str,
+    ) -> Result<(), BrokerError> {
+        let session = &delivery.session;
+        let problem = match session.publisher.publish(route, message).await? {
+            Fate::Confirmed => return Ok(()),
+            Fate::Returned => "is gone",
+            Fate::Refused => "takes nothing",
+        };
+        let error = BrokerError::Lost(format!("the worker's own queue {queue} {problem}"));
+        session.health.fail(error.to_string());
+        Err(error)
+    }
+
+    /// Why a `reply_to` is not answered, if it is not.
+    pub(super) fn reply_problem(&self, envelope: &Envelope) -> Option<Malformed> {
+        let reply_to = envelope.reply_to.as_deref()?;
+        let name = if reply_to.starts_with(DIRECT_REPLY_TO) { DIRECT_REPLY_TO } else { reply_to };
+        if self.names.owns(name) {
+            return Some(Malformed::at("reply_to", "expected a queue of the requester's, got one of the worker's own"));
+        }
+        let allowed = self.settings.reply.allow.iter().any(|allowed| WildMatch::new(allowed).matches(name));
+        (!allowed).then(|| Malformed::at("reply_to", "expected a queue that reply.allow names, got another"))
+    }
+}
