@@ -34,12 +34,16 @@
 mod antsomi;
 mod args;
 mod control;
+mod egain;
 mod fault;
 mod journal;
+mod kapture;
 mod kind;
 mod limit;
 mod magic;
+mod omeda;
 mod pages;
+mod plume;
 mod port;
 mod server;
 mod tokens;

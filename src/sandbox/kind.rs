@@ -6,7 +6,11 @@ use clap::ValueEnum;
 
 use super::{
     antsomi::Antsomi,
+    egain::Egain,
+    kapture::Kapture,
     limit::RateLimit,
+    omeda::Omeda,
+    plume::Plume,
     tokens::{CLIENT_ID, CLIENT_SECRET, Desk},
     wire::{Ask, Reply},
 };
@@ -140,10 +144,10 @@ impl Kind {
     pub(super) fn api(self) -> &'static dyn Api {
         match self {
             Self::Antsomi => &Antsomi,
-            Self::Omeda => &Antsomi,
-            Self::Kapture => &Antsomi,
-            Self::Egain => &Antsomi,
-            Self::Plume => &Antsomi,
+            Self::Omeda => &Omeda,
+            Self::Kapture => &Kapture,
+            Self::Egain => &Egain,
+            Self::Plume => &Plume,
         }
     }
 }

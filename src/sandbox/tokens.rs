@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{kind::Kind, wire::Ask};
+use serde_json::json;
+
+use super::{
+    kind::Kind,
+    wire::{Ask, Reply},
+};
 
 /// The client that may fetch tokens.
 pub const CLIENT_ID: &str = "sandbox-client";
@@ -53,8 +58,24 @@ pub(super) struct Issued {
     pub expires_at: SystemTime,
 }
 
+impl Issued {
+    /// As RFC 6749 §5.1 has it.
+    pub fn standard_reply(&self) -> Reply {
+        let expires_in = self.lifetime.as_secs();
+        Reply::json(200, &json!({ "access_token": self.token, "token_type": "Bearer", "expires_in": expires_in }))
+            .with("cache-control", "no-store")
+    }
+}
+
 /// Why a token is not issued (RFC 6749 §5.2), with a sentence.
 pub(super) struct Refused(pub u16, pub &'static str, pub String);
+
+impl Refused {
+    /// As RFC 6749 §5.2 has it.
+    pub fn standard_reply(&self) -> Reply {
+        Reply::json(self.0, &json!({ "error": self.1, "error_description": self.2 }))
+    }
+}
 
 /// Where a client's name and secret may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

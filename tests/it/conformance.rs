@@ -3,6 +3,7 @@
 mod bad_input;
 mod case;
 mod classes;
+mod invariants;
 mod properties;
 mod target;
 

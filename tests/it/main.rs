@@ -8,11 +8,13 @@ mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
 mod cluster; // three of them that know each other
 mod keeper; // how such a node is run, and ended whatever happens
+mod road; // a worker, a sandbox and a broker, joined
 mod worker; // the built program, running
 
+mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
-//! The one integration binary: a module for each part of the world that the worker meets.
 
-mod conformance; // the five kinds, held against their documents; no I/O
-mod conformance; // every kind, case by case, from the documents
+mod commands; // the command line, without a broker
+mod contract; // jobs and results, as the contract has them
+mod losses; // whatever dies, every job is answered

@@ -2,7 +2,12 @@
 
 mod antsomi;
 mod control;
+mod egain;
 mod faults;
+mod kapture;
+mod omeda;
+mod plume;
+mod start;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -86,7 +86,7 @@ impl Case {
         let text = fs::read(&path).unwrap();
         let case: Self = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(
-            case.refused.is_some() || case.request.is_some() || case.outcome.is_some(),
+            case.refused.is_some() || case.request.is_some() || case.response.is_some(),
             "{} expects nothing",
             case.name
         );

@@ -1,13 +1,11 @@
 //! What holds of every job and of every answer, whatever is in them.
 
-use bytes::Bytes;
-use http::{Response, Uri};
-use lookup_worker::provider::Outcome;
+use http::Uri;
 use proptest::{prelude::*, string::string_regex};
 use serde_json::{Map, Value, json, value::to_raw_value};
 use url::Url;
 
-use super::target;
+use super::{invariants, target};
 
 /// Any JSON, with the members that the kinds look for among it.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -77,44 +75,6 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Whether the provider's own words can mean that there is no such customer.
-fn says_none(kind: &str, status: u16, body: &[u8]) -> bool {
-    let json = || serde_json::from_slice::<Value>(body).ok();
-    let is_empty = |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(Vec::is_empty);
-    match (kind, status) {
-        ("egain", 204) => true,
-        ("omeda" | "kapture" | "plume", 404) => json().is_some_and(|json| json.is_object() || json.is_array()),
-        ("antsomi", 200) => json().is_some_and(|json| is_empty(json.pointer("/data/entries"))),
-        ("egain", 200) => json().is_some_and(|json| is_empty(json.get("customer"))),
-        ("plume", 200) => json().is_some_and(|json| is_empty(Some(&json))),
-        ("kapture", 200) => json().is_some_and(|json| {
-            let details = json.get("Customer Details").and_then(Value::as_str).unwrap_or_default();
-            details.to_ascii_lowercase().contains("does not exist")
-        }),
-        _ => false,
-    }
-}
-
-/// Reads the answer and checks what must hold of every outcome.
-fn read(kind: &str, status: u16, body: Vec<u8>) {
-    let adapter = target::plain(kind);
-    let lookup = adapter.lookup(&to_raw_value(&target::query(kind)).unwrap(), None).unwrap();
-    let response = Response::builder().status(status).body(Bytes::from(body.clone())).unwrap();
-    match adapter.read(&lookup, &response, jiff::Timestamp::UNIX_EPOCH) {
-        Outcome::Found(customers, _) => {
-            assert_eq!(status, 200);
-            assert!(!customers.is_empty());
-            assert!(customers.iter().all(|customer| !customer.customer_id.trim().is_empty()));
-        }
-        Outcome::NotFound(_) => assert!(says_none(kind, status, &body), "the provider has not said so"),
-        Outcome::Failed(failure) => assert!(!failure.message.is_empty()),
-    }
-    if let Some(raw) = adapter.raw(&body).filter(|_| kind == "egain") {
-        let raw: Value = serde_json::from_str(raw.get()).unwrap();
-        assert!(!raw.to_string().contains("\"pin\":"));
-    }
-}
-
 fn any_kind() -> impl Strategy<Value = &'static str> {
     prop::sample::select(target::KINDS.to_vec())
 }
@@ -140,7 +100,7 @@ proptest! {
         status in 100_u16..600,
         body in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        read(kind, status, body);
+        invariants::hold_of_answer(kind, status, &body);
     }
 
     #[test]
@@ -149,15 +109,12 @@ proptest! {
         status in prop_oneof![4 => Just(200_u16), 1 => Just(404), 1 => 100_u16..600],
         body in any_json(),
     ) {
-        read(kind, status, body.to_string().into_bytes());
+        invariants::hold_of_answer(kind, status, body.to_string().as_bytes());
     }
 
     #[test]
     fn no_query_and_no_options_panic(kind in any_kind(), query in any_json(), options in any_json()) {
-        let (query, options) = (to_raw_value(&query).unwrap(), to_raw_value(&options).unwrap());
-        if let Err(refused) = target::plain(kind).lookup(&query, Some(&options)) {
-            prop_assert!(!refused.problem.is_empty());
-        }
+        invariants::hold_of_job(kind, &to_raw_value(&query).unwrap(), Some(&to_raw_value(&options).unwrap()));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{
     fmt::Write,
     fs,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use lookup_worker::{config, provider::Adapter};
@@ -51,5 +54,7 @@ pub fn adapter(kind: &str, settings: &Map<String, Value>) -> Result<Adapter, Str
 
 /// The kind's adapter by the example alone.
 pub fn plain(kind: &str) -> Adapter {
-    adapter(kind, &Map::new()).unwrap()
+    static PLAIN: LazyLock<Vec<Adapter>> =
+        LazyLock::new(|| KINDS.map(|kind| adapter(kind, &Map::new()).unwrap()).to_vec());
+    PLAIN.iter().find(|adapter| adapter.kind() == kind).unwrap().clone()
 }
