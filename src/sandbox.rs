@@ -100,7 +100,7 @@ impl Default for Options {
             rate_limits: BTreeMap::new(),
             window: None,
             retry_after: None,
-            token_lifetime: Duration::from_secs(3600),
+            token_lifetime: Duration::from_hours(1),
             seed: 0,
             log: false,
         }

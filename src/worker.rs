@@ -9,7 +9,7 @@
 //! 2. Every consumer is cancelled: no new jobs.
 //! 3. What was delivered and not begun goes back to its queue.
 //! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
-//! 5. The connections are closed; what is still in flight goes back to its queue with them.
+//! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
 pub mod inbox;
 mod intake;
@@ -215,6 +215,7 @@ impl Worker {
         if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {
             tracing::warn!("worker.shutdown_grace is over; what is in flight goes back to its queue");
         }
+        intake.close().await;
         session.close().await;
         tracing::info!("stopped");
         Ok(())

@@ -167,6 +167,8 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
                     health.blocked.set(false);
                     health.unblocked.notify_waiters();
                 }
+                // A channel's own failure is seen by whoever uses that channel; the connection goes on.
+                Event::Error(error) if error.is_amqp_soft_error() => {}
                 Event::Error(error) => return health.fail(format!("{name} failed: {error}")),
                 _ => {}
             }

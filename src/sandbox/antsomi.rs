@@ -220,7 +220,7 @@ impl<'a> Question<'a> {
 impl Criterion<'_> {
     fn fits(&self, phone: Option<&str>) -> bool {
         match self {
-            Self::Text(test, text, wished) => phone.is_some_and(|phone| test(phone, text) == *wished),
+            Self::Text(holds, text, wished) => phone.is_some_and(|phone| holds(phone, text) == *wished),
             Self::OneOf(texts, wished) => phone.is_some_and(|phone| texts.contains(&phone) == *wished),
             Self::Known(wished) => phone.is_some() == *wished,
         }

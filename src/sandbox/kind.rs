@@ -1,6 +1,10 @@
 //! The five kinds, and what each says for itself.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 
@@ -94,8 +98,8 @@ impl Kind {
     #[must_use]
     pub const fn documented_limit(self) -> Option<RateLimit> {
         match self {
-            Self::Antsomi => Some(RateLimit { requests: 200, per: Duration::from_secs(60) }),
-            Self::Plume => Some(RateLimit { requests: 2000, per: Duration::from_secs(300) }),
+            Self::Antsomi => Some(RateLimit { requests: 200, per: Duration::from_mins(1) }),
+            Self::Plume => Some(RateLimit { requests: 2000, per: Duration::from_mins(5) }),
             _ => None,
         }
     }
@@ -118,13 +122,14 @@ impl Kind {
         let mut text = format!("[providers.{name}]\nkind = \"{name}\"\nbase_url = \"http://{address}\"\n");
         text += &self.api().config();
         if self != Self::Omeda {
-            text += &format!("token = \"{}\"\n", self.token());
+            let _ = writeln!(text, "token = \"{}\"", self.token());
         }
         if let Some(path) = self.token_path() {
-            text += &format!(
+            let scope = self.scope().unwrap_or_default();
+            let _ = writeln!(
+                text,
                 "# instead of the token: oauth = {{ token_url = \"http://{address}{path}\", client_id = \"{CLIENT_ID}\", \
-                 client_secret = \"{CLIENT_SECRET}\"{} }}\n",
-                self.scope().map_or(String::new(), |scope| format!(", scope = \"{scope}\""))
+                 client_secret = \"{CLIENT_SECRET}\", scope = \"{scope}\" }}"
             );
         }
         text

@@ -52,6 +52,7 @@ struct Success<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[allow(clippy::struct_field_names, reason = "the document's names")]
 struct Phone<'a> {
     id: u32,
     phone_contact_type: u16,

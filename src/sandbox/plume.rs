@@ -1,4 +1,4 @@
-//! Plume: 'Obtain CustomerID from AccountID'.
+//! Plume: 'Obtain `CustomerID` from `AccountID`'.
 //!
 //! Inferred: the codes beside `CUS00001`; that nobody found is an empty array, except for a location, for which
 //! the document lists 404; that `exactMatch=false` searches at the beginning or, with `startsWith=false`, anywhere.

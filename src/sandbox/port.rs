@@ -62,7 +62,7 @@ pub(super) struct State {
 impl Port {
     pub fn new(kind: Kind, options: &Options, began: Instant) -> Self {
         let limit = options.rate_limit_of(kind);
-        let window = options.window.or(limit.map(|limit| limit.per)).unwrap_or(Duration::from_secs(60));
+        let window = options.window.or(limit.map(|limit| limit.per)).unwrap_or(Duration::from_mins(1));
         // Each port draws for itself, so that the traffic of one does not change the faults of another.
         let seed = options.seed.wrapping_add(kind as u64);
         let state = State {

@@ -1,5 +1,7 @@
 //! One request as it came, and one reply as it goes.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_TYPE, request::Parts};
 use percent_encoding::percent_decode_str;
@@ -96,8 +98,8 @@ impl Reply {
         Self::text(status, "application/json", body)
     }
 
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    pub fn with(mut self, name: &'static str, value: impl Display) -> Self {
+        self.headers.push((name, format!("{value}")));
         self
     }
 }

@@ -83,8 +83,15 @@ impl Intake {
     }
 
     /// Lets no more deliveries come, for good; those on their way still arrive.
-    pub async fn cancel(self) {
+    pub async fn cancel(&self) {
         futures_util::future::join_all(self.feeds.iter().map(|feed| feed.stop())).await;
+    }
+
+    /// Closes the channels. The broker answers once it has every acknowledgement that was sent before; a
+    /// connection that is closed at once may leave some behind.
+    pub async fn close(&self) {
+        let closing = self.feeds.iter().filter_map(|feed| feed.subscription.borrow_mut().take());
+        futures_util::future::join_all(closing.map(|subscription| async move { subscription.close().await })).await;
     }
 }
 
@@ -102,7 +109,7 @@ impl Feed {
 
     async fn stop(&self) {
         self.stopping.set(true);
-        let subscription = self.subscription.borrow_mut().take();
+        let subscription = self.subscription.borrow().clone();
         if let Some(subscription) = subscription {
             subscription.cancel().await;
         }

@@ -135,13 +135,22 @@ impl Client {
 
     /// Returns when the queue holds `count` ready messages.
     pub async fn wait_for_depth(&self, queue: &str, count: u32, wait: Duration) {
+        self.wait_for(queue, |depth| depth == count, wait).await;
+    }
+
+    /// Returns when the queue holds `count` ready messages or more.
+    pub async fn wait_for_at_least(&self, queue: &str, count: u32, wait: Duration) {
+        self.wait_for(queue, |depth| depth >= count, wait).await;
+    }
+
+    async fn wait_for(&self, queue: &str, fits: impl Fn(u32) -> bool, wait: Duration) {
         let give_up = Instant::now() + wait;
         loop {
             let depth = self.depth(queue).await;
-            if depth == Some(count) {
+            if depth.is_some_and(&fits) {
                 return;
             }
-            assert!(Instant::now() < give_up, "{queue}: holds {depth:?} messages after {wait:?}, not {count}");
+            assert!(Instant::now() < give_up, "{queue}: holds {depth:?} messages after {wait:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

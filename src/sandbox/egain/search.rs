@@ -1,7 +1,7 @@
 //! The query: what is asked for, by what order, and which part of what was found is wanted.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{
@@ -56,8 +56,8 @@ enum Criterion {
     Text(String, String),
     /// Object, name and value of each.
     Custom(Vec<[String; 3]>),
-    /// The activity's type, where one was given.
-    Activity(Option<String>),
+    /// The activity, whose type alone is compared.
+    Activity(Map<String, Value>),
     Created(Range),
 }
 
@@ -154,8 +154,10 @@ impl Criterion {
             Self::Custom(all) => {
                 all.iter().all(|[object, name, value]| customer.custom.contains(&(object, name, value)))
             }
-            Self::Activity(None) => !customer.activities.is_empty(),
-            Self::Activity(Some(kind)) => customer.activities.contains(&kind.as_str()),
+            Self::Activity(activity) => {
+                let kind = activity.get("type").and_then(Value::as_str);
+                customer.activities.iter().any(|known| kind.is_none_or(|kind| kind == *known))
+            }
             Self::Created(range) => customer.created.parse().is_ok_and(|created| range.holds(created)),
         }
     }
@@ -171,13 +173,13 @@ fn custom(text: &str) -> Option<Vec<[String; 3]>> {
     items.iter().map(read).collect::<Option<Vec<_>>>().filter(|items| !items.is_empty())
 }
 
-/// The type, where there is one; a `sentDate` must be a range.
-fn activity(text: &str) -> Option<Option<String>> {
+/// An object; its `sentDate` must be a range.
+fn activity(text: &str) -> Option<Map<String, Value>> {
     let Ok(Value::Object(activity)) = serde_json::from_str(text) else { return None };
     if let Some(sent) = activity.get("sentDate") {
         Range::read(sent.as_str()?)?;
     }
-    (!activity.is_empty()).then(|| activity.get("type").and_then(Value::as_str).map(str::to_owned))
+    Some(activity).filter(|activity| !activity.is_empty())
 }
 
 impl Range {

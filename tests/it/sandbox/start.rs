@@ -91,3 +91,17 @@ async fn a_configuration_of_unknown_ports_is_not_printed() {
     let error = sandbox::run(&args, std::future::ready(())).await.unwrap_err().to_string();
     assert!(error.contains("--write-config"), "{error}");
 }
+
+#[tokio::test]
+async fn the_worker_reads_the_configuration_that_the_sandbox_writes() {
+    let options = Options { ports: [(Kind::Antsomi, 0)].into(), ..Options::default() };
+    let text = Sandbox::bind(&options).await.unwrap().config();
+    let with_oauth = text.replace("token = \"sandbox-antsomi-token\"\n# instead of the token: ", "");
+    for (name, text) in [("token", &text), ("oauth", &with_oauth)] {
+        let path = std::env::temp_dir().join(format!("lookup-sandbox-{name}-{}.toml", process::id()));
+        fs::write(&path, text).unwrap();
+        let settings = lookup_worker::config::load(Some(&path));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(settings.unwrap().providers["antsomi"].adapter.kind(), "antsomi");
+    }
+}
