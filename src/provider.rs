@@ -181,6 +181,12 @@ macro_rules! kinds {
                 match self { $(Self::$kind(_) => <$module::$kind as Kind>::NAME,)+ }
             }
 
+            /// In what the kind differs from the others.
+            #[must_use]
+            pub fn rules(&self) -> Rules {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::RULES,)+ }
+            }
+
             /// What the kind allows by its own word.
             #[must_use]
             pub fn default_quota(&self) -> Option<(u32, Duration)> {

@@ -2,7 +2,8 @@
 //!
 //! Read [`journey`] first: one job's whole way. Around it:
 //! [`intake`] consumes into each provider's [`inbox`], `concurrency` slots a provider take jobs from there,
-//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits.
+//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits, [`guard`] keeps
+//! jobs in their queues while their provider fails.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -11,6 +12,7 @@
 //! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
+mod guard;
 pub mod inbox;
 mod intake;
 mod journey;
@@ -28,7 +30,8 @@ use crate::{
     engine::Engine,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
-        server::{Readiness, Server},
+        readiness::Readiness,
+        server::Server,
     },
 };
 use inbox::Inbox;

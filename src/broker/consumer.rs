@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lapin::{
     BasicProperties, Channel, Consumer,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicQosOptions,
         QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
@@ -89,6 +89,24 @@ impl Session {
     }
 }
 
+impl Session {
+    /// One message of the first of the queues that has one.
+    ///
+    /// # Errors
+    /// Where the broker does not answer in time.
+    pub async fn take_one(self: &Rc<Self>, queues: &[String]) -> Result<Option<Delivery>, BrokerError> {
+        let channel = self.consuming_channel().await?;
+        for queue in queues {
+            let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
+            if let Some(got) = bounded("basic.get", CALL_LIMIT, get).await? {
+                return Ok(Some(received(got.delivery, &channel, self)));
+            }
+        }
+        let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "empty".into())).await;
+        Ok(None)
+    }
+}
+
 impl Subscription {
     /// Lets no more deliveries come; those that came stay ours.
     pub async fn cancel(&self) {
@@ -106,19 +124,7 @@ impl Deliveries {
     /// The next delivery; none when there will be no more.
     pub async fn next(&mut self) -> Option<Delivery> {
         match self.consumer.next().await? {
-            Ok(delivery) => Some(Delivery {
-                envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
-                body: delivery.data.into(),
-                redeliveries: integer(&delivery.properties, "x-delivery-count")
-                    .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-                first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
-                due: time(&delivery.properties, header::DUE_AT),
-                parked: time(&delivery.properties, header::PARKED_AT),
-                session: Rc::clone(&self.session),
-                properties: delivery.properties,
-                channel: self.channel.clone(),
-                tag: delivery.delivery_tag,
-            }),
+            Ok(delivery) => Some(received(delivery, &self.channel, &self.session)),
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
                 None
@@ -150,6 +156,23 @@ impl Delivery {
     }
 }
 
+fn received(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Delivery {
+    let properties = delivery.properties;
+    Delivery {
+        envelope: envelope(delivery.routing_key.as_str(), &properties),
+        body: delivery.data.into(),
+        redeliveries: integer(&properties, "x-delivery-count")
+            .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+        first_routing_key: string(&properties, header::ROUTING_KEY),
+        due: time(&properties, header::DUE_AT),
+        parked: time(&properties, header::PARKED_AT),
+        session: Rc::clone(session),
+        properties,
+        channel: channel.clone(),
+        tag: delivery.delivery_tag,
+    }
+}
+
 fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
     let text = |value: &Option<ShortString>| {
         value.as_ref().map(|value| value.as_str().to_owned()).filter(|value| !value.is_empty())
@@ -163,6 +186,7 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         tracestate: string(properties, header::TRACESTATE),
         progress: Progress {
             attempts: integer(properties, header::ATTEMPTS).and_then(|n| n.try_into().ok()).unwrap_or(0),
+            spared: integer(properties, header::SPARED).and_then(|n| n.try_into().ok()).unwrap_or(0),
             received: time(properties, header::RECEIVED_AT),
             http_status: integer(properties, header::HTTP_STATUS).and_then(|n| n.try_into().ok()),
         },

@@ -15,6 +15,8 @@ pub mod header {
     pub const MESSAGE: &str = "x-lookup-message";
     /// HTTP requests made so far.
     pub const ATTEMPTS: &str = "x-lookup-attempts";
+    /// How many of them are not held against the job.
+    pub const SPARED: &str = "x-lookup-spared-attempts";
     /// The routing key that the job came with.
     pub const ROUTING_KEY: &str = "x-lookup-routing-key";
     /// When a worker first received the job, in milliseconds since 1970.

@@ -97,7 +97,7 @@ impl Query {
 
 impl Kind for Plume {
     const NAME: &'static str = "plume";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false };
+    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((2_000, Duration::from_secs(300)));
     const TOKENS: Dialect = Dialect::PLUME;
     type Settings = Settings;
