@@ -169,7 +169,7 @@ impl Delivery {
     /// The same message, to be sent on: parked, put back, dead-lettered.
     #[must_use]
     pub fn forward(&self) -> Message {
-        Message::forwarded(self.body.clone(), self.properties.clone())
+        Message::forwarded(self.body.clone(), &self.properties)
     }
 }
 
