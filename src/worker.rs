@@ -1,8 +1,8 @@
 //! The worker: from connection to connection, until it is told to stop.
 //!
-//! Read [`journey`] first: one job's whole way. Around it:
-//! [`intake`] consumes into each provider's [`inbox`], `concurrency` slots a provider take jobs from there,
-//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits, [`guard`] keeps
+//! Read `journey` first: one job's whole way. Around it:
+//! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
+//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `guard` keeps
 //! jobs in their queues while their provider fails.
 //!
 //! # The stop, in steps
