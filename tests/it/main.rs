@@ -17,5 +17,6 @@ mod sandbox; // the sandbox answers as the documents say
 
 mod commands; // the command line, without a broker
 mod contract; // jobs and results, as the contract has them
+mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
