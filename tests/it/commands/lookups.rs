@@ -133,14 +133,27 @@ async fn pipe_answers_each_line_and_a_bad_one_is_not_fatal() {
     for found in ["slow", "crlf", "last"] {
         assert_eq!(of(&results, found)["status"], "found");
     }
-    assert_eq!((kind("stranger"), kind("nameless")), ("unknown_provider".into(), "unknown_provider".into()));
-    for (id, name) in [("lane", "`lane`"), ("field", "`nope`")] {
+    assert_eq!(kind("stranger"), "unknown_provider");
+    for (id, name) in [("nameless", "`provider`"), ("lane", "`lane`"), ("field", "`nope`")] {
         assert_eq!(kind(id), "invalid_job");
         assert!(of(&results, id)["error"]["message"].as_str().unwrap().contains(name), "{}", of(&results, id));
     }
     let said = |what: &str| results.iter().any(|result| result["error"]["message"].to_string().contains(what));
+    assert!(said("expected JSON"), "{ran:?}");
     assert!(said("at most 262144 bytes"), "the line that is too long is told so: {ran:?}");
     assert_eq!(results.iter().filter(|result| result["status"] == "failed").count(), 6);
+}
+
+#[tokio::test]
+async fn pipe_serves_more_jobs_than_it_has_slots() {
+    let sandbox = Served::start().await;
+    let line = |n| format!(r#"{{"id":"{n}","provider":"antsomi","query":{{"phone":"8491{n:07}"}}}}"#);
+    let toml = config(NOWHERE, &sandbox, "").replace("quota = \"none\"", "quota = \"none\"\nconcurrency = 2");
+    let toml = toml.replace("[amqp]", "[worker]\nconcurrency = 1\n[amqp]");
+    let lines: String = (0..500).map(|n| line(n) + "\n").collect();
+    let results = Call::new(&["pipe"]).config(&toml).input(lines).run().await.expect(0).lines();
+    let ids: std::collections::BTreeSet<_> = results.iter().map(|result| result["job_id"].as_str()).collect();
+    assert_eq!((results.len(), ids.len()), (500, 500));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn the_schema_of_jobs_accepts_the_contracts_job_and_refuses_what_is_none()
         json!({"query": {"phone": ["1", "2"]}, "options": {"operator": "not_matches"}}),
         json!({"query": {"customer_id": 12345}, "provider": "omeda", "lane": "bulk", "id": "j-1"}),
         json!({"query": {"email": "a@b.c", "phone": "1"}, "deadline_ms": 500, "options": null, "context": null}),
-        json!({"query": {"custom": [{"object": "o", "name": "n", "value": "v"}]}, "options": {"language": "en-US"}}),
+        json!({"query": {"custom": [{"object": "customer", "name": "n", "value": "v"}]}, "options": {"language": "en-US"}}),
         json!({"query": {"account_id": "a"}, "options": {"exact_match": false}}),
     ] {
         assert!(schema.is_valid(&job), "{job}: {:?}", schema.validate(&job).err());
@@ -75,7 +75,7 @@ async fn the_asyncapi_document_refers_to_what_it_holds() {
     let mut references = Vec::new();
     collect(&document, &mut references);
     assert!(!references.is_empty());
-    for reference in references.iter().filter(|reference| !reference.starts_with("#/$defs/")) {
+    for reference in references {
         let pointer = reference.strip_prefix('#').expect("a reference inside");
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
