@@ -48,7 +48,7 @@ pub struct Delivery {
     pub parked: Option<Timestamp>,
     /// The session that it belongs to; with its end the broker takes the message back.
     pub session: Rc<Session>,
-    properties: BasicProperties,
+    pub(super) properties: BasicProperties,
     channel: Channel,
     tag: u64,
 }
@@ -106,19 +106,7 @@ impl Deliveries {
     /// The next delivery; none when there will be no more.
     pub async fn next(&mut self) -> Option<Delivery> {
         match self.consumer.next().await? {
-            Ok(delivery) => Some(Delivery {
-                envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
-                body: delivery.data.into(),
-                redeliveries: integer(&delivery.properties, "x-delivery-count")
-                    .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-                first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
-                due: time(&delivery.properties, header::DUE_AT),
-                parked: time(&delivery.properties, header::PARKED_AT),
-                session: Rc::clone(&self.session),
-                properties: delivery.properties,
-                channel: self.channel.clone(),
-                tag: delivery.delivery_tag,
-            }),
+            Ok(delivery) => Some(Delivery::of(delivery, &self.channel, &self.session)),
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
                 None
@@ -128,6 +116,22 @@ impl Deliveries {
 }
 
 impl Delivery {
+    pub(super) fn of(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Self {
+        Self {
+            envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
+            body: delivery.data.into(),
+            redeliveries: integer(&delivery.properties, "x-delivery-count")
+                .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+            first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
+            due: time(&delivery.properties, header::DUE_AT),
+            parked: time(&delivery.properties, header::PARKED_AT),
+            session: Rc::clone(session),
+            properties: delivery.properties,
+            channel: channel.clone(),
+            tag: delivery.delivery_tag,
+        }
+    }
+
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
     pub async fn ack(&self) {
