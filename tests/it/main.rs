@@ -17,4 +17,5 @@ mod sandbox; // the sandbox answers as the documents say
 
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
+mod dead; // dead letters, looked at, sent back and thrown away
 mod losses; // whatever dies, every job is answered
