@@ -11,6 +11,7 @@
 //! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
 //!   [`Session`], and the worker opens the next.
 
+mod browse;
 mod connection;
 mod consumer;
 mod message;
@@ -20,6 +21,7 @@ mod topology;
 
 use std::{future::Future, time::Duration};
 
+pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
 pub use message::{Message, header};

@@ -230,6 +230,7 @@ impl Worker {
 
     async fn publish_dead(&self, delivery: &Delivery, letter: Message) -> Result<(), BrokerError> {
         let dead = self.names.dead();
+        let letter = letter.count_header(header::DIED_AT, Timestamp::now().as_millisecond());
         self.publish_or_fail(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, &dead).await
     }
 
