@@ -13,6 +13,7 @@
 
 mod connection;
 mod consumer;
+mod ledger;
 mod message;
 mod names;
 mod publisher;
@@ -22,6 +23,7 @@ use std::{future::Future, time::Duration};
 
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
 pub use publisher::{Fate, Publisher, Route};

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::{
     config::Settings,
     engine::{Conclusion, Engine, Waiting},
+    failure::{ErrorKind, Failure},
     job::{Address, Envelope, Job, NotAJob},
     provider::Outcome,
     result::LookupResult,
@@ -53,6 +54,10 @@ impl Embedded {
         let (outcome, raw) = match conclusion {
             Conclusion::Answered { outcome, raw } => (outcome, raw),
             Conclusion::Exhausted(failure) | Conclusion::Pause { failure, .. } => (Outcome::Failed(failure), None),
+            // There is no session here that could end.
+            Conclusion::Abandoned => {
+                (Outcome::Failed(Failure::new(ErrorKind::Internal, "the quota could not be counted")), None)
+            }
         };
         let ticket = job.ticket;
         let result = LookupResult::new(ticket.id, ticket.provider, outcome, attempts, ticket.received);

@@ -3,15 +3,19 @@
 
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
+    clock::Moment,
     config::ProviderSettings,
     failure::{ErrorKind, Failure},
     job::Job,
-    policy::retry,
+    policy::{quota::Permission, retry},
     provider::{Adapter, Outcome, class, http::Client, oauth::Tokens},
+    quota::{Quota, Unpermitted},
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
 
@@ -22,6 +26,10 @@ pub struct Engine {
     pub settings: ProviderSettings,
     /// What it did.
     pub metrics: ProviderMetrics,
+    /// How many requests there may be.
+    pub quota: Quota,
+    /// Room for `concurrency` requests at once.
+    places: Semaphore,
     client: Client,
     tokens: Tokens,
 }
@@ -54,6 +62,15 @@ pub enum Conclusion {
         /// How long.
         wait: Duration,
     },
+    /// No permission can be had any more, since the session that the job came by is over; nothing was sent.
+    Abandoned,
+}
+
+/// What a request needs besides itself.
+struct Leave<'a> {
+    authorization: Result<(HeaderName, HeaderValue), Failure>,
+    permission: Permission,
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 /// What one HTTP request came to.
@@ -73,7 +90,9 @@ impl Engine {
         let client = Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref())
             .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
-        Ok(Self { metrics: metrics.provider(&settings.name), client, tokens, settings })
+        let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
+        let places = Semaphore::new(settings.concurrency.into());
+        Ok(Self { metrics: metrics.provider(&settings.name), quota, places, client, tokens, settings })
     }
 
     /// The kind's adapter.
@@ -90,11 +109,15 @@ impl Engine {
         let mut last_status = job.ticket.progress.http_status;
         let mut refreshed = false;
         let conclusion = loop {
-            let Some(limit) = self.time_left(job.deadline) else {
-                break Conclusion::over(too_late("no attempt could be made in time", last_status));
+            let (leave, limit) = match self.leave(job).await {
+                Ok(leave) => leave,
+                Err(Unpermitted::TooLate) => {
+                    break Conclusion::over(too_late("no attempt could be made in time", last_status));
+                }
+                Err(Unpermitted::Gone) => break Conclusion::Abandoned,
             };
             attempts += 1;
-            let Attempt { outcome, raw, token_refused } = self.attempt(job, limit).await;
+            let Attempt { outcome, raw, token_refused } = self.attempt(job, limit, leave).await;
             let failure = match outcome {
                 Outcome::Failed(failure) if failure.kind.retryable() => failure,
                 Outcome::Failed(_) if token_refused && !refreshed && attempts < retry.max_attempts => {
@@ -131,14 +154,35 @@ impl Engine {
         (!left.is_zero()).then(|| left.min(self.settings.timeout))
     }
 
-    async fn attempt(&self, job: &Job, limit: Duration) -> Attempt {
+    /// Everything that a request waits for, and the time that it may take then. A token that has to be fetched is
+    /// fetched first: a permission is good for a moment only.
+    async fn leave(&self, job: &Job) -> Result<(Leave<'_>, Duration), Unpermitted> {
+        loop {
+            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
+            let authorization = self.tokens.authorization(&self.client, limit).await;
+            if authorization.is_err() {
+                return Ok((Leave { authorization, permission: Permission::UNLIMITED, _place: None }, limit));
+            }
+            let permission = self.quota.permission(job.ticket.lane, job.deadline).await?;
+            let _place = self.places.acquire().await.ok();
+            // From memory, unless it expired during the wait.
+            let authorization = self.tokens.authorization(&self.client, limit).await;
+            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
+            if !permission.is_void(Moment::now()) {
+                return Ok((Leave { authorization, permission, _place }, limit));
+            }
+            self.quota.wasted();
+        }
+    }
+
+    async fn attempt(&self, job: &Job, limit: Duration, leave: Leave<'_>) -> Attempt {
         let begun = Instant::now();
         let adapter = self.adapter();
-        let (answer, used) = match self.tokens.authorization(&self.client, limit).await {
+        let (answer, used) = match leave.authorization {
             Ok(authorization) => {
                 let used = authorization.1.clone();
-                let left = limit.saturating_sub(begun.elapsed());
-                (self.client.call(job.lookup.request.clone(), authorization, left).await, Some(used))
+                let request = job.lookup.request.clone();
+                (self.client.call(request, authorization, limit, leave.permission).await, Some(used))
             }
             Err(failure) => (Err(failure), None),
         };

@@ -26,8 +26,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
     match Session::open(&settings.amqp.addresses()).await {
         Ok(session) => {
             line("broker".into(), Ok("connected".into()))?;
-            let providers = settings.providers.keys().map(String::as_str);
-            let expected = Expected::new(&settings.amqp, &settings.retry.delays, providers);
+            let expected = Expected::new(&settings.amqp, &settings.retry.delays, settings.providers.values());
             line("topology".into(), topology(&expected, &session).await)?;
             session.close().await;
         }

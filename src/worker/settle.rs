@@ -29,6 +29,8 @@ pub enum Ending {
     Buried(Answer, Failure),
     /// The job itself, later.
     Parked(Pause),
+    /// Nothing: its session is over, and the broker delivers it again.
+    Abandoned,
 }
 
 /// A result, ready to be published, and published again if need be.
@@ -135,6 +137,7 @@ impl Worker {
                 self.answer(provider, delivery, answer).await?;
             }
             Ending::Parked(pause) => self.park(delivery, &pause).await?,
+            Ending::Abandoned => return Ok(()),
         }
         delivery.ack().await;
         Ok(())
