@@ -13,11 +13,17 @@ use crate::{
     config::ProviderSettings,
     failure::{ErrorKind, Failure},
     job::Job,
-    policy::{quota::Permission, retry},
+    policy::{
+        quota::{Permission, Terms},
+        retry,
+    },
     provider::{Adapter, Outcome, class, http::Client, oauth::Tokens},
     quota::{Quota, Unpermitted},
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
+
+/// Where the quota gave nothing for a long time, the job is parked for about this long.
+const NOT_SOON: Duration = Duration::from_secs(5 * 60);
 
 /// One configured provider, ready to be asked.
 #[derive(Debug)]
@@ -87,8 +93,10 @@ impl Engine {
     /// # Errors
     /// A sentence that names the key, where no HTTP client can be made of them.
     pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Self, String> {
-        let client = Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref())
-            .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
+        let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
+        let client =
+            Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref(), flight)
+                .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
         let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
         let places = Semaphore::new(settings.concurrency.into());
@@ -115,6 +123,11 @@ impl Engine {
                     break Conclusion::over(too_late("no attempt could be made in time", last_status));
                 }
                 Err(Unpermitted::Gone) => break Conclusion::Abandoned,
+                Err(Unpermitted::NotSoon) if waiting == Waiting::Here => continue,
+                Err(Unpermitted::NotSoon) => {
+                    let failure = Failure::new(ErrorKind::RateLimited, "the quota gives no permission for now");
+                    break Conclusion::Pause { failure, wait: NOT_SOON };
+                }
             };
             attempts += 1;
             let Attempt { outcome, raw, token_refused } = self.attempt(job, limit, leave).await;

@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -25,8 +25,6 @@ use crate::{
 pub trait Ledger {
     /// Asks for one.
     fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer>;
-    /// Ends when there is no use in asking any more.
-    fn gone(&self) -> LocalBoxFuture<'_, ()>;
 }
 
 /// Why there is no permission.
@@ -34,15 +32,22 @@ pub trait Ledger {
 pub enum Unpermitted {
     /// The job's deadline came first.
     TooLate,
-    /// The ledger went away, and with it the session that the job came by.
+    /// The ledger went away, and with it the session that the job came by; or the worker stops.
     Gone,
+    /// It takes too long: the broker takes back what is held for half an hour.
+    NotSoon,
 }
+
+/// Longest wait in line.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// One provider's quota.
 pub struct Quota {
     /// None where there is no limit.
     lines: Option<[Line; 2]>,
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
+    /// Whoever waits is to give up.
+    dismissal: Notify,
     metrics: QuotaMetrics,
 }
 
@@ -62,12 +67,18 @@ impl Quota {
             |lane, terms: &Terms| Line { turns: Semaphore::new(WIDEST), pace: RefCell::new(Pace::new(lane, terms)) };
         let own = terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
-        Self { lines, ledger: RefCell::new(own), metrics }
+        Self { lines, ledger: RefCell::new(own), dismissal: Notify::new(), metrics }
     }
 
-    /// Counts there from now on; none is for the time between two, when nothing is sent.
+    /// Counts there from now on; none is for the time between two, when nothing is sent. Who waits gives up.
     pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>) {
         self.ledger.replace(ledger);
+        self.dismiss();
+    }
+
+    /// Lets those who wait give up; who asks afterwards waits again.
+    pub fn dismiss(&self) {
+        self.dismissal.notify_waiters();
     }
 
     /// A permission, waited for up to the deadline.
@@ -82,11 +93,12 @@ impl Quota {
         let granted = async {
             tokio::select! {
                 permission = self.in_line(&lines[lane as usize], &ledger, lane) => permission,
-                () = ledger.gone() => Err(Unpermitted::Gone),
+                () = self.dismissal.notified() => Err(Unpermitted::Gone),
             }
         };
-        let left = deadline.map_or(Duration::MAX, |deadline| until(deadline, Timestamp::now()));
-        let permission = timeout(left, granted).await.unwrap_or(Err(Unpermitted::TooLate))?;
+        let left = deadline.map(|deadline| until(deadline, Timestamp::now())).filter(|left| *left < PATIENCE);
+        let too_long = if left.is_some() { Unpermitted::TooLate } else { Unpermitted::NotSoon };
+        let permission = timeout(left.unwrap_or(PATIENCE), granted).await.unwrap_or(Err(too_long))?;
         self.metrics.permitted(lane, Moment::now().since(begun));
         Ok(permission)
     }
@@ -149,10 +161,6 @@ struct Own(RefCell<Books>);
 impl Ledger for Own {
     fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move { self.0.borrow_mut().ask(lane, Moment::now()) })
-    }
-
-    fn gone(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
     }
 }
 

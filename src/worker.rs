@@ -227,6 +227,8 @@ impl Worker {
             for delivery in provider.inbox.close() {
                 delivery.hand_back().await;
             }
+            // A job that waits for quota was not sent; its delivery goes back with the channel.
+            provider.engine.quota.dismiss();
         }
         let finished = futures_util::future::join_all(slots);
         if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {

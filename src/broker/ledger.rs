@@ -189,10 +189,4 @@ impl Ledger for QuotaLedger {
         });
         Box::pin(async move { asking.await.unwrap_or(Answer::Gone) })
     }
-
-    fn gone(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(async {
-            self.session.health.ended().await;
-        })
-    }
 }

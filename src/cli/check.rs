@@ -48,7 +48,7 @@ async fn topology(expected: &Expected, session: &Session) -> Result<String, Stri
 
 /// Any answer at all shows that the provider is reached; no lookup is spent on it.
 async fn reach(provider: &ProviderSettings) -> Result<String, String> {
-    let client = Client::new(1, provider.max_response_bytes, provider.ca_file.as_deref())?;
+    let client = Client::new(1, provider.max_response_bytes, provider.ca_file.as_deref(), None)?;
     let status = client.reach(&provider.base_url, REACH_LIMIT).await.map_err(|failure| failure.full_message())?;
     Ok(format!("reached (kind {}; its root answers HTTP {status})", provider.adapter.kind()))
 }

@@ -30,11 +30,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`.
+    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`. A
+    /// connection on which what was sent is not acknowledged within `flight` is given up: the request must not
+    /// arrive later than its quota reckons with. Under a second that would befall healthy connections.
     ///
     /// # Errors
     /// A sentence that names the file, where it cannot be used.
-    pub fn new(concurrency: u16, max_response_bytes: usize, ca_file: Option<&Path>) -> Result<Self, String> {
+    pub fn new(
+        concurrency: u16,
+        max_response_bytes: usize,
+        ca_file: Option<&Path>,
+        flight: Option<Duration>,
+    ) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -44,6 +51,12 @@ impl Client {
             .tcp_nodelay(true)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(concurrency.into());
+        #[cfg(target_os = "linux")]
+        if let Some(flight) = flight.filter(|flight| *flight >= Duration::from_secs(1)) {
+            builder = builder.tcp_user_timeout(flight);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = flight;
         if let Some(path) = ca_file {
             let unusable =
                 |error: &dyn fmt::Display| format!("the certificates of {} cannot be used: {error}", path.display());

@@ -18,3 +18,4 @@ mod sandbox; // the sandbox answers as the documents say
 mod commands; // the command line, without a broker
 mod contract; // jobs and results, as the contract has them
 mod losses; // whatever dies, every job is answered
+mod quota; // never one request too many, and hardly one too few
