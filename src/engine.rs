@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where the quota gave nothing for a long time, the job is parked for about this long.
-const NOT_SOON: Duration = Duration::from_secs(5 * 60);
+const NOT_SOON: Duration = Duration::from_mins(5);
 
 /// One configured provider, ready to be asked.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub enum Conclusion {
 struct Leave<'a> {
     authorization: Result<(HeaderName, HeaderValue), Failure>,
     permission: Permission,
-    _place: Option<SemaphorePermit<'a>>,
+    place: Option<SemaphorePermit<'a>>,
 }
 
 /// What one HTTP request came to.
@@ -174,15 +174,15 @@ impl Engine {
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
             let authorization = self.tokens.authorization(&self.client, limit).await;
             if authorization.is_err() {
-                return Ok((Leave { authorization, permission: Permission::UNLIMITED, _place: None }, limit));
+                return Ok((Leave { authorization, permission: Permission::UNLIMITED, place: None }, limit));
             }
             let permission = self.quota.permission(job.ticket.lane, job.deadline).await?;
-            let _place = self.places.acquire().await.ok();
+            let place = self.places.acquire().await.ok();
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&self.client, limit).await;
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
             if !permission.is_void(Moment::now()) {
-                return Ok((Leave { authorization, permission, _place }, limit));
+                return Ok((Leave { authorization, permission, place }, limit));
             }
             self.quota.wasted();
         }
@@ -190,12 +190,13 @@ impl Engine {
 
     async fn attempt(&self, job: &Job, limit: Duration, leave: Leave<'_>) -> Attempt {
         let begun = Instant::now();
+        let Leave { authorization, permission, place: _place } = leave;
         let adapter = self.adapter();
-        let (answer, used) = match leave.authorization {
+        let (answer, used) = match authorization {
             Ok(authorization) => {
                 let used = authorization.1.clone();
                 let request = job.lookup.request.clone();
-                (self.client.call(request, authorization, limit, leave.permission).await, Some(used))
+                (self.client.call(request, authorization, limit, permission).await, Some(used))
             }
             Err(failure) => (Err(failure), None),
         };

@@ -39,7 +39,7 @@ pub enum Unpermitted {
 }
 
 /// Longest wait in line.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// One provider's quota.
 pub struct Quota {
@@ -62,7 +62,7 @@ impl Quota {
     #[must_use]
     pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
         let terms = limit.map(Terms::of);
-        metrics.limit.set(terms.map_or(0, |terms| terms.requests.into()));
+        metrics.limit.set(terms.map_or(0, |limit: Terms| limit.requests.into()));
         let line =
             |lane, terms: &Terms| Line { turns: Semaphore::new(WIDEST), pace: RefCell::new(Pace::new(lane, terms)) };
         let own = terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
@@ -110,10 +110,10 @@ impl Quota {
                 sleep(line.pause()).await;
                 match Rc::clone(ledger).ask(lane).await {
                     // A process that was frozen meanwhile asks again.
-                    Answer::Granted(permission) if permission.is_void(Moment::now()) => self.metrics.void.inc(),
-                    Answer::Granted(permission) => {
+                    Answer::Granted(given) if given.is_void(Moment::now()) => self.metrics.void.inc(),
+                    Answer::Granted(given) => {
                         line.granted();
-                        return Ok(permission);
+                        return Ok(given);
                     }
                     Answer::Full(room_at) => {
                         if line.refused(room_at) {

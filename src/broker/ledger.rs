@@ -50,6 +50,9 @@ struct Desk {
 
 impl QuotaLedger {
     /// The ledgers of a provider, which were declared before.
+    ///
+    /// # Panics
+    /// Never: there is always a ledger for all requests.
     #[must_use]
     pub fn new(
         session: &Rc<Session>,
@@ -69,7 +72,12 @@ impl QuotaLedger {
         let asked = Moment::now();
         if let Some(bulk) = self.bulk.as_ref().filter(|_| lane == Lane::Bulk) {
             // An entry there without one in the other ledger would be wasted.
-            if self.all.full.get() && self.depth(&self.all).await? >= self.terms.requests {
+            // Where it is missing, whoever publishes there notices.
+            let room = async || {
+                let depth = self.session.depth(&self.all.queue.name).await?;
+                Ok::<_, BrokerError>(depth.is_none_or(|depth| depth < self.terms.requests))
+            };
+            if self.all.full.get() && !room().await? {
                 return Ok(Answer::Full(self.all.next_expiry()));
             }
             if !self.enter(bulk).await? {
@@ -134,20 +142,26 @@ impl QuotaLedger {
         }
         Ok(())
     }
+}
 
-    async fn depth(&self, book: &Book) -> Result<u32, BrokerError> {
-        let channel = self.session.publishing_channel().await?;
+impl Session {
+    /// How many messages lie ready in a queue; none if there is no such queue.
+    ///
+    /// # Errors
+    /// Where the broker does not say in time.
+    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, BrokerError> {
+        let channel = self.publishing_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(book.queue.name.as_str().into(), options, FieldTable::default());
+        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
         let depth = match tokio::time::timeout(CALL_LIMIT, declare).await {
             Ok(Ok(queue)) => queue.message_count(),
-            // Missing: whoever publishes there notices.
-            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(0),
-            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look at a quota's ledger: {error}"))),
-            Err(_) => return Err(BrokerError::Lost("look at a quota's ledger: no answer in time".into())),
+            // The broker has closed the channel.
+            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(None),
+            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look at the queue {queue}: {error}"))),
+            Err(_) => return Err(BrokerError::Lost(format!("look at the queue {queue}: no answer in time"))),
         };
         bounded("close a channel", CALL_LIMIT, channel.close(200, "seen".into())).await?;
-        Ok(depth)
+        Ok(Some(depth))
     }
 }
 

@@ -47,8 +47,12 @@ use crate::{clock::Moment, config::QuotaLimit, job::Lane};
 /// The margin's bounds: below, what a busy broker and a short network path need; above, what they ever need.
 const MARGIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// The margin as a part of the window, within those bounds. It is what strictness costs: a sixteenth.
+/// The margin as a part of the window, within those bounds. It is what strictness costs: a sixteenth. It stands in
+/// the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
 const MARGIN_PART: u32 = 16;
+
+/// Clocks may differ in rate by one part in so many.
+const CLOCK_RATE: u32 = 1000;
 
 /// Publishes at once, for each lane of one worker, while the ledger has room.
 pub const WIDEST: usize = 16;
@@ -78,7 +82,7 @@ pub struct Terms {
     pub validity: Duration,
     /// How long a request may be under way to the provider.
     pub flight: Duration,
-    /// The mean time between two permissions.
+    /// The mean time between two requests of the quota.
     pub pace: Duration,
 }
 
@@ -91,12 +95,17 @@ impl Terms {
         Self {
             requests: limit.requests,
             bulk: bulk_share(limit),
-            // Whole milliseconds, rounded up, and a thousandth for clocks that differ in rate.
-            ttl: Duration::from_millis((limit.per + margin + limit.per / 1000).as_millis() as u64 + 1),
-            validity: margin - flight,
+            ttl: whole_milliseconds(limit.per + margin + limit.per / CLOCK_RATE),
+            validity: margin.saturating_sub(flight),
             flight,
             pace: limit.per / limit.requests,
         }
+    }
+
+    /// The mean time from one permission to the next, where all are used.
+    #[must_use]
+    pub fn mean_time(&self) -> Duration {
+        self.ttl / self.requests
     }
 
     /// Room in the ledger of a lane, where it needs one of its own.
@@ -106,10 +115,14 @@ impl Terms {
     }
 
     /// A permission that was asked for at `asked`.
-    #[must_use]
     pub fn permission(&self, asked: Moment) -> Permission {
         Permission { void_from: Some(asked.after(self.validity)) }
     }
+}
+
+/// Rounded up, as the broker counts time.
+fn whole_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
 }
 
 /// At least one: bulk is to go on, be the quota ever so small.
@@ -207,7 +220,9 @@ impl Books {
         if let Some(full) = logs.iter_mut().find_map(|log| log.is_full(now).then(|| log.next_expiry(now))) {
             return Answer::Full(full);
         }
-        logs.into_iter().for_each(|log| log.add(now));
+        for log in logs {
+            log.add(now);
+        }
         Answer::Granted(self.terms.permission(now))
     }
 }

@@ -46,7 +46,7 @@ async fn a_request_in_time_is_on_the_wire_as_it_would_be_without_a_fence() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for (method, body) in [("GET", &b""[..]), ("POST", b""), ("POST", b"a=b")] {
         let mut heads = Vec::new();
-        for permission in [Permission::UNLIMITED, good_for(Duration::from_secs(60))] {
+        for permission in [Permission::UNLIMITED, good_for(Duration::from_mins(1))] {
             let server = async {
                 let mut stream = listener.accept().await.unwrap().0;
                 heads.push(head(&mut stream).await);
