@@ -1,7 +1,7 @@
 //! The one HTTP client that calls providers: one request, one whole answer, in bounded time and memory.
 //!
 //! Redirects are never followed, proxies never asked, nothing is retried here: that is decided elsewhere, and
-//! every request counts. What needs a permission is held back by a [`fence`] if that is void by then. No error shows an address or a header, since both may hold what is private.
+//! every request counts. What needs a permission is held back by a fence if that is void by then. No error shows an address or a header, since both may hold what is private.
 
 mod fence; // the last look at a permission
 
