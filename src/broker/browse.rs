@@ -10,7 +10,7 @@ use lapin::{
 };
 use serde_json::{Map, Value};
 
-use super::{BrokerError, CALL_LIMIT, Delivery, Session, bounded};
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Delivery, Session, bounded};
 
 /// Queues that are looked through are quorum queues: the broker passes acknowledgements on to one by the few
 /// dozen, and forgets what it keeps back when the channel closes. A few round trips let it pass on the last.
@@ -71,16 +71,28 @@ impl Browse {
         Ok(Some(Delivery::of(message.delivery, &self.channel, &self.session)))
     }
 
-    /// Ends the look; what is unsettled is in its queue again.
+    /// Ends the look, of which `taken` messages were acknowledged; the others are in their queue again.
     ///
     /// # Errors
     /// Where it is not known whether the broker heard all that was acknowledged.
-    pub async fn close(self) -> Result<(), BrokerError> {
+    pub async fn close(self, taken: u32) -> Result<(), BrokerError> {
         for _ in 0..ROUNDS_BEFORE_CLOSE {
             depth(&self.channel, &self.queue).await?;
             tokio::time::sleep(ROUND).await;
         }
-        bounded("close a channel", CALL_LIMIT, self.channel.close(200, "seen".into())).await
+        bounded("close a channel", CALL_LIMIT, self.channel.close(200, "seen".into())).await?;
+        let back = self.back(self.seen.saturating_sub(taken));
+        // Somebody else may take them meanwhile.
+        tokio::time::timeout(CLOSE_LIMIT, back).await.unwrap_or(Ok(()))
+    }
+
+    /// The queue puts back what was unsettled after the channel is closed; who looks again at once must see it.
+    async fn back(&self, left: u32) -> Result<(), BrokerError> {
+        let channel = self.session.consuming_channel().await?;
+        while depth(&channel, &self.queue).await? < left {
+            tokio::time::sleep(ROUND).await;
+        }
+        Ok(())
     }
 }
 
