@@ -52,7 +52,8 @@ impl Embedded {
         let (conclusion, attempts) = engine.lookup(&job, Waiting::Here).await;
         let (outcome, raw) = match conclusion {
             Conclusion::Answered { outcome, raw } => (outcome, raw),
-            Conclusion::Exhausted(failure) | Conclusion::Pause { failure, .. } => (Outcome::Failed(failure), None),
+            Conclusion::Exhausted(failure) => (Outcome::Failed(failure), None),
+            Conclusion::Pause { .. } | Conclusion::Suspended { .. } => unreachable!("every wait is spent here"),
         };
         let ticket = job.ticket;
         let result = LookupResult::new(ticket.id, ticket.provider, outcome, attempts, ticket.received);

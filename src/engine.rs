@@ -9,8 +9,11 @@ use serde_json::value::RawValue;
 use crate::{
     config::ProviderSettings,
     failure::{ErrorKind, Failure},
-    job::Job,
-    policy::retry,
+    job::{Job, Progress},
+    policy::{
+        circuit::{Circuit, Purpose},
+        retry,
+    },
     provider::{Adapter, Outcome, class, http::Client, oauth::Tokens},
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
@@ -22,17 +25,22 @@ pub struct Engine {
     pub settings: ProviderSettings,
     /// What it did.
     pub metrics: ProviderMetrics,
+    /// Whether attempts are made.
+    pub circuit: Circuit,
     client: Client,
     tokens: Tokens,
 }
 
-/// Where a long wait before the next attempt is spent.
+/// Where a wait before the next attempt is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
     /// Here, however long it is.
     Here,
-    /// Here up to the configured limit; a longer one elsewhere.
-    Parked,
+    /// Here up to the configured limit; a longer one in a delay queue, or, while the provider is left in peace,
+    /// in the job's own queue.
+    Queued,
+    /// Nowhere: the one attempt is a probe of a provider that failed.
+    Probing,
 }
 
 /// What a lookup came to, for now.
@@ -53,6 +61,15 @@ pub enum Conclusion {
         failure: Failure,
         /// How long.
         wait: Duration,
+        /// Attempts that are not held against the job: probes.
+        spared: u32,
+    },
+    /// The provider is left in peace for now; the job belongs into its queue.
+    Suspended {
+        /// HTTP status of the last answer.
+        http_status: Option<u16>,
+        /// Attempts that are not held against the job: probes.
+        spared: u32,
     },
 }
 
@@ -73,7 +90,8 @@ impl Engine {
         let client = Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref())
             .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
-        Ok(Self { metrics: metrics.provider(&settings.name), client, tokens, settings })
+        let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit);
+        Ok(Self { metrics: metrics.provider(&settings.name), circuit, client, tokens, settings })
     }
 
     /// The kind's adapter.
@@ -82,46 +100,84 @@ impl Engine {
         &self.settings.adapter
     }
 
-    /// Makes attempts until there is an answer, none are left, or the wait for the next is too long to be spent
+    /// Makes attempts until there is an answer, none are left, or the next must wait longer than may be spent
     /// here. With it the number of HTTP requests made for the job so far.
     pub async fn lookup(&self, job: &Job, waiting: Waiting) -> (Conclusion, u32) {
         let retry = &self.settings.retry;
-        let mut attempts = job.ticket.progress.attempts;
-        let mut last_status = job.ticket.progress.http_status;
+        let Progress { mut attempts, mut spared, mut http_status, .. } = job.ticket.progress;
         let mut refreshed = false;
         let conclusion = loop {
             let Some(limit) = self.time_left(job.deadline) else {
-                break Conclusion::over(too_late("no attempt could be made in time", last_status));
+                break Conclusion::over(too_late("no attempt could be made in time", http_status));
             };
+            if waiting == Waiting::Queued && self.circuit.why().is_some() {
+                break Conclusion::Suspended { http_status, spared };
+            }
             attempts += 1;
-            let Attempt { outcome, raw, token_refused } = self.attempt(job, limit).await;
+            let mut attempt = self.attempt(job, limit).await;
+            if attempt.token_refused && !refreshed {
+                refreshed = true;
+                attempts += 1;
+                attempt = self.attempt(job, limit).await;
+            }
+            let Attempt { outcome, raw, .. } = attempt;
+            self.note(waiting, &outcome, limit);
             let failure = match outcome {
-                Outcome::Failed(failure) if failure.kind.retryable() => failure,
-                Outcome::Failed(_) if token_refused && !refreshed && attempts < retry.max_attempts => {
-                    refreshed = true;
-                    continue;
+                // A probe that comes to nothing costs its job none of its attempts.
+                Outcome::Failed(failure) if waiting == Waiting::Probing && self.circuit.why().is_some() => {
+                    spared += 1;
+                    break Conclusion::Suspended { http_status: failure.http_status.or(http_status), spared };
                 }
+                Outcome::Failed(failure) if failure.kind.retryable() => failure,
                 outcome => break Conclusion::Answered { outcome, raw },
             };
-            last_status = failure.http_status.or(last_status);
-            if self.time_left(job.deadline).is_none() {
-                break Conclusion::over(too_late(&failure.message, last_status));
+            http_status = failure.http_status.or(http_status);
+            let wait = self.wait(attempts - spared, &failure);
+            let too_late_then = job.deadline.is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait);
+            if too_late_then {
+                // Another attempt would come to nothing, and somebody waits for the answer.
+                break Conclusion::over(too_late(&failure.message, http_status));
             }
-            if attempts >= retry.max_attempts {
+            if waiting == Waiting::Queued && self.circuit.why().is_some() && failure.retry_after.is_none() {
+                break Conclusion::Suspended { http_status, spared };
+            }
+            if attempts - spared >= retry.max_attempts {
                 break Conclusion::Exhausted(failure);
             }
-            let wait = retry::delay(retry, attempts, &failure);
-            if job.deadline.is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait) {
-                // It would come to nothing, and somebody waits for the answer.
-                break Conclusion::over(too_late(&failure.message, last_status));
-            }
             self.metrics.retried(failure.kind);
-            if waiting == Waiting::Parked && wait > retry.in_process_limit {
-                break Conclusion::Pause { failure, wait };
+            let here = wait <= retry.in_process_limit && !self.must_rest(&failure);
+            if waiting != Waiting::Here && !here {
+                break Conclusion::Pause { failure, wait, spared };
             }
             tokio::time::sleep(wait).await;
         };
         (conclusion, attempts)
+    }
+
+    /// Lets the circuit know what came of an attempt.
+    fn note(&self, waiting: Waiting, outcome: &Outcome, limit: Duration) {
+        let purpose = if waiting == Waiting::Probing { Purpose::Probe } else { Purpose::Lookup };
+        let cut_short = limit < self.settings.timeout / 2;
+        match outcome {
+            Outcome::Failed(failure) if failure.kind == ErrorKind::Timeout && cut_short => {
+                // It was the job that had no time, not the provider that took too much of it.
+                let deadline = Outcome::Failed(Failure::new(ErrorKind::DeadlineExceeded, ""));
+                self.circuit.note(purpose, &deadline, Instant::now());
+            }
+            outcome => self.circuit.note(purpose, outcome, Instant::now()),
+        }
+        self.metrics.circuit_open.set(self.circuit.why().is_some().into());
+    }
+
+    fn wait(&self, attempts: u32, failure: &Failure) -> Duration {
+        let wait = retry::delay(&self.settings.retry, attempts, failure);
+        let rest = self.settings.retry.delays.first().filter(|_| self.must_rest(failure));
+        wait.max(rest.map_or(Duration::ZERO, |step| step.wait))
+    }
+
+    /// Whether the kind's document advises against a quick repeat.
+    fn must_rest(&self, failure: &Failure) -> bool {
+        failure.http_status == Some(500) && self.adapter().rules().rest_after_500
     }
 
     /// How long a request may take now; none if it may not begin.

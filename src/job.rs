@@ -97,6 +97,8 @@ pub struct Envelope {
 pub struct Progress {
     /// HTTP requests made so far.
     pub attempts: u32,
+    /// How many of them are not held against the job: probes of a provider that failed.
+    pub spared: u32,
     /// When a worker first received the job; none if this is the first time.
     pub received: Option<Timestamp>,
     /// HTTP status of the last answer.

@@ -1,3 +1,4 @@
 //! The worker's decisions, each pure where it can be: they know neither broker nor HTTP.
 
+pub mod circuit;
 pub mod retry;

@@ -8,7 +8,7 @@
 //! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
 //!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
 //!    the wire, and wire to [`Customer`].
-//! 2. Add its line to [`kinds!`] below. Configuration, schema, command line and worker take it from there.
+//! 2. Add its line to `kinds!` below. Configuration, schema, command line and worker take it from there.
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
@@ -179,6 +179,12 @@ macro_rules! kinds {
             #[must_use]
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => <$module::$kind as Kind>::NAME,)+ }
+            }
+
+            /// In what the kind differs from the others.
+            #[must_use]
+            pub fn rules(&self) -> Rules {
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::RULES,)+ }
             }
 
             /// What the kind allows by its own word.

@@ -1,8 +1,9 @@
 //! The worker: from connection to connection, until it is told to stop.
 //!
-//! Read [`journey`] first: one job's whole way. Around it:
-//! [`intake`] consumes into each provider's [`inbox`], `concurrency` slots a provider take jobs from there,
-//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits.
+//! Read `journey` first: one job's whole way. Around it:
+//! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
+//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `guard` keeps
+//! jobs in their queues while their provider fails.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -11,6 +12,7 @@
 //! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
+mod guard;
 pub mod inbox;
 mod intake;
 mod journey;
@@ -18,7 +20,7 @@ mod memory;
 mod parking;
 mod settle;
 
-use std::{collections::BTreeMap, future::Future, rc::Rc};
+use std::{collections::BTreeMap, convert::Infallible, future::Future, rc::Rc};
 
 use tokio::{sync::watch, task::spawn_local};
 
@@ -28,7 +30,8 @@ use crate::{
     engine::Engine,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
-        server::{Readiness, Server},
+        readiness::Readiness,
+        server::Server,
     },
 };
 use inbox::Inbox;
@@ -82,11 +85,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         stop.await;
         worker.readiness.not_ready("stopping");
         let _ = stopping.send(true);
-        std::future::pending().await
+        std::future::pending::<Infallible>().await
     };
     let ended = tokio::select! {
         ended = sessions => ended,
-        () = signal => Ok(()),
+        never = signal => match never {},
     };
     server.abort();
     ended

@@ -141,7 +141,7 @@ impl Operator {
 
 impl Kind for Antsomi {
     const NAME: &'static str = "antsomi";
-    const RULES: Rules = Rules { none_by_404: false, none_by_204: false };
+    const RULES: Rules = Rules { none_by_404: false, none_by_204: false, rest_after_500: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((200, Duration::from_secs(60)));
     const TOKENS: Dialect = Dialect::ANTSOMI;
     type Settings = Settings;

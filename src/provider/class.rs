@@ -16,6 +16,8 @@ pub struct Rules {
     pub none_by_404: bool,
     /// 204 is listed as 'no match'.
     pub none_by_204: bool,
+    /// The document advises against a quick repeat after a 500.
+    pub rest_after_500: bool,
 }
 
 /// What a status means.

@@ -267,7 +267,7 @@ impl Options {
 
 impl Kind for EGain {
     const NAME: &'static str = "egain";
-    const RULES: Rules = Rules { none_by_404: false, none_by_204: true };
+    const RULES: Rules = Rules { none_by_404: false, none_by_204: true, rest_after_500: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;

@@ -93,7 +93,7 @@ struct Element<'a> {
 
 impl Kind for Kapture {
     const NAME: &'static str = "kapture";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false };
+    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;

@@ -150,7 +150,7 @@ impl Fetched {
         let unfit =
             || Failure::new(ErrorKind::BadResponse, "the token endpoint's token is none that a header can hold");
         let header = header(&self.adapter, &secret).ok_or_else(unfit)?;
-        let usable = life.map(|life| (life - MARGIN.min(life / 10)).max(SHORTEST_LIFE));
+        let usable = life.map(|life| life.saturating_sub(MARGIN.min(life / 10)).max(SHORTEST_LIFE));
         Ok((header, usable.and_then(|usable| now.checked_add(usable))))
     }
 }

@@ -55,7 +55,7 @@ pub struct Options {
 
 impl Kind for Omeda {
     const NAME: &'static str = "omeda";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false };
+    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: true };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;

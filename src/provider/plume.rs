@@ -1,4 +1,4 @@
-//! Plume: 'Obtain CustomerID from AccountID' (`providers/plume.md`, and FACTS.md on it).
+//! Plume: 'Obtain `CustomerID` from `AccountID`' (`providers/plume.md`, and FACTS.md on it).
 //!
 //! Inferred, not documented: the stray brace in the document's address (`?field=accountId}`) is no part of it;
 //! `locations` may be one object instead of an array, as in the sibling API; a 403 that is no JSON is the web
@@ -98,7 +98,7 @@ impl Query {
 
 impl Kind for Plume {
     const NAME: &'static str = "plume";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false };
+    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: false };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((2_000, Duration::from_secs(300)));
     const TOKENS: Dialect = Dialect::PLUME;
     type Settings = Settings;

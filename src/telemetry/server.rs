@@ -1,9 +1,6 @@
 //! The worker's own small HTTP server: `/livez`, `/readyz`, `/metrics`.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::net::SocketAddr;
 
 use axum::{
     Router,
@@ -14,33 +11,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::metrics::Metrics;
-
-/// Whether the worker takes jobs, and if not, why not.
-#[derive(Debug, Clone)]
-pub struct Readiness(Arc<Mutex<Result<(), String>>>);
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("starting".into()))))
-    }
-}
-
-impl Readiness {
-    /// Connected and consuming.
-    pub fn ready(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Ok(());
-    }
-
-    /// Not so, for this reason.
-    pub fn not_ready(&self, reason: impl Into<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Err(reason.into());
-    }
-
-    fn state(&self) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+use super::{metrics::Metrics, readiness::Readiness};
 
 /// The server, bound but not serving yet.
 #[derive(Debug)]
@@ -74,10 +45,8 @@ impl Server {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
-    match readiness.state() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
-    }
+    let (ready, text) = readiness.text();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

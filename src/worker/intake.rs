@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::{Worker, journey, parking};
+use super::{Worker, guard, journey, parking};
 use crate::{
     broker::{BrokerError, Deliveries, Delivery, Session, Subscription},
     config::Step,
@@ -31,9 +31,11 @@ const LAST_DELIVERIES_LIMIT: Duration = Duration::from_secs(2);
 /// The consumers of one session.
 pub struct Intake {
     feeds: Vec<Rc<Feed>>,
+    guards: Vec<JoinHandle<()>>,
 }
 
-struct Feed {
+/// One consumer, and where its deliveries go.
+pub(super) struct Feed {
     queue: String,
     sink: Sink,
     subscription: RefCell<Option<Subscription>>,
@@ -55,35 +57,30 @@ impl Intake {
     /// # Errors
     /// Where the broker does not start one in time.
     pub async fn start(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<Self, BrokerError> {
-        let mut sinks = Vec::new();
-        for name in worker.providers.keys() {
-            for lane in Lane::ALL {
-                sinks.push((worker.names.jobs(name, lane), Sink::Jobs(lane, name.clone())));
+        let (mut feeds, mut guards) = (Vec::new(), Vec::new());
+        for (name, provider) in &worker.providers {
+            let lanes = Lane::ALL.map(|lane| Feed::new(worker.names.jobs(name, lane), Sink::Jobs(lane, name.clone())));
+            if provider.engine.circuit.why().is_none() {
+                for lane in &lanes {
+                    lane.start(worker, session).await?;
+                }
             }
+            feeds.extend(lanes.iter().cloned());
+            let guard = guard::watch(Rc::clone(worker), name.clone(), Rc::clone(session), lanes);
+            guards.push(spawn_local(guard));
         }
-        sinks.push((worker.names.unrouted(), Sink::Unrouted));
-        for step in &worker.settings.retry.delays {
-            sinks.push((worker.names.delay(step), Sink::Parked(step.clone())));
-        }
-        let mut feeds = Vec::new();
-        for (queue, sink) in sinks {
-            let feed = Rc::new(Feed {
-                queue,
-                sink,
-                subscription: RefCell::default(),
-                task: RefCell::default(),
-                stopping: Cell::new(false),
-            });
-            let deliveries = feed.subscribe(worker, session).await?;
-            let task = spawn_local(Rc::clone(&feed).run(Rc::clone(worker), Rc::clone(session), deliveries));
-            *feed.task.borrow_mut() = Some(task);
+        let parked = worker.settings.retry.delays.iter();
+        let others = parked.map(|step| Feed::new(worker.names.delay(step), Sink::Parked(step.clone())));
+        for feed in others.chain([Feed::new(worker.names.unrouted(), Sink::Unrouted)]) {
+            feed.start(worker, session).await?;
             feeds.push(feed);
         }
-        Ok(Self { feeds })
+        Ok(Self { feeds, guards })
     }
 
     /// Lets no more deliveries come, for good; those on their way still arrive.
     pub async fn cancel(&self) {
+        self.guards.iter().for_each(JoinHandle::abort);
         futures_util::future::join_all(self.feeds.iter().map(|feed| feed.stop())).await;
     }
 
@@ -95,7 +92,27 @@ impl Intake {
     }
 }
 
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.guards.iter().for_each(JoinHandle::abort);
+    }
+}
+
 impl Feed {
+    fn new(queue: String, sink: Sink) -> Rc<Self> {
+        let (subscription, task, stopping) = (RefCell::default(), RefCell::default(), Cell::new(false));
+        Rc::new(Self { queue, sink, subscription, task, stopping })
+    }
+
+    /// Begins to consume.
+    pub(super) async fn start(self: &Rc<Self>, worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
+        self.stopping.set(false);
+        let deliveries = self.subscribe(worker, session).await?;
+        let task = spawn_local(Rc::clone(self).run(Rc::clone(worker), Rc::clone(session), deliveries));
+        *self.task.borrow_mut() = Some(task);
+        Ok(())
+    }
+
     async fn subscribe(&self, worker: &Worker, session: &Rc<Session>) -> Result<Deliveries, BrokerError> {
         let prefetch = match &self.sink {
             Sink::Jobs(_, provider) => worker.providers[provider].engine.settings.concurrency,
@@ -107,7 +124,8 @@ impl Feed {
         Ok(deliveries)
     }
 
-    async fn stop(&self) {
+    /// Lets no more deliveries come; those on their way still arrive.
+    pub(super) async fn stop(&self) {
         self.stopping.set(true);
         let subscription = self.subscription.borrow().clone();
         if let Some(subscription) = subscription {

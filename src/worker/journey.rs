@@ -19,7 +19,7 @@ pub async fn slot(worker: Rc<Worker>, provider: String) {
     while let Some((lane, delivery)) = provider.inbox.take().await {
         provider.engine.metrics.received(lane);
         provider.engine.metrics.in_flight.inc();
-        worker.process(Some(provider), &delivery).await;
+        worker.process(Some(provider), &delivery, Waiting::Queued).await;
         provider.engine.metrics.in_flight.dec();
     }
 }
@@ -27,13 +27,13 @@ pub async fn slot(worker: Rc<Worker>, provider: String) {
 /// A message that stands in no provider's queue.
 pub async fn refuse(worker: Rc<Worker>, delivery: Delivery) {
     let provider = worker.providers.get(Address::of(&delivery.envelope.routing_key).provider);
-    worker.process(provider, &delivery).await;
+    worker.process(provider, &delivery, Waiting::Queued).await;
 }
 
 impl Worker {
     /// A job from end to end; whatever happens to it, other jobs go on.
-    async fn process(&self, provider: Option<&Provider>, delivery: &Delivery) {
-        let journey = AssertUnwindSafe(self.journey(provider, delivery)).catch_unwind();
+    pub(super) async fn process(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) {
+        let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
@@ -45,7 +45,7 @@ impl Worker {
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
-    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery) -> Ending {
+    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) -> Ending {
         let (provider, job) = match self.admit(provider, delivery) {
             Ok(admitted) => admitted,
             Err(not_a_job) => return Ending::refused(*not_a_job),
@@ -53,10 +53,13 @@ impl Worker {
         if let Some(answer) = provider.finished.recall(&job.ticket.id, delivery) {
             return Ending::Answered(answer);
         }
-        match provider.engine.lookup(&job, Waiting::Parked).await {
-            (Conclusion::Answered { outcome, raw }, attempts) => Ending::answered(job.ticket, outcome, raw, attempts),
-            (Conclusion::Exhausted(failure), attempts) => Ending::exhausted(job.ticket, failure, attempts),
-            (Conclusion::Pause { failure, wait }, attempts) => Ending::parked(job.ticket, failure, wait, attempts),
+        let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
+        let ticket = job.ticket;
+        match conclusion {
+            Conclusion::Answered { outcome, raw } => Ending::answered(ticket, outcome, raw, attempts),
+            Conclusion::Exhausted(failure) => Ending::exhausted(ticket, failure, attempts),
+            Conclusion::Pause { failure, wait, spared } => Ending::parked(ticket, &failure, wait, attempts, spared),
+            Conclusion::Suspended { http_status, spared } => Ending::put_back(ticket, http_status, attempts, spared),
         }
     }
 

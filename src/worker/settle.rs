@@ -27,8 +27,10 @@ pub enum Ending {
     Answered(Answer),
     /// Its result, and the job itself as a dead letter.
     Buried(Answer, Failure),
-    /// The job itself, later.
-    Parked(Pause),
+    /// The job itself, later: in a delay queue.
+    Parked(Carried, Duration),
+    /// The job itself, later: in its own queue.
+    PutBack(Carried),
 }
 
 /// A result, ready to be published, and published again if need be.
@@ -45,12 +47,13 @@ pub struct Answer {
     duration_ms: u64,
 }
 
-/// A wait for the next attempt.
-pub struct Pause {
-    ticket: Ticket,
-    failure: Failure,
-    wait: Duration,
+/// What a job that is not answered yet carries along.
+pub struct Carried {
+    id: String,
+    received: Timestamp,
     attempts: u32,
+    spared: u32,
+    http_status: Option<u16>,
 }
 
 impl Ending {
@@ -81,8 +84,37 @@ impl Ending {
     }
 
     /// Another attempt after a while.
-    pub fn parked(ticket: Ticket, failure: Failure, wait: Duration, attempts: u32) -> Self {
-        Self::Parked(Pause { ticket, failure, wait, attempts })
+    pub fn parked(ticket: Ticket, failure: &Failure, wait: Duration, attempts: u32, spared: u32) -> Self {
+        let (job, kind) = (&ticket.id, failure.kind.as_str());
+        tracing::info!(job, kind, attempts, wait_ms = wait.as_millis(), "a job waits for its next attempt");
+        let http_status = failure.http_status.or(ticket.progress.http_status);
+        Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
+    }
+
+    /// Another attempt once the provider is asked again.
+    pub fn put_back(ticket: Ticket, http_status: Option<u16>, attempts: u32, spared: u32) -> Self {
+        Self::PutBack(Carried::new(ticket, attempts, spared, http_status))
+    }
+}
+
+impl Carried {
+    fn new(ticket: Ticket, attempts: u32, spared: u32, http_status: Option<u16>) -> Self {
+        Self { id: ticket.id, received: ticket.received, attempts, spared, http_status }
+    }
+
+    /// The job as it goes on.
+    fn message(&self, delivery: &Delivery) -> Message {
+        let message = delivery
+            .forward()
+            .message_id(&self.id)
+            .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
+            .count_header(header::ATTEMPTS, self.attempts.into())
+            .count_header(header::SPARED, self.spared.into())
+            .count_header(header::RECEIVED_AT, self.received.as_millisecond());
+        match self.http_status {
+            Some(status) => message.count_header(header::HTTP_STATUS, status.into()),
+            None => message,
+        }
     }
 }
 
@@ -134,7 +166,8 @@ impl Worker {
                 self.bury(provider, delivery, &failure, answer.attempts).await?;
                 self.answer(provider, delivery, answer).await?;
             }
-            Ending::Parked(pause) => self.park(delivery, &pause).await?,
+            Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
+            Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
         }
         delivery.ack().await;
         Ok(())
@@ -201,30 +234,18 @@ impl Worker {
         self.publish_or_fail(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, &dead).await
     }
 
-    async fn park(&self, delivery: &Delivery, pause: &Pause) -> Result<(), BrokerError> {
-        let Pause { ticket, failure, wait, attempts } = pause;
-        let now = Timestamp::now();
-        let due = now.as_millisecond().saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
-        let mut message = delivery
-            .forward()
-            .message_id(&ticket.id)
-            .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
-            .count_header(header::ATTEMPTS, (*attempts).into())
-            .count_header(header::RECEIVED_AT, ticket.received.as_millisecond())
-            .count_header(header::DUE_AT, due)
-            .count_header(header::PARKED_AT, now.as_millisecond());
-        if let Some(status) = failure.http_status.or(ticket.progress.http_status) {
-            message = message.count_header(header::HTTP_STATUS, status.into());
-        }
-        let queue = self.names.delay(retry::step(&self.settings.retry.delays, *wait));
-        tracing::info!(
-            job = ticket.id,
-            kind = failure.kind.as_str(),
-            attempts,
-            queue,
-            "a job waits for its next attempt"
-        );
+    async fn park(&self, delivery: &Delivery, carried: &Carried, wait: Duration) -> Result<(), BrokerError> {
+        let now = Timestamp::now().as_millisecond();
+        let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
+        let message = carried.message(delivery).count_header(header::DUE_AT, due).count_header(header::PARKED_AT, now);
+        let queue = self.names.delay(retry::step(&self.settings.retry.delays, wait));
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await
+    }
+
+    /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
+    pub(super) async fn put_back(&self, delivery: &Delivery, message: Message) -> Result<(), BrokerError> {
+        let (exchange, key) = (self.names.jobs_exchange(), delivery.envelope.routing_key.as_str());
+        self.publish_or_fail(delivery, Route::Exchange { exchange: &exchange, key }, message, &exchange).await
     }
 
     /// To one of the worker's own queues, which must be there: if not, the session ends, and the next declares it.

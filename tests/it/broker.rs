@@ -1,6 +1,6 @@
 //! A private RabbitMQ node: own ports, own folder, own port mapper; it can be killed and frozen.
 //!
-//! Every call blocks its thread. No node outlives the test process, even a killed one: `keeper.sh`
+//! Every call blocks its thread. No node outlives the test process, even a killed one: `deploy/rabbitmq-node`
 //! is its parent and ends it when the pipe to the test process closes.
 
 use std::{

@@ -1,10 +1,9 @@
-//! How a private RabbitMQ node is run: its ports, its files, its environment, and the shell that is its parent.
+//! How a private RabbitMQ node is run: its ports, its environment, and the shell that is its parent.
 
 use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -62,45 +61,33 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper that has not yet started its node.
     pub fn new(node: &Node) -> Self {
-        let folder = tempfile::Builder::new().prefix("lookup-rabbitmq-").tempdir().expect("a folder").keep();
-        fs::create_dir(folder.join("log")).expect("a folder for logs");
-        let mut command = Command::new("sh");
-        environment(&mut command, node, &folder);
-        let mut process = command
-            .args(["-c", include_str!("keeper.sh"), "keeper"])
-            .args([folder.as_os_str(), sbin().join("rabbitmq-server").as_os_str()])
-            .arg(if node.runs_epmd { "epmd" } else { "" })
+        let ports = [node.port, node.dist_port, node.epmd_port].map(|port| port.to_string());
+        let mut process = Command::new("sh")
+            .args(["-c", include_str!("../../deploy/rabbitmq-node"), "rabbitmq-node"])
+            .arg(sbin())
+            .arg(&node.name)
+            .args(ports)
+            .args([if node.runs_epmd { "own" } else { "shared" }, &node.settings])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C ends the tests; what they started ends in order, after them.
-            .process_group(0)
             .spawn()
             .expect("a shell");
         let orders = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("a piped output"));
-        let keeper = Self { process, orders, answers, folder, node: None };
-        keeper.write_files(node);
+        let mut keeper = Self { process, orders, answers, folder: PathBuf::new(), node: None };
+        keeper.folder = keeper.answer().into();
+        assert!(keeper.folder.is_dir(), "the keeper of a RabbitMQ node has no folder");
         keeper
-    }
-
-    fn write_files(&self, node: &Node) {
-        let write = |name: &str, text: &str| fs::write(self.folder.join(name), text).expect("a file in our folder");
-        for name in ["mnesia", "home"] {
-            fs::create_dir(self.folder.join(name)).expect("a folder in our folder");
-        }
-        write("enabled_plugins", "[].\n");
-        write("home/.erlang.cookie", "only-these-tests");
-        let cookie = self.folder.join("home/.erlang.cookie");
-        fs::set_permissions(cookie, fs::Permissions::from_mode(0o400)).expect("a cookie of ours");
-        let usual = "vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.absolute = 50MB\n";
-        let listener = format!("listeners.tcp.1 = 127.0.0.1:{}\n", node.port);
-        write("rabbitmq.conf", &(listener + usual + &node.settings));
     }
 
     /// Gives an order; returns its answer.
     pub fn order(&mut self, order: &str) -> String {
         let orders = self.orders.as_mut().expect("a keeper at work");
         writeln!(orders, "{order}").expect("a keeper that listens");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("a keeper that answers");
         answer.trim().to_owned()
@@ -114,7 +101,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Tells the node's programs where everything is, and hides from them what the machine says.
+/// Tells RabbitMQ's other programs where to find the node, and hides from them what the machine says of its own.
 pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
     let inherited = env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("RABBITMQ_")) {
@@ -125,24 +112,9 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
         .env("LANG", "C.UTF-8")
         .env("ERL_EPMD_PORT", node.epmd_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        // `rabbitmq-server` then becomes the node instead of starting it: the process id is known.
-        .env("RUNNING_UNDER_SYSTEMD", "true")
         .env("RABBITMQ_NODENAME", format!("{}@localhost", node.name))
-        .env("RABBITMQ_NODE_PORT", node.port.to_string())
-        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_DIST_PORT", node.dist_port.to_string())
-        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))
-        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
-        .env("RABBITMQ_FEATURE_FLAGS_FILE", folder.join("mnesia/feature_flags"))
-        .env("RABBITMQ_PID_FILE", folder.join("pid"))
-        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
-        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-        // An idle node does not spin: the cores are for the tests.
-        .env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
-        );
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
 }
 
 /// The folder of RabbitMQ's own scripts. Those in `/usr/sbin` insist on the user `rabbitmq`.

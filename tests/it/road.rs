@@ -50,6 +50,12 @@ impl Served {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// Ends every fault of a kind.
+    pub async fn clear_faults(&self, kind: Kind) {
+        let url = format!("{}/_sandbox/faults", self.base(kind));
+        reqwest::Client::new().delete(url).send().await.expect("the sandbox");
+    }
+
     /// Lets a fault befall the requests that hold `part` in their address or body.
     pub async fn fault(&self, kind: Kind, part: &str, fault: Value, count: Option<u32>) {
         let mut rule = json!({ "match": part, "fault": fault });
@@ -79,8 +85,13 @@ pub struct Road {
 impl Road {
     /// On the broker at `url`; `extra` is more configuration, tables of its own.
     pub async fn open(url: &str, extra: &str) -> Self {
+        Self::open_with(url, |config| config + extra).await
+    }
+
+    /// As [`Self::open`], with any change to the configuration.
+    pub async fn open_with(url: &str, change: impl FnOnce(String) -> String) -> Self {
         let sandbox = Served::start().await;
-        let mut worker = Worker::start(&config(url, &sandbox, extra));
+        let mut worker = Worker::start(&change(config(url, &sandbox, "")));
         worker.wait_ready().await;
         Self { client: Client::connect(url).await, worker, sandbox }
     }
@@ -91,7 +102,7 @@ impl Road {
     }
 
     /// The results of `count` jobs without a `reply_to`, by job id.
-    pub async fn results(&self, count: u16) -> BTreeMap<String, Value> {
+    pub async fn results(&self, count: usize) -> BTreeMap<String, Value> {
         by_job(self.client.take("lookup.results", count, SOON).await)
     }
 
@@ -102,7 +113,8 @@ impl Road {
     }
 }
 
-/// The worker's configuration: the broker, all kinds of the sandbox without quotas, fast retries.
+/// The worker's configuration: the broker, all kinds of the sandbox without quotas, fast retries;
+/// `extra` is more, tables of its own.
 pub fn config(url: &str, sandbox: &Served, extra: &str) -> String {
     let providers = sandbox.config.replace("[providers.antsomi]", "[providers.antsomi]\nquota = \"none\"");
     format!(

@@ -87,7 +87,7 @@ impl Grant {
             .header(ACCEPT, "application/json");
         match auth.unwrap_or(self.dialect.secret_in) {
             ClientSecretPlace::Post => {
-                _ = form.append_pair("client_id", client_id).append_pair("client_secret", secret)
+                _ = form.append_pair("client_id", client_id).append_pair("client_secret", secret);
             }
             ClientSecretPlace::Basic => request = request.header(AUTHORIZATION, basic(client_id, secret)?),
         }
@@ -192,8 +192,8 @@ struct Problem<'a> {
     message: Option<Scalar<'a>>,
 }
 
-fn secret(token: Option<Scalar>, field: &str) -> Result<SecretString, Malformed> {
-    let text = token.as_ref().and_then(Scalar::text);
+fn secret(token: Option<&Scalar>, field: &str) -> Result<SecretString, Malformed> {
+    let text = token.and_then(Scalar::text);
     text.map(SecretString::from).ok_or_else(|| Malformed::at(field, "missing; expected a string that is not blank"))
 }
 
@@ -204,7 +204,7 @@ impl SnakeCase<'_> {
             .expires_in
             .map(|seconds| seconds.text()?.parse::<f64>().ok())
             .map(|seconds| Duration::try_from_secs_f64(seconds.ok_or_else(unfit)?.max(0.0)).map_err(|_| unfit()));
-        Ok(Token { secret: secret(self.access_token, "access_token")?, life: seconds.transpose()? })
+        Ok(Token { secret: secret(self.access_token.as_ref(), "access_token")?, life: seconds.transpose()? })
     }
 }
 
@@ -213,6 +213,6 @@ impl CamelCase<'_> {
         let unfit = || Malformed::at("accessTokenExpiresAt", "expected a date-time");
         let expiry = self.access_token_expires_at.map(|expiry| expiry.text()?.parse::<Timestamp>().ok());
         let life = expiry.map(|expiry| Ok(class::until(expiry.ok_or_else(unfit)?, now)));
-        Ok(Token { secret: secret(self.access_token, "accessToken")?, life: life.transpose()? })
+        Ok(Token { secret: secret(self.access_token.as_ref(), "accessToken")?, life: life.transpose()? })
     }
 }

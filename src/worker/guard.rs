@@ -1,0 +1,75 @@
+//! Keeps a provider's jobs in their queues while its circuit is open, and sends the probes.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{Provider, Worker, intake::Feed};
+use crate::{
+    broker::{BrokerError, Session},
+    engine::Waiting,
+    job::Lane,
+};
+
+/// With no job to probe with, the queues are looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Guards one provider as long as the session goes on.
+pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes: [Rc<Feed>; 2]) {
+    let provider = &worker.providers[&name];
+    loop {
+        provider.engine.circuit.opened().await;
+        let why = provider.engine.circuit.why().map(|why| why.to_string()).unwrap_or_default();
+        tracing::warn!(provider = name, why, "the circuit is open: jobs stay in their queues, probes are sent");
+        worker.readiness.note(&name, Some(format!("circuit open: {why}")));
+        let guarded = async {
+            for lane in &lanes {
+                lane.stop().await;
+            }
+            worker.hand_back(provider).await?;
+            worker.probe(provider, &session).await?;
+            tracing::info!(provider = name, "the circuit is closed again");
+            worker.readiness.note(&name, None);
+            for lane in &lanes {
+                lane.start(&worker, &session).await?;
+            }
+            Ok::<_, BrokerError>(())
+        };
+        if let Err(error) = guarded.await {
+            return session.health.fail(error.to_string());
+        }
+    }
+}
+
+impl Worker {
+    /// What was delivered and not begun goes back to its queue.
+    async fn hand_back(&self, provider: &Provider) -> Result<(), BrokerError> {
+        for delivery in provider.inbox.take_all() {
+            // The broker counts how often it hands a job out, and dead-letters it at the limit.
+            if delivery.redeliveries * 2 < u64::from(self.settings.amqp.delivery_limit) {
+                delivery.hand_back().await;
+            } else {
+                self.put_back(&delivery, delivery.forward()).await?;
+                delivery.ack().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One job after each cooldown, the urgent ones first, until the circuit is closed.
+    async fn probe(&self, provider: &Provider, session: &Rc<Session>) -> Result<(), BrokerError> {
+        let engine = &provider.engine;
+        let queues = Lane::ALL.map(|lane| self.names.jobs(&engine.settings.name, lane));
+        while let Some(at) = engine.circuit.next_probe() {
+            if let Some(wait) = at.checked_duration_since(Instant::now()) {
+                tokio::time::sleep(wait).await;
+            }
+            match session.take_one(&queues).await? {
+                Some(delivery) => self.process(Some(provider), &delivery, Waiting::Probing).await,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+        Ok(())
+    }
+}
