@@ -5,17 +5,15 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use lapin::{
     Channel,
-    options::{BasicGetOptions, QueueDeclareOptions},
+    options::BasicGetOptions,
     types::{AMQPValue, FieldTable},
 };
 use serde_json::{Map, Value};
 
-use super::{BrokerError, CALL_LIMIT, Delivery, Session, bounded};
-
-/// Queues that are looked through are quorum queues: the broker passes acknowledgements on to one by the few
-/// dozen, and forgets what it keeps back when the channel closes. A few round trips let it pass on the last.
-const ROUNDS_BEFORE_CLOSE: u32 = 4;
-const ROUND: std::time::Duration = std::time::Duration::from_millis(50);
+use super::{
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Delivery, Session, bounded,
+    consumer::{ROUND, depth, received, taken_in},
+};
 
 /// Every message that lay in the queue at the beginning is seen once, in the queue's order. All of them stay
 /// unsettled until the end, since one that is put back earlier would come again; then those that were not
@@ -36,18 +34,15 @@ impl Session {
     /// [`BrokerError::Foreign`] where there is no such queue.
     pub async fn browse(self: &Rc<Self>, queue: &str) -> Result<Browse, BrokerError> {
         let channel = self.consuming_channel().await?;
-        let depth = depth(&channel, queue).await.map_err(|error| match self.health.is_well() {
-            true => BrokerError::Foreign(format!("the queue {queue} cannot be looked through: {error}")),
-            false => error,
+        let depth = depth(&channel, queue, CALL_LIMIT).await.map_err(|error| {
+            if self.health.is_well() {
+                BrokerError::Foreign(format!("the queue {queue} cannot be looked through: {error}"))
+            } else {
+                error
+            }
         })?;
         Ok(Browse { session: Rc::clone(self), channel, queue: queue.to_owned(), depth, seen: 0 })
     }
-}
-
-async fn depth(channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    Ok(bounded("queue.declare", CALL_LIMIT, declare).await?.message_count())
 }
 
 impl Browse {
@@ -68,19 +63,28 @@ impl Browse {
         let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
         let Some(message) = bounded("basic.get", CALL_LIMIT, get).await? else { return Ok(None) };
         self.seen += 1;
-        Ok(Some(Delivery::of(message.delivery, &self.channel, &self.session)))
+        Ok(Some(received(message.delivery, &self.channel, &self.session)))
     }
 
-    /// Ends the look; what is unsettled is in its queue again.
+    /// Ends the look, of which `taken` messages were acknowledged; the others are in their queue again.
     ///
     /// # Errors
     /// Where it is not known whether the broker heard all that was acknowledged.
-    pub async fn close(self) -> Result<(), BrokerError> {
-        for _ in 0..ROUNDS_BEFORE_CLOSE {
-            depth(&self.channel, &self.queue).await?;
+    pub async fn close(self, taken: u32) -> Result<(), BrokerError> {
+        taken_in(&self.channel, &self.queue).await?;
+        bounded("close a channel", CALL_LIMIT, self.channel.close(200, "seen".into())).await?;
+        let back = self.back(self.seen.saturating_sub(taken));
+        // Somebody else may take them meanwhile.
+        tokio::time::timeout(CLOSE_LIMIT, back).await.unwrap_or(Ok(()))
+    }
+
+    /// The queue puts back what was unsettled after the channel is closed; who looks again at once must see it.
+    async fn back(&self, left: u32) -> Result<(), BrokerError> {
+        let channel = self.session.consuming_channel().await?;
+        while depth(&channel, &self.queue, CALL_LIMIT).await? < left {
             tokio::time::sleep(ROUND).await;
         }
-        bounded("close a channel", CALL_LIMIT, self.channel.close(200, "seen".into())).await
+        Ok(())
     }
 }
 

@@ -17,9 +17,9 @@ use lapin::{
 use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, bounded, header};
 use crate::job::{Envelope, Progress};
 
-/// See [`Subscription::close`].
+/// See [`taken_in`].
 const ROUNDS_BEFORE_CLOSE: u32 = 4;
-const ROUND: Duration = Duration::from_millis(50);
+pub(super) const ROUND: Duration = Duration::from_millis(50);
 
 /// One consumer on a channel of its own.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Session {
         for queue in queues {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
             if let Some(got) = bounded("basic.get", CALL_LIMIT, get).await? {
-                return Ok(Some(Delivery::of(got.delivery, &channel, self)));
+                return Ok(Some(received(got.delivery, &channel, self)));
             }
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "empty".into())).await;
@@ -120,28 +120,39 @@ impl Subscription {
     }
 
     /// Closes the channel; what is unsettled goes back to its queue.
-    ///
-    /// The broker passes acknowledgements on to a quorum queue by the few dozen, keeps back what comes meanwhile,
-    /// and forgets that when the channel closes: the jobs would be delivered again. Nothing tells that none are
-    /// kept back, but it takes one round through the queue's log, so a few round trips are waited for.
     pub async fn close(&self) {
-        for _ in 0..ROUNDS_BEFORE_CLOSE {
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let seen = self.channel.queue_declare(self.queue.clone(), passive, FieldTable::default());
-            if bounded("queue.declare", CLOSE_LIMIT, seen).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(ROUND).await;
+        if taken_in(&self.channel, self.queue.as_str()).await.is_err() {
+            return;
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, self.channel.close(200, "done".into())).await;
     }
+}
+
+/// Waits until the queue has every acknowledgement, before the channel is closed.
+///
+/// The broker passes acknowledgements on to a quorum queue by the few dozen, keeps back what comes meanwhile,
+/// and forgets that when the channel closes: the jobs would be delivered again. Nothing tells that none are
+/// kept back, but it takes one round through the queue's log, so a few round trips are waited for.
+pub(super) async fn taken_in(channel: &Channel, queue: &str) -> Result<(), BrokerError> {
+    for _ in 0..ROUNDS_BEFORE_CLOSE {
+        depth(channel, queue, CLOSE_LIMIT).await?;
+        tokio::time::sleep(ROUND).await;
+    }
+    Ok(())
+}
+
+/// How many messages are ready in a queue.
+pub(super) async fn depth(channel: &Channel, queue: &str, limit: Duration) -> Result<u32, BrokerError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
+    Ok(bounded("queue.declare", limit, declare).await?.message_count())
 }
 
 impl Deliveries {
     /// The next delivery; none when there will be no more.
     pub async fn next(&mut self) -> Option<Delivery> {
         match self.consumer.next().await? {
-            Ok(delivery) => Some(Delivery::of(delivery, &self.channel, &self.session)),
+            Ok(delivery) => Some(received(delivery, &self.channel, &self.session)),
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
                 None
@@ -151,22 +162,6 @@ impl Deliveries {
 }
 
 impl Delivery {
-    pub(super) fn of(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Self {
-        Self {
-            envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
-            body: delivery.data.into(),
-            redeliveries: integer(&delivery.properties, "x-delivery-count")
-                .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-            first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
-            due: time(&delivery.properties, header::DUE_AT),
-            parked: time(&delivery.properties, header::PARKED_AT),
-            session: Rc::clone(session),
-            properties: delivery.properties,
-            channel: channel.clone(),
-            tag: delivery.delivery_tag,
-        }
-    }
-
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
     pub async fn ack(&self) {
@@ -186,6 +181,23 @@ impl Delivery {
     #[must_use]
     pub fn forward(&self) -> Message {
         Message::forwarded(self.body.clone(), &self.properties)
+    }
+}
+
+pub(super) fn received(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Delivery {
+    let properties = delivery.properties;
+    Delivery {
+        envelope: envelope(delivery.routing_key.as_str(), &properties),
+        body: delivery.data.into(),
+        redeliveries: integer(&properties, "x-delivery-count")
+            .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+        first_routing_key: string(&properties, header::ROUTING_KEY),
+        due: time(&properties, header::DUE_AT),
+        parked: time(&properties, header::PARKED_AT),
+        session: Rc::clone(session),
+        properties,
+        channel: channel.clone(),
+        tag: delivery.delivery_tag,
     }
 }
 

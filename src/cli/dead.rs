@@ -144,7 +144,7 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
         }
     }
     progress.finish_and_clear();
-    browse.close().await.map_err(Failed::new)?;
+    browse.close(acting.taken).await.map_err(Failed::new)?;
     match command {
         Command::List(_) => groups.print(options.json)?,
         Command::Show { .. } => {}

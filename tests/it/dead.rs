@@ -129,7 +129,8 @@ async fn a_replayed_job_whose_provider_recovered_is_answered_with_attempts_anew(
 #[tokio::test]
 async fn each_replay_is_counted() {
     let vhost = Broker::shared().vhost();
-    let road = Road::open(&vhost.url(), "").await;
+    // An open circuit would keep the job in its queue.
+    let road = Road::open(&vhost.url(), "[providers.antsomi.breaker]\nfailures = 1000\n").await;
     road.publish("antsomi", "j-1", &json!({"query": {"phone": "84900000500"}})).await;
     for replays in 0..3u64 {
         road.client.wait_for_depth("lookup.dead", 1, SOON).await;
@@ -198,7 +199,8 @@ async fn a_result_returns_to_its_reply_queue_or_to_the_results() {
 async fn letters_of_any_kind_are_looked_at_and_none_is_in_the_way() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    let strange: [&[u8]; 4] = [b"", b"\xff\xfe", b"[[[[", &[b'x'; 2_000_000]];
+    let huge = vec![b'x'; 2_000_000];
+    let strange: [&[u8]; 4] = [b"", b"\xff\xfe", b"[[[[", &huge];
     for body in strange {
         bury(&road.client, Job::new(body)).await;
     }

@@ -39,14 +39,17 @@ pub(super) struct Acting<'a> {
     names: &'a Names,
     progress: &'a ProgressBar,
     as_json: bool,
+    /// Letters that were done with, or would be.
     done: u64,
+    /// Letters that left the queue.
+    pub taken: u32,
     /// Why letters stayed, and how many.
     stayed: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> Acting<'a> {
     pub fn new(names: &'a Names, progress: &'a ProgressBar, as_json: bool) -> Self {
-        Self { names, progress, as_json, done: 0, stayed: BTreeMap::new() }
+        Self { names, progress, as_json, done: 0, taken: 0, stayed: BTreeMap::new() }
     }
 
     /// Takes the letter away once its replacement is confirmed.
@@ -62,6 +65,7 @@ impl<'a> Acting<'a> {
         }
         if !dry_run && problem.is_none() {
             delivery.ack().await;
+            self.taken += 1;
         }
         if self.as_json {
             self.progress.suspend(|| print_json(act, dry_run, letter, problem))?;

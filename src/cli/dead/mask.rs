@@ -43,10 +43,8 @@ pub(super) fn revealed(bytes: &[u8]) -> Value {
 /// The headers; those that are neither ours nor the broker's are the sender's, and masked.
 pub(super) fn headers(headers: &Map<String, Value>) -> Map<String, Value> {
     let known = |name: &str| name.starts_with("x-lookup-") || matches!(name, "traceparent" | "x-delivery-count");
-    let masked = |(name, value): (&String, &Value)| match known(name) {
-        true => (name.clone(), value.clone()),
-        false => (name.clone(), HIDDEN.into()),
-    };
+    let masked =
+        |(name, value): (&String, &Value)| (name.clone(), if known(name) { value.clone() } else { HIDDEN.into() });
     headers.iter().map(masked).collect()
 }
 

@@ -1,5 +1,7 @@
 //! `dead show`: one letter after the other.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 
 use super::{clean, letter::Letter, mask};
@@ -7,9 +9,10 @@ use crate::cli::{Failed, print_line};
 
 /// Prints a letter, with its values or without.
 pub(super) fn print(letter: &Letter, body: &[u8], reveal: bool, as_json: bool) -> Result<(), Failed> {
-    let (body, headers) = match reveal {
-        true => (mask::revealed(body), letter.headers.clone()),
-        false => (mask::body(body), mask::headers(&letter.headers)),
+    let (body, headers) = if reveal {
+        (mask::revealed(body), letter.headers.clone())
+    } else {
+        (mask::body(body), mask::headers(&letter.headers))
     };
     let home = letter.home.describe();
     if as_json {
@@ -22,7 +25,10 @@ pub(super) fn print(letter: &Letter, body: &[u8], reveal: bool, as_json: bool) -
     }
     let provider = letter.provider.as_deref().unwrap_or("(none)");
     let mut text = format!("{provider}  {}  {}\n", clean(&letter.error), clean(&letter.id));
-    let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<10} {}\n", clean(value)));
+    let mut line = |name: &str, value: &str| {
+        // A String takes whatever is written to it.
+        let _ = writeln!(text, "  {name:<10} {}", clean(value));
+    };
     line("message", letter.message.as_deref().unwrap_or("-"));
     line("died", &letter.died.map_or_else(|| "-".into(), |time| format!("{time:.0}")));
     line("attempts", &format!("{}, sent back {} times", letter.attempts, letter.replays));
