@@ -5,6 +5,7 @@
 pub mod config; // settings, one struct a concern
 
 pub mod broker; // alone names the client library: session, topology, deliveries, confirmed publishes
+mod failpoint; // where a test can let a job's way end; nothing in a release
 pub mod worker; // the loop around it all; `journey`: one job's whole way
 
 pub mod job; // delivery -> job, or why it is none

@@ -9,6 +9,7 @@ use super::{Provider, Worker, settle::Ending};
 use crate::{
     broker::Delivery,
     engine::{Conclusion, Waiting},
+    failpoint,
     failure::{ErrorKind, Failure},
     job::{Address, Job, Lane, NotAJob, Ticket},
 };
@@ -38,14 +39,17 @@ impl Worker {
             self.metrics.panics.inc();
             Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
         });
-        if let Err(error) = self.settle(provider, delivery, ending).await {
+        match AssertUnwindSafe(self.settle(provider, delivery, ending)).catch_unwind().await {
+            Ok(Ok(())) => failpoint::reach(failpoint::ACKNOWLEDGED),
             // Not acknowledged: the broker delivers it again, and what was finished is remembered.
-            tracing::debug!(%error, "a job is left to redelivery");
+            Ok(Err(error)) => tracing::debug!(%error, "a job is left to redelivery"),
+            Err(_) => self.metrics.panics.inc(),
         }
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
     async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) -> Ending {
+        failpoint::reach(failpoint::TAKEN);
         let (provider, job) = match self.admit(provider, delivery) {
             Ok(admitted) => admitted,
             Err(not_a_job) => return Ending::refused(*not_a_job),
@@ -54,6 +58,7 @@ impl Worker {
             return Ending::Answered(answer);
         }
         let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
+        failpoint::reach(failpoint::LOOKED_UP);
         let ticket = job.ticket;
         match conclusion {
             Conclusion::Answered { outcome, raw } => Ending::answered(ticket, outcome, raw, attempts),

@@ -10,6 +10,7 @@ use wildmatch::WildMatch;
 use super::{Provider, Worker};
 use crate::{
     broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
+    failpoint,
     failure::{ErrorKind, Failure},
     job::{Envelope, Lane, NotAJob, Ticket},
     json::Malformed,
@@ -172,6 +173,7 @@ impl Worker {
             Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
             Ending::Abandoned => return Ok(()),
         }
+        failpoint::reach(failpoint::REPLACED);
         delivery.ack().await;
         Ok(())
     }

@@ -145,3 +145,40 @@ async fn a_consumer_that_the_broker_cancels_is_started_again() {
     let result = road.ask("antsomi.bulk", &json!({"query": {"phone": "84907089782"}})).await.json();
     assert_eq!(result["status"], "found");
 }
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn death_at_each_point_of_a_jobs_way_loses_none() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    road.worker.kill9();
+    publish(&road.client, 400).await;
+    for point in ["taken", "looked_up", "replaced", "acknowledged"] {
+        for nth in [1, 40] {
+            road.worker.start_to_fail(&format!("{point}:kill:{nth}"));
+            assert!(!road.worker.wait_exit().await.success(), "it dies at {point}");
+        }
+    }
+    road.worker.start_again();
+    let results = all_results(&road.client, 400).await;
+    check(&results, 400);
+    assert_eq!(road.client.depth("lookup.dead").await, Some(0));
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_panic_in_one_jobs_way_is_answered_and_the_others_go_on() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    road.worker.kill9();
+    publish(&road.client, 50).await;
+    road.worker.start_to_fail("looked_up:panic:20");
+    let results = road.client.take("lookup.results", 50, LONG).await;
+    let failed: Vec<_> = results.iter().filter(|result| result.json()["status"] == "failed").collect();
+    assert_eq!(failed.len(), 1, "49 jobs go on");
+    assert_eq!(failed[0].json()["error"]["kind"], "internal");
+    let letter = road.client.take("lookup.dead", 1, LONG).await.remove(0);
+    assert_eq!(letter.header("x-lookup-error").as_deref(), Some("internal"));
+    assert!((road.worker.metric("lookup_panics_total").await - 1.0).abs() < f64::EPSILON);
+    assert!(!road.worker.log().contains("as the failpoint"), "a panic's message is not shown");
+}

@@ -34,8 +34,17 @@ impl Worker {
         worker
     }
 
+    /// Starts it again after its end, to fail as `FAILPOINT` says.
+    pub fn start_to_fail(&mut self, failpoint: &str) {
+        self.start_with(&[("FAILPOINT", failpoint)]);
+    }
+
     /// Starts it again after its end, with the same configuration; the log goes on in the same file.
     pub fn start_again(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.process.is_none(), "the worker still runs");
         let log = || {
             File::options()
@@ -50,6 +59,7 @@ impl Worker {
             .arg("--config")
             .arg(self.folder.path().join("config.toml"))
             .env("LOOKUP__HTTP__LISTEN", format!("127.0.0.1:{}", self.http_port))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log())
             .stderr(log());
