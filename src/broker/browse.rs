@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     BrokerError, CALL_LIMIT, CLOSE_LIMIT, Delivery, Session, bounded,
-    consumer::{ROUND, depth, taken_in},
+    consumer::{ROUND, depth, received, taken_in},
 };
 
 /// Every message that lay in the queue at the beginning is seen once, in the queue's order. All of them stay
@@ -63,7 +63,7 @@ impl Browse {
         let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
         let Some(message) = bounded("basic.get", CALL_LIMIT, get).await? else { return Ok(None) };
         self.seen += 1;
-        Ok(Some(Delivery::of(message.delivery, &self.channel, &self.session)))
+        Ok(Some(received(message.delivery, &self.channel, &self.session)))
     }
 
     /// Ends the look, of which `taken` messages were acknowledged; the others are in their queue again.

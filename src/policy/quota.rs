@@ -38,7 +38,13 @@
 //!
 //! # Lanes
 //! Bulk first needs a permission of a second ledger, with room for N less the reserve. So bulk requests alone
-//! never fill a window, and calls find room. Interactive requests use the main ledger alone.
+//! never fill a window, and calls find room. Interactive requests use the main ledger alone. At the broker the two
+//! are `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. The second is left out where it would be as large.
+//!
+//! # When the quota is changed
+//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
+//! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
+//! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The one HTTP client that calls providers: one request, one whole answer, in bounded time and memory.
 //!
 //! Redirects are never followed, proxies never asked, nothing is retried here: that is decided elsewhere, and
-//! every request counts. What needs a permission is held back by a [`fence`] if that is void by then. No error shows an address or a header, since both may hold what is private.
+//! every request counts. What needs a permission is held back by a fence if that is void by then. No error shows an address or a header, since both may hold what is private.
 
 mod fence; // the last look at a permission
 
@@ -160,9 +160,12 @@ fn broken(error: &reqwest::Error) -> Failure {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let what = if fence::held_back(cause) {
-        "the request was not sent: the connection took longer than its quota's permission is good for"
-    } else if error.is_connect() {
+    if fence::held_back(cause) {
+        // Of the class of the quota, not of the connection: it says nothing of the provider.
+        let message = "the request was not sent: its quota's permission ran out before it could be";
+        return Failure::new(ErrorKind::RateLimited, message);
+    }
+    let what = if error.is_connect() {
         "no connection to the provider"
     } else {
         "the connection broke before the whole answer was there"

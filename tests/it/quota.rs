@@ -35,11 +35,11 @@ struct Fleet {
 }
 
 impl Fleet {
-    async fn start(url: &str, workers: usize, window: Duration, more: &str) -> Self {
+    async fn start(url: &str, workers: usize, window: Duration, quota: &str) -> Self {
         let sandbox = Served::with(|options| options.window = Some(window)).await;
         let mut fleet = Self { workers: Vec::new(), client: Client::connect(url).await, sandbox, published: 0 };
         for _ in 0..workers {
-            fleet.workers.push(Worker::start(&fleet.config(url, &quota(window, more))));
+            fleet.workers.push(Worker::start(&fleet.config(url, quota)));
         }
         for worker in &mut fleet.workers {
             worker.wait_ready().await;
@@ -86,16 +86,16 @@ impl Fleet {
 #[tokio::test]
 async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 3, WINDOW, ", reserve = 0.0").await;
+    let mut fleet = Fleet::start(&vhost.url(), 3, WINDOW, &quota(WINDOW, ", reserve = 0.0")).await;
     fleet.publish("bulk", 300).await;
     // The first window's permissions are all given at once; what counts is the pace from then on.
     fleet.wait_for_lookups(REQUESTS).await;
     let begun = Instant::now();
-    fleet.wait_for_lookups(4 * REQUESTS + 1).await;
-    let used = 4.0 * WINDOW.as_secs_f64() / begun.elapsed().as_secs_f64();
+    fleet.wait_for_lookups(3 * REQUESTS + 1).await;
+    let used = 3.0 * WINDOW.as_secs_f64() / begun.elapsed().as_secs_f64();
     fleet.assert_quota_kept().await;
     assert!(used >= 0.9, "{used:.3} of the quota was used");
-    let results = fleet.client.take("lookup.results", 80, LONG).await;
+    let results = fleet.client.take("lookup.results", 60, LONG).await;
     assert!(results.iter().all(|result| result.json()["status"] == "found"));
 }
 
@@ -113,7 +113,7 @@ async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many() {
 async fn kills_and_freezes(rounds: usize) {
     let window = Duration::from_secs(2);
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 3, window, ", reserve = 0.0").await;
+    let mut fleet = Fleet::start(&vhost.url(), 3, window, &quota(window, ", reserve = 0.0")).await;
     fleet.publish("bulk", 5_000).await;
     let begun = Instant::now();
     for round in 0..rounds {
@@ -161,7 +161,7 @@ async fn a_full_ledger_is_as_full_after_kill_9_of_its_node() {
 async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
     let window = Duration::from_secs(15);
     let broker = Broker::start();
-    let mut fleet = Fleet::start(&broker.url(), 2, window, ", reserve = 0.0").await;
+    let mut fleet = Fleet::start(&broker.url(), 2, window, &quota(window, ", reserve = 0.0")).await;
     fleet.publish("bulk", 200).await;
     fleet.wait_for_lookups(REQUESTS).await;
     let begun = Instant::now();
@@ -173,14 +173,14 @@ async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
     assert!(begun.elapsed() < window, "the broker came back too late to show anything");
     assert_eq!(fleet.stats().await.0, REQUESTS, "the quota is used up");
     fleet.wait_for_lookups(2 * REQUESTS).await;
-    assert!(begun.elapsed() >= window - Duration::from_secs(1));
+    assert!(begun.elapsed() + Duration::from_secs(1) >= window);
     fleet.assert_quota_kept().await;
 }
 
 #[tokio::test]
 async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_share() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, "}\nconcurrency = 2 # {").await;
+    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, &quota(WINDOW, "}\nconcurrency = 2 # {")).await;
     fleet.publish("bulk", 300).await;
     for window in 0..3 {
         fleet.wait_for_lookups(window * 19 + 18).await;
@@ -204,7 +204,7 @@ async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_sh
 #[tokio::test]
 async fn a_job_whose_deadline_comes_while_it_waits_is_answered_at_once_and_was_no_attempt() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 1, Duration::from_hours(1), "").await;
+    let mut fleet = Fleet::start(&vhost.url(), 1, Duration::from_hours(1), &quota(Duration::from_hours(1), "")).await;
     fleet.publish("interactive", 20).await;
     fleet.client.take("lookup.results", 20, LONG).await;
     let begun = Instant::now();
@@ -230,7 +230,7 @@ async fn a_job_whose_deadline_comes_while_it_waits_is_answered_at_once_and_was_n
 #[tokio::test]
 async fn a_changed_quota_is_refused_while_the_old_one_counts_and_taken_up_afterwards() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, "").await;
+    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, &quota(WINDOW, "")).await;
     fleet.publish("bulk", 5).await;
     fleet.wait_for_lookups(5).await;
     fleet.workers.clear();
@@ -251,12 +251,12 @@ async fn a_changed_quota_is_refused_while_the_old_one_counts_and_taken_up_afterw
 #[tokio::test]
 async fn while_its_ledger_is_missing_nothing_is_sent_and_what_was_counted_is_not_forgotten() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, ", reserve = 0.0").await;
+    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, &quota(WINDOW, ", reserve = 0.0")).await;
     fleet.publish("interactive", 15).await;
     fleet.wait_for_lookups(15).await;
     fleet.client.delete_queue("lookup.quota.antsomi").await;
     fleet.publish("interactive", 100).await;
-    fleet.wait_for_lookups(50).await;
+    fleet.wait_for_lookups(2 * REQUESTS).await;
     fleet.assert_quota_kept().await;
     assert!(fleet.logs().contains("a quota's ledger is missing"), "{}", fleet.logs());
 }
@@ -264,10 +264,49 @@ async fn while_its_ledger_is_missing_nothing_is_sent_and_what_was_counted_is_not
 #[tokio::test]
 async fn a_quota_of_each_worker_alone_is_as_strict_and_asks_nothing_of_the_broker() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, ", scope = \"worker\"").await;
+    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, &quota(WINDOW, ", scope = \"worker\"")).await;
     fleet.publish("interactive", 200).await;
     fleet.publish("bulk", 200).await;
-    fleet.wait_for_lookups(3 * REQUESTS + 1).await;
+    fleet.wait_for_lookups(2 * REQUESTS + 1).await;
     fleet.assert_quota_kept().await;
     assert_eq!(fleet.client.depth("lookup.quota.antsomi").await, None);
+}
+
+#[tokio::test]
+#[ignore = "measures; run it alone"]
+async fn how_long_calls_take_beside_a_backlog() {
+    let window = Duration::from_secs(5);
+    let vhost = Broker::shared().vhost();
+    let quota = "{ requests = 200, per = \"5s\", reserve = 0.5 }";
+    let mut fleet = Fleet::start(&vhost.url(), 2, window, quota).await;
+    fleet.client.declare_queue("calls").await;
+    let idle = calls(&fleet.client).await;
+    fleet.publish("bulk", 20_000).await;
+    fleet.wait_for_lookups(400).await;
+    let beside = calls(&fleet.client).await;
+    println!("calls take (p50, p99) {idle:?} when idle and {beside:?} beside a backlog");
+    println!("largest window {} of 200", fleet.stats().await.1);
+}
+
+/// Median and 99th percentile of 200 calls, one after the other.
+async fn calls(client: &Client) -> (Duration, Duration) {
+    let options = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consume = client.channel().basic_consume("calls".into(), "".into(), options, FieldTable::default());
+    let mut answers = consume.await.expect("a consumer");
+    let mut times = Vec::new();
+    for n in 0..200 {
+        let job = Job::json(&json!({"query": {"phone": "84907089782"}})).id(&format!("c-{n}")).reply_to("calls");
+        let begun = Instant::now();
+        client.publish("lookup.jobs", "antsomi.interactive", job).await;
+        tokio::time::timeout(LONG, futures_util::StreamExt::next(&mut answers)).await.expect("an answer");
+        times.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    times.sort_unstable();
+    client
+        .channel()
+        .basic_cancel(answers.tag(), lapin::options::BasicCancelOptions::default())
+        .await
+        .expect("a cancel");
+    (times[99], times[197])
 }

@@ -67,6 +67,6 @@ async fn of_a_request_whose_permission_is_void_not_a_byte_is_sent() {
         let mut sent = String::new();
         let server = async { sent = head(&mut listener.accept().await.unwrap().0).await };
         let (error, ()) = tokio::join!(call(&listener, method, body, good_for(Duration::ZERO)), server);
-        assert_eq!((error, sent.as_str()), (Some(ErrorKind::Connection), ""), "{method}");
+        assert_eq!((error, sent.as_str()), (Some(ErrorKind::RateLimited), ""), "{method}");
     }
 }
