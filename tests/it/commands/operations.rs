@@ -61,9 +61,10 @@ async fn check_tells_of_broker_topology_and_each_provider_in_a_line() {
     let toml = config(&vhost.url(), &sandbox, "");
     let ran = Call::new(&["check"]).config(&toml).run().await.expect(0);
     let lines: Vec<&str> = ran.out.lines().collect();
-    assert_eq!(lines.len(), 3 + 5, "{ran:?}");
+    // Plume alone has a quota there.
+    assert_eq!(lines.len(), 3 + 1 + 5, "{ran:?}");
     assert!(lines.iter().all(|line| line.starts_with("ok  ")), "{ran:?}");
-    for part in ["configuration", "broker", "topology", "provider antsomi", "provider plume"] {
+    for part in ["configuration", "broker", "topology", "quota plume", "provider antsomi", "provider plume"] {
         assert_eq!(lines.iter().filter(|line| line.contains(part)).count(), 1, "{part}: {ran:?}");
     }
 }
