@@ -9,6 +9,7 @@ mod schema;
 mod send;
 
 use std::{
+    fmt::Display,
     future::Future,
     io::{self, Write},
     path::PathBuf,
@@ -74,11 +75,11 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn new(message: impl ToString) -> Self {
+    fn new(message: impl Display) -> Self {
         Self { message: message.to_string(), code: 1 }
     }
 
-    fn misused(message: impl ToString) -> Self {
+    fn misused(message: impl Display) -> Self {
         Self { message: message.to_string(), code: 2 }
     }
 }

@@ -5,6 +5,7 @@
 //! and what was expected. The field documentation here is the manual (contract §8).
 
 mod load;
+mod problem;
 mod provider;
 mod value;
 
@@ -15,11 +16,13 @@ use serde::Deserialize;
 
 pub(crate) use load::read;
 pub use load::{ConfigError, load};
+pub(crate) use problem::Unknown;
 pub use provider::{
     Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat, ProviderSettings, Quota,
     QuotaLimit, QuotaScope,
 };
 pub use value::Step;
+pub(crate) use value::{secret, secret_option, word};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -126,8 +129,10 @@ impl Default for HttpSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
     /// `text` or `json`.
+    #[serde(deserialize_with = "value::word")]
     pub format: LogFormat,
     /// The least severe level that is logged.
+    #[serde(deserialize_with = "value::word")]
     pub level: LogLevel,
 }
 

@@ -215,6 +215,9 @@ impl Job {
     ) -> Result<(Lookup, Option<Timestamp>), Failure> {
         let Some(adapter) = adapter else {
             ticket.salvage(body);
+            if address.provider.is_empty() {
+                return Err(invalid(&nameless(body)));
+            }
             let message = "no worker has a provider of this name; check the routing key, or configure the provider";
             return Err(Failure::new(ErrorKind::UnknownProvider, message));
         };
@@ -229,6 +232,12 @@ impl Job {
         let lookup = adapter.lookup(body.query, body.options).map_err(|problem| invalid(&problem))?;
         Ok((lookup, deadline))
     }
+}
+
+/// What is wrong with a line that names no provider: most often it is no JSON.
+fn nameless(body: &[u8]) -> Malformed {
+    let missing = || Malformed::at("provider", "missing; expected the name of a provider, here or as the routing key");
+    json::check(body).err().unwrap_or_else(missing)
 }
 
 fn invalid(problem: &Malformed) -> Failure {

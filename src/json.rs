@@ -2,7 +2,11 @@
 //!
 //! Jobs and answers hold telephone numbers and names, and serde's own messages quote them.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fmt::{self, Write},
+};
 
 use serde::{
     Deserialize,
@@ -100,7 +104,7 @@ fn path_of(path: &serde_path_to_error::Path) -> String {
     let mut text = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Seq { index } => _ = write!(text, "[{index}]"),
             Segment::Map { key } | Segment::Enum { variant: key } => {
                 if !text.is_empty() {
                     text.push('.');
@@ -129,10 +133,10 @@ fn problem_of(error: &serde_json::Error) -> String {
     if !error.is_data() {
         return format!("expected JSON: {text}{place}");
     }
-    if let Some(rest) = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: ")) {
-        if let Some((came, expected)) = rest.rsplit_once(", expected ") {
-            return format!("expected {}, got {}", in_words(expected), type_of(came));
-        }
+    if let Some(rest) = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "))
+        && let Some((came, expected)) = rest.rsplit_once(", expected ")
+    {
+        return format!("expected {}, got {}", in_words(expected), type_of(came));
     }
     for (prefix, word) in [("unknown field `", "field"), ("unknown variant `", "value")] {
         if let Some((key, expected)) = text.strip_prefix(prefix).and_then(|rest| rest.rsplit_once("`, ")) {

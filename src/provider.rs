@@ -8,7 +8,7 @@
 //! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
 //!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
 //!    the wire, and wire to [`Customer`].
-//! 2. Add its line to [`kinds!`] below. Configuration, schema, command line and worker take it from there.
+//! 2. Add its line to `kinds!` below. Configuration, schema, command line and worker take it from there.
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
@@ -27,7 +27,7 @@ pub mod phone; // telephone numbers as the documents write them
 pub mod scalar; // a string here, a number there
 pub mod scrub; // secrets out of a payload
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use bytes::Bytes;
@@ -38,7 +38,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError, Credentials},
+    config::{self, ConfigError, Credentials, Unknown},
     customer::{Customer, Page},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -68,8 +68,8 @@ pub trait Kind: Sized {
     /// The adapter for one provider of this kind, and what it is let in by.
     ///
     /// # Errors
-    /// A sentence that names the key, where the settings do not fit together.
-    fn new(base_url: &Url, settings: Self::Settings) -> Result<(Self, Credentials), String>;
+    /// The key, where the settings do not fit together.
+    fn new(base_url: &Url, settings: Self::Settings) -> Result<(Self, Credentials), Malformed>;
 
     /// The header that carries `token`.
     ///
@@ -166,7 +166,7 @@ macro_rules! kinds {
                 kind: &str,
                 base_url: &Url,
                 table: ::config::Value,
-            ) -> Result<(Self, Credentials, BTreeSet<String>), ConfigError> {
+            ) -> Result<(Self, Credentials, Unknown), ConfigError> {
                 $(if kind == <$module::$kind as Kind>::NAME {
                     let (adapter, credentials, unknown) = configure::<$module::$kind>(path, base_url, table)?;
                     return Ok((Self::$kind(Arc::new(adapter)), credentials, unknown));
@@ -262,9 +262,9 @@ fn configure<K: Kind>(
     path: &str,
     base_url: &Url,
     table: ::config::Value,
-) -> Result<(K, Credentials, BTreeSet<String>), ConfigError> {
+) -> Result<(K, Credentials, Unknown), ConfigError> {
     let (settings, unknown) = config::read::<K::Settings>(path, table)?;
-    let (adapter, credentials) = K::new(base_url, settings).map_err(|problem| ConfigError::at(path, problem))?;
+    let (adapter, credentials) = K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
     if let Credentials::Token(token) = &credentials {
         use secrecy::ExposeSecret;
         K::authorization(token.expose_secret())

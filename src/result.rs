@@ -51,6 +51,7 @@ pub struct LookupResult {
     pub status: Status,
     /// With status `found`, at least one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub customers: Vec<Customer>,
     /// Which part of the whole answer this is.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,10 @@ pub fn result() -> Value {
 pub fn asyncapi(prefix: &str) -> Value {
     let queue = |name: String| json!({"is": "queue", "queue": {"name": name, "durable": true, "exclusive": false, "autoDelete": false}, "bindingVersion": "0.3.0"});
     let exchange = |name: String| json!({"is": "routingKey", "exchange": {"name": name, "type": "topic", "durable": true, "autoDelete": false}, "bindingVersion": "0.3.0"});
-    let payload = |schema| json!({"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema});
+    let payload = |message: &str, mut schema: Value| {
+        rebase(&mut schema, &format!("#/components/messages/{message}/payload/schema/$defs/"));
+        json!({"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema})
+    };
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -103,17 +106,33 @@ pub fn asyncapi(prefix: &str) -> Value {
                     "name": "job",
                     "contentType": "application/json",
                     "correlationId": {"location": "$message.header#/correlationId"},
-                    "payload": payload(job()),
+                    "payload": payload("job", job()),
                 },
                 "result": {
                     "name": crate::result::MESSAGE_TYPE,
                     "contentType": "application/json",
                     "correlationId": {"location": "$message.header#/correlationId"},
-                    "payload": payload(result()),
+                    "payload": payload("result", result()),
                 },
             },
         },
     })
+}
+
+/// References count from the root of the document that they stand in.
+fn rebase(value: &mut Value, definitions: &str) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get_mut("$ref")
+                && let Some(name) = reference.strip_prefix("#/$defs/")
+            {
+                *reference = format!("{definitions}{name}");
+            }
+            fields.values_mut().for_each(|value| rebase(value, definitions));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, definitions)),
+        _ => {}
+    }
 }
 
 fn generator() -> SchemaGenerator {

@@ -1,8 +1,8 @@
 //! The worker: from connection to connection, until it is told to stop.
 //!
-//! Read [`journey`] first: one job's whole way. Around it:
-//! [`intake`] consumes into each provider's [`inbox`], `concurrency` slots a provider take jobs from there,
-//! [`settle`] publishes what replaces a job and acknowledges it, [`parking`] holds what waits, [`guard`] keeps
+//! Read `journey` first: one job's whole way. Around it:
+//! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
+//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `guard` keeps
 //! jobs in their queues while their provider fails.
 //!
 //! # The stop, in steps
@@ -20,7 +20,7 @@ mod memory;
 mod parking;
 mod settle;
 
-use std::{collections::BTreeMap, future::Future, rc::Rc};
+use std::{collections::BTreeMap, convert::Infallible, future::Future, rc::Rc};
 
 use tokio::{sync::watch, task::spawn_local};
 
@@ -85,11 +85,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         stop.await;
         worker.readiness.not_ready("stopping");
         let _ = stopping.send(true);
-        std::future::pending().await
+        std::future::pending::<Infallible>().await
     };
     let ended = tokio::select! {
         ended = sessions => ended,
-        () = signal => Ok(()),
+        never = signal => match never {},
     };
     server.abort();
     ended

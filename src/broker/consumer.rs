@@ -1,6 +1,6 @@
 //! Consuming: deliveries in, each with the means to settle it.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,9 +17,14 @@ use lapin::{
 use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, bounded, header};
 use crate::job::{Envelope, Progress};
 
+/// See [`Subscription::close`].
+const ROUNDS_BEFORE_CLOSE: u32 = 4;
+const ROUND: Duration = Duration::from_millis(50);
+
 /// One consumer on a channel of its own.
 #[derive(Debug, Clone)]
 pub struct Subscription {
+    queue: ShortString,
     channel: Channel,
     tag: ShortString,
 }
@@ -68,7 +73,7 @@ impl Session {
         let consume =
             channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
-        let subscription = Subscription { channel: channel.clone(), tag: consumer.tag() };
+        let subscription = Subscription { queue: queue.into(), channel: channel.clone(), tag: consumer.tag() };
         Ok((subscription, Deliveries { consumer, channel, session: Rc::clone(self) }))
     }
 }
@@ -115,7 +120,19 @@ impl Subscription {
     }
 
     /// Closes the channel; what is unsettled goes back to its queue.
+    ///
+    /// The broker passes acknowledgements on to a quorum queue by the few dozen, keeps back what comes meanwhile,
+    /// and forgets that when the channel closes: the jobs would be delivered again. Nothing tells that none are
+    /// kept back, but it takes one round through the queue's log, so a few round trips are waited for.
     pub async fn close(&self) {
+        for _ in 0..ROUNDS_BEFORE_CLOSE {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let seen = self.channel.queue_declare(self.queue.clone(), passive, FieldTable::default());
+            if bounded("queue.declare", CLOSE_LIMIT, seen).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(ROUND).await;
+        }
         let _ = tokio::time::timeout(CLOSE_LIMIT, self.channel.close(200, "done".into())).await;
     }
 }
@@ -152,7 +169,7 @@ impl Delivery {
     /// The same message, to be sent on: parked, put back, dead-lettered.
     #[must_use]
     pub fn forward(&self) -> Message {
-        Message::forwarded(self.body.clone(), self.properties.clone())
+        Message::forwarded(self.body.clone(), &self.properties)
     }
 }
 

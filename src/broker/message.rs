@@ -109,9 +109,9 @@ impl Message {
 
     /// The same message that was received, to be sent on: its properties and headers, but for those of the
     /// broker, and with delivery mode 2.
-    pub(super) fn forwarded(body: Bytes, properties: BasicProperties) -> Self {
+    pub(super) fn forwarded(body: Bytes, properties: &BasicProperties) -> Self {
         let mut headers = FieldTable::default();
-        for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
             if !name.as_str().starts_with("x-death")
                 && !name.as_str().starts_with("x-first-death")
                 && !name.as_str().starts_with("x-last-death")
@@ -121,7 +121,7 @@ impl Message {
             }
         }
         // The broker checks a user id against the connection's own; an expiration would run anew.
-        let properties = without_user_and_expiration(&properties).with_delivery_mode(2);
+        let properties = without_user_and_expiration(properties).with_delivery_mode(2);
         Self { body, properties, headers }
     }
 

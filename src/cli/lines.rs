@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::Failed;
 use crate::job::Envelope;
@@ -11,42 +11,37 @@ use crate::job::Envelope;
 pub(super) struct Lines<R> {
     input: R,
     longest: usize,
+    /// The line that is being read. It stays here while nobody waits for it, so that a wait can be given up.
+    line: Vec<u8>,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) fn new(input: R, longest: usize) -> Self {
-        Self { input, longest }
+        Self { input, longest, line: Vec::new() }
     }
 
-    /// The next line that is not blank, without its end; none at the end of the input.
+    /// The next line that is not blank, without its end; none at the end of the input. Nothing is lost where
+    /// this wait is given up for another.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failed> {
-        let read = |error| Failed::new(format_args!("standard input: {error}"));
         loop {
-            let mut line = Vec::new();
-            let limit = self.longest as u64 + 2;
-            if (&mut self.input).take(limit).read_until(b'\n', &mut line).await.map_err(read)? == 0 {
-                return Ok(None);
+            let read = self.input.fill_buf().await;
+            let part = read.map_err(|error| Failed::new(format_args!("standard input: {error}")))?;
+            let (used, over) = (part.len(), part.is_empty());
+            let end = part.iter().position(|byte| *byte == b'\n');
+            let used = end.map_or(used, |end| end + 1);
+            let room = (self.longest + 2).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..used.min(room)]);
+            self.input.consume(used);
+            if end.is_none() && !over {
+                continue;
             }
-            if line.last() != Some(&b'\n') {
-                self.skip_line().await.map_err(read)?;
-            }
-            if !line.trim_ascii().is_empty() {
-                line.truncate(line.trim_ascii_end().len());
+            let mut line = std::mem::take(&mut self.line);
+            line.truncate(line.trim_ascii_end().len());
+            if !line.is_empty() {
                 return Ok(Some(line));
             }
-        }
-    }
-
-    async fn skip_line(&mut self) -> std::io::Result<()> {
-        loop {
-            let buffer = self.input.fill_buf().await?;
-            let (used, ended) = match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(end) => (end + 1, true),
-                None => (buffer.len(), buffer.is_empty()),
-            };
-            self.input.consume(used);
-            if ended {
-                return Ok(());
+            if over {
+                return Ok(None);
             }
         }
     }
@@ -85,6 +80,20 @@ mod tests {
             read.push(String::from_utf8(line).unwrap());
         }
         assert_eq!(read, ["{\"a\":1}", &"x".repeat(12), "{\"b\":2}"]);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_in_the_middle_of_a_line_loses_nothing_of_it() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut lines = Lines::new(tokio::io::BufReader::new(reader), 100);
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"first ").await.unwrap();
+        tokio::select! {
+            biased;
+            _ = lines.next() => panic!("half a line"),
+            () = std::future::ready(()) => {}
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"half\n").await.unwrap();
+        assert_eq!(lines.next().await.unwrap().unwrap(), b"first half");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, rc::Rc};
 
-use tokio::{io::BufReader, sync::Semaphore, task::JoinSet};
+use tokio::{io::BufReader, task::JoinSet};
 
 use super::{
     Failed,
@@ -14,7 +14,6 @@ use crate::{config::Settings, embedded::Embedded};
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
     let embedded = Rc::new(Embedded::new(&settings).map_err(Failed::new)?);
     let in_flight: usize = settings.providers.values().map(|provider| usize::from(provider.concurrency)).sum();
-    let permits = Rc::new(Semaphore::new(in_flight));
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), settings.amqp.max_job_bytes);
     let mut jobs = JoinSet::new();
     loop {
@@ -22,14 +21,10 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
             // Results first: whoever reads them may wait for one before writing the next job.
             biased;
             Some(ended) = jobs.join_next() => ended.map_err(Failed::new)??,
-            line = async { permits.acquire().await.map_err(Failed::new)?.forget(); lines.next().await } => {
+            line = lines.next(), if jobs.len() < in_flight => {
                 let Some(line) = line? else { break };
-                let (embedded, permits) = (Rc::clone(&embedded), Rc::clone(&permits));
-                jobs.spawn_local(async move {
-                    let ended = answer(&embedded, &line).await;
-                    permits.add_permits(1);
-                    ended
-                });
+                let embedded = Rc::clone(&embedded);
+                jobs.spawn_local(async move { answer(&embedded, &line).await });
             }
         }
     }

@@ -10,8 +10,12 @@ use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
-use super::{Credentials, ProviderSettings, RetrySettings, Settings, WorkerSettings, provider::CommonKeys};
-use crate::provider::Adapter;
+use super::{
+    Credentials, ProviderSettings, RetrySettings, Settings, WorkerSettings,
+    problem::{self, Unknown},
+    provider::CommonKeys,
+};
+use crate::{json::Malformed, provider::Adapter};
 
 /// The keys whose value may stand in a file of its own, `KEY_file`.
 const SECRET_KEYS: [&str; 4] = ["url", "token", "app_id", "client_secret"];
@@ -24,6 +28,11 @@ pub struct ConfigError(String);
 impl ConfigError {
     pub(crate) fn at(key: &str, problem: impl std::fmt::Display) -> Self {
         Self(format!("`{key}`: {problem}"))
+    }
+
+    pub(crate) fn below(path: &str, problem: Malformed) -> Self {
+        let Malformed { path, problem } = problem.below(path);
+        Self::at(&path, problem)
     }
 }
 
@@ -39,7 +48,10 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     let environment = Environment::with_prefix("LOOKUP").prefix_separator("__").separator("__");
-    let merged = builder.add_source(environment).build().map_err(|error| ConfigError(error.to_string()))?;
+    let merged = builder.add_source(environment).build().map_err(|error| {
+        let file = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+        ConfigError(format!("{file}{}", problem::of_syntax(&error)))
+    })?;
     let mut root = merged.cache.into_table().map_err(|error| ConfigError(error.to_string()))?;
     read_secret_files("", &mut root)?;
 
@@ -70,20 +82,19 @@ fn section<T: DeserializeOwned + Default>(root: &mut Map<String, Value>, name: &
 }
 
 /// The value as a `T`, and the keys that `T` does not know.
-pub(crate) fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<(T, BTreeSet<String>), ConfigError> {
-    let mut unknown = BTreeSet::new();
+pub(crate) fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<(T, Unknown), ConfigError> {
+    let mut unknown = Unknown { keys: BTreeSet::new(), known: problem::fields_of::<T>() };
     let mut note = |ignored: serde_ignored::Path| {
-        unknown.insert(format!("{path}.{ignored}"));
+        unknown.keys.insert(format!("{path}.{ignored}"));
     };
     let value = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
     value.map(|value| (value, unknown)).map_err(|error| {
         let inner = error.path().to_string();
         let key = if inner == "." { path.to_owned() } else { format!("{path}.{inner}") };
-        let problem = match error.inner() {
-            config::ConfigError::At { error, .. } => error.to_string(),
-            other => other.to_string(),
-        };
-        ConfigError::at(&key, problem.replace("unknown field", "unknown key").replace("missing field", "missing key"))
+        match problem::of_value(error.inner()) {
+            (Some(below), problem) => ConfigError::at(&format!("{key}.{below}"), problem),
+            (None, problem) => ConfigError::at(&key, problem),
+        }
     })
 }
 
@@ -117,14 +128,18 @@ fn provider(
 
     let (common, unknown_to_all): (CommonKeys, _) = read(&path, table.clone())?;
     let (adapter, credentials, unknown_to_kind) = Adapter::configure(&path, &common.kind, &common.base_url, table)?;
-    if let Some(key) = unknown_to_all.intersection(&unknown_to_kind).next() {
-        return Err(ConfigError::at(key, format_args!("unknown key for kind {}", common.kind)));
+    if let Some(key) = unknown_to_all.keys.intersection(&unknown_to_kind.keys).next() {
+        let known = [unknown_to_all.known, unknown_to_kind.known, &["retry"]].concat().join(", ");
+        return Err(ConfigError::at(
+            key,
+            format_args!("unknown key for kind {}, expected one of {known}", common.kind),
+        ));
     }
     https_or_local(&format!("{path}.base_url"), &common.base_url, common.allow_insecure_http)?;
     if let Credentials::OAuth(oauth) = &credentials {
         https_or_local(&format!("{path}.oauth.token_url"), &oauth.token_url, common.allow_insecure_http)?;
     }
-    let quota = common.quota.limit(adapter.default_quota()).map_err(|problem| ConfigError::at(&path, problem))?;
+    let quota = common.quota.limit(adapter.default_quota()).map_err(|problem| ConfigError::below(&path, problem))?;
     Ok(ProviderSettings {
         name: name.into(),
         adapter,

@@ -10,7 +10,7 @@ use serde::{
 use url::Url;
 
 use super::{RetrySettings, value};
-use crate::provider::Adapter;
+use crate::{json::Malformed, provider::Adapter};
 
 /// One configured provider.
 #[derive(Debug, Clone)]
@@ -95,12 +95,12 @@ impl Credentials {
     ///
     /// # Errors
     /// A sentence that names both keys.
-    pub fn one_of(token: Option<SecretString>, oauth: Option<OAuthSettings>) -> Result<Self, String> {
+    pub fn one_of(token: Option<SecretString>, oauth: Option<OAuthSettings>) -> Result<Self, Malformed> {
         match (token, oauth) {
             (Some(token), None) => Ok(Self::Token(token)),
             (None, Some(oauth)) => Ok(Self::OAuth(oauth)),
-            (None, None) => Err("missing key `token`; expected `token`, `token_file` or `oauth`".into()),
-            (Some(_), Some(_)) => Err("keys `token` and `oauth` are both given; expected one of them".into()),
+            (None, None) => Err(Malformed::at("token", "missing key; expected `token`, `token_file` or `oauth`")),
+            (Some(_), Some(_)) => Err(Malformed::at("token", "`oauth` is given too; expected one of them")),
         }
     }
 }
@@ -115,12 +115,13 @@ pub struct OAuthSettings {
     /// The client's name.
     pub client_id: String,
     /// The client's secret.
+    #[serde(deserialize_with = "value::secret")]
     pub client_secret: SecretString,
     /// What the token is to allow.
     #[serde(default)]
     pub scope: Option<String>,
     /// Where the client's name and secret stand; each kind has its own default.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "value::word_option")]
     pub auth: Option<ClientSecretPlace>,
 }
 
@@ -220,6 +221,7 @@ pub struct QuotaKeys {
     per: Option<Duration>,
     #[serde(deserialize_with = "value::share")]
     reserve: f64,
+    #[serde(deserialize_with = "value::word")]
     scope: QuotaScope,
 }
 
@@ -259,17 +261,20 @@ pub struct QuotaLimit {
 
 impl Quota {
     /// The limit, where there is one; `of_kind` is the kind's own (requests, window).
-    pub(super) fn limit(self, of_kind: Option<(u32, Duration)>) -> Result<Option<QuotaLimit>, String> {
+    pub(super) fn limit(self, of_kind: Option<(u32, Duration)>) -> Result<Option<QuotaLimit>, Malformed> {
         let keys = match self {
             Self::None => return Ok(None),
             Self::OfKind if of_kind.is_none() => return Ok(None),
             Self::OfKind => QuotaKeys::default(),
             Self::Given(keys) => keys,
         };
-        let requests = keys.requests.or(of_kind.map(|(requests, _)| requests)).ok_or("missing key `quota.requests`")?;
-        let per = keys.per.or(of_kind.map(|(_, per)| per)).ok_or("missing key `quota.per`")?;
+        let missing = |key| Malformed::at(key, "missing key; this kind has no quota of its own to take it from");
+        let requests =
+            keys.requests.or(of_kind.map(|(requests, _)| requests)).ok_or_else(|| missing("quota.requests"))?;
+        let per = keys.per.or(of_kind.map(|(_, per)| per)).ok_or_else(|| missing("quota.per"))?;
         if requests == 0 {
-            return Err("`quota.requests`: got 0, expected an integer of at least 1, or quota = \"none\"".into());
+            let expected = "got 0, expected an integer of at least 1, or quota = \"none\"";
+            return Err(Malformed::at("quota.requests", expected));
         }
         Ok(Some(QuotaLimit { requests, per, reserve: keys.reserve, scope: keys.scope }))
     }

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, SeqAccess, Unexpected, Visitor},
+    de::{Error, IntoDeserializer, SeqAccess, Unexpected, Visitor},
 };
 use url::Url;
 
@@ -110,6 +110,31 @@ pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
     Err(D::Error::invalid_value(Unexpected::Float(share), &"a number from 0 to below 1"))
 }
 
+/// One of the words that a type knows, in any case: variables are often written large.
+pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    T::deserialize(text.to_lowercase().into_deserializer())
+}
+
+/// As [`word`], where it may be left out.
+pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    word(deserializer).map(Some)
+}
+
+/// A secret that can be sent: not empty, and no line of a header can end in it.
+pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(D::Error::custom("expected at least one character, and no control characters such as line breaks"));
+    }
+    Ok(text.into())
+}
+
+/// As [`secret`], where it may be left out.
+pub fn secret_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    secret(deserializer).map(Some)
+}
+
 /// `HOST:PORT`.
 pub fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -136,6 +161,8 @@ pub fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D:
     let text = String::deserialize(deserializer)?;
     match Url::parse(&text) {
         Ok(url) if url.has_host() => Ok(url),
+        // What stands before an '@' is most often a password.
+        _ if text.contains('@') => Err(D::Error::custom("expected an address such as \"https://api.example.com\"")),
         _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"an address such as \"https://api.example.com\"")),
     }
 }

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, scalar::Scalar, trimmed};
 use crate::{
-    config::{Batch, Credentials, OAuthSettings, PhoneFormat},
+    config::{self, Batch, Credentials, OAuthSettings, PhoneFormat},
     customer::{Customer, Page, Phone},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -38,9 +38,10 @@ pub struct Antsomi {
 /// The keys of kind `antsomi` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
+    #[serde(default, deserialize_with = "config::secret_option")]
     token: Option<SecretString>,
     oauth: Option<OAuthSettings>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
     #[serde(default)]
     batch: Batch,
@@ -147,7 +148,7 @@ impl Kind for Antsomi {
     type Query = Query;
     type Options = Options;
 
-    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
         let endpoint = trimmed(base_url)? + PATH;
         Ok((Self { endpoint, phone_format: settings.phone_format, batch: settings.batch }, credentials))

@@ -26,7 +26,7 @@ use super::{
     encoded, phone, scrub, trimmed,
 };
 use crate::{
-    config::{Credentials, OAuthSettings, PhoneFormat},
+    config::{self, Credentials, OAuthSettings, PhoneFormat},
     failure::{ErrorKind, Failure},
     json::Malformed,
 };
@@ -50,11 +50,12 @@ pub struct EGain {
 /// The keys of kind `egain` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
+    #[serde(default, deserialize_with = "config::secret_option")]
     token: Option<SecretString>,
     oauth: Option<OAuthSettings>,
     #[serde(default = "english")]
     language: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
 }
 
@@ -272,10 +273,10 @@ impl Kind for EGain {
     type Query = Query;
     type Options = Options;
 
-    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let Settings { token, oauth, language, phone_format } = settings;
         let credentials = Credentials::one_of(token, oauth)?;
-        parameters::language(&language, "language").map_err(|problem| problem.to_string())?;
+        parameters::language(&language, "language")?;
         Ok((Self { endpoint: trimmed(base_url)? + PATH, language, phone_format }, credentials))
     }
 

@@ -75,13 +75,10 @@ impl Client {
         let request = reqwest::Request::try_from(request).map_err(|_| {
             Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
         })?;
-        match tokio::time::timeout(limit, self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let message = format!("no whole answer within {}", humantime::format_duration(limit));
-                Err(Failure::new(ErrorKind::Timeout, message))
-            }
-        }
+        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or_else(|_| {
+            let message = format!("no whole answer within {} ms", limit.as_millis());
+            Err(Failure::new(ErrorKind::Timeout, message))
+        })
     }
 
     /// Asks the provider's root, without any credentials; any status shows that it is there.

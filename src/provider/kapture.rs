@@ -26,7 +26,7 @@ use super::{
     trimmed,
 };
 use crate::{
-    config::{Credentials, PhoneFormat},
+    config::{self, Credentials, PhoneFormat},
     customer::{Contact, Customer, Email, Phone},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -44,8 +44,9 @@ pub struct Kapture {
 /// The keys of kind `kapture` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
+    #[serde(deserialize_with = "config::secret")]
     token: SecretString,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
 }
 
@@ -98,7 +99,7 @@ impl Kind for Kapture {
     type Query = Query;
     type Options = Options;
 
-    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let endpoint = trimmed(base_url)? + PATH;
         Ok((Self { endpoint, phone_format: settings.phone_format }, Credentials::Token(settings.token)))
     }

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{Kind, Outcome, class::Rules, criterion::Id, date, scalar::Scalar, trimmed};
 use crate::{
-    config::Credentials,
+    config::{self, Credentials},
     customer::{Customer, Phone},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -31,6 +31,7 @@ pub struct Omeda {
 #[derive(Debug, Deserialize)]
 pub struct Settings {
     brand: String,
+    #[serde(deserialize_with = "config::secret")]
     app_id: SecretString,
 }
 
@@ -60,11 +61,11 @@ impl Kind for Omeda {
     type Query = Query;
     type Options = Options;
 
-    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let brand = settings.brand;
         let safe = brand.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         if brand.is_empty() || !safe {
-            return Err(format!("`brand`: got {brand:?}, expected letters, digits, '-' or '_'"));
+            return Err(Malformed::at("brand", format!("got {brand:?}, expected letters, digits, '-' or '_'")));
         }
         let customers = trimmed(base_url)? + "/webservices/rest/brand/" + &brand + "/customer/";
         Ok((Self { customers }, Credentials::Token(settings.app_id)))

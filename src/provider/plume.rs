@@ -20,7 +20,7 @@ use url::Url;
 
 use super::{Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, scalar::Scalar, trimmed};
 use crate::{
-    config::{Credentials, OAuthSettings},
+    config::{self, Credentials, OAuthSettings},
     customer::{Customer, Email, Location},
     failure::Failure,
     json::{self, Malformed},
@@ -37,6 +37,7 @@ pub struct Plume {
 /// The keys of kind `plume` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
+    #[serde(default, deserialize_with = "config::secret_option")]
     token: Option<SecretString>,
     oauth: Option<OAuthSettings>,
 }
@@ -104,7 +105,7 @@ impl Kind for Plume {
     type Query = Query;
     type Options = Options;
 
-    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), String> {
+    fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
         Ok((Self { search: trimmed(base_url)? + PATH }, credentials))
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -54,7 +55,7 @@ impl Readiness {
             Some(reason) => format!("not ready: {reason}\n"),
         };
         for (provider, trouble) in &state.providers {
-            text += &format!("provider {provider}: {trouble}\n");
+            _ = writeln!(text, "provider {provider}: {trouble}");
         }
         (state.not_ready.is_none(), text)
     }

@@ -44,10 +44,10 @@ impl Finished {
         if state.answers.insert(key, answer).is_none() {
             state.order.push_back(key);
         }
-        if state.order.len() > self.capacity {
-            if let Some(oldest) = state.order.pop_front() {
-                state.answers.remove(&oldest);
-            }
+        if state.order.len() > self.capacity
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.answers.remove(&oldest);
         }
     }
 

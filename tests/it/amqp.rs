@@ -82,10 +82,11 @@ impl Client {
 
     /// Takes up to `count` messages off a queue, fewer if the time passes before; never more. The others stay
     /// untouched.
-    pub async fn take_up_to(&self, queue: &str, count: u16, wait: Duration) -> Vec<Received> {
+    pub async fn take_up_to(&self, queue: &str, count: usize, wait: Duration) -> Vec<Received> {
+        let prefetch = u16::try_from(count).expect("a count that a prefetch can be");
         let channel = answer("open a channel", self.connection.create_channel()).await;
         // The prefetch is the count, and nothing is acked before the end: the broker hands out no message too many.
-        answer(queue, channel.basic_qos(count, BasicQosOptions::default())).await;
+        answer(queue, channel.basic_qos(prefetch, BasicQosOptions::default())).await;
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let mut consumer = answer(queue, consume).await;
@@ -93,7 +94,7 @@ impl Client {
         let give_up = tokio::time::sleep(wait);
         tokio::pin!(give_up);
         let mut taken = Vec::new();
-        while taken.len() < usize::from(count) {
+        while taken.len() < count {
             tokio::select! {
                 delivery = consumer.next() => match delivery {
                     Some(Ok(delivery)) => taken.push(delivery),
@@ -112,9 +113,9 @@ impl Client {
     }
 
     /// Takes exactly `count` messages off a queue.
-    pub async fn take(&self, queue: &str, count: u16, wait: Duration) -> Vec<Received> {
+    pub async fn take(&self, queue: &str, count: usize, wait: Duration) -> Vec<Received> {
         let taken = self.take_up_to(queue, count, wait).await;
-        assert_eq!(taken.len(), usize::from(count), "{queue}: not as many messages within {wait:?}");
+        assert_eq!(taken.len(), count, "{queue}: not as many messages within {wait:?}");
         taken
     }
 
@@ -259,12 +260,12 @@ impl Received {
 
     /// Its `message_id`.
     pub fn id(&self) -> Option<&str> {
-        self.properties.message_id().as_ref().map(|id| id.as_str())
+        self.properties.message_id().as_ref().map(lapin::types::ShortString::as_str)
     }
 
     /// Its `correlation_id`.
     pub fn correlation_id(&self) -> Option<&str> {
-        self.properties.correlation_id().as_ref().map(|id| id.as_str())
+        self.properties.correlation_id().as_ref().map(lapin::types::ShortString::as_str)
     }
 
     /// A header, numbers as text.

@@ -79,7 +79,7 @@ async fn each_class_of_answer_becomes_its_result() {
         road.publish("antsomi.interactive", phone, &json!({"query": {"phone": phone}})).await;
     }
     road.publish("antsomi", "none", &json!({"query": {"phone": "84900000404"}})).await;
-    let results = road.results(faults.len() as u16 + 1).await;
+    let results = road.results(faults.len() + 1).await;
     for (phone, _, expected) in &faults {
         let result = &results[*phone];
         assert_eq!(&error(result), expected, "{result}");
@@ -88,7 +88,7 @@ async fn each_class_of_answer_becomes_its_result() {
     assert_eq!((&results["none"]["status"], results["none"].get("error")), (&json!("not_found"), None));
 
     // What may do better later lies in the dead-letter queue too; a final answer does not.
-    let retryable = faults.iter().filter(|(_, _, expected)| expected.2).count() as u16;
+    let retryable = faults.iter().filter(|(_, _, expected)| expected.2).count();
     let dead = road.client.take("lookup.dead", retryable, SOON).await;
     for letter in &dead {
         let (_, _, expected) = faults.iter().find(|(phone, ..)| letter.id() == Some(phone)).expect("one of them");
@@ -151,7 +151,7 @@ async fn what_is_no_job_is_answered_and_dead_lettered_and_names_the_field() {
         let job = Job::json(&json!({"query": {"phone": "1"}})).id(id).reply_to(queue);
         road.client.publish("lookup.jobs", "antsomi", job).await;
     }
-    let count = cases.len() as u16 + 2;
+    let count = cases.len() + 2;
     let results = road.results(count).await;
     for (at, (_, names, _)) in cases.iter().enumerate() {
         let result = &results[&at.to_string()];

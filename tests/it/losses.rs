@@ -52,7 +52,7 @@ struct Counted {
 
 /// Takes results until every job has one; whoever repeats is taken too.
 async fn all_results(client: &Client, jobs: u32) -> Vec<Received> {
-    let mut results = client.take("lookup.results", u16::try_from(jobs).unwrap(), LONG).await;
+    let mut results = client.take("lookup.results", jobs as usize, LONG).await;
     let distinct = |results: &[Received]| {
         results
             .iter()

@@ -15,7 +15,8 @@ mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
 
-mod commands; // the command line, without a broker
+mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
+mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs

@@ -102,7 +102,7 @@ impl Road {
     }
 
     /// The results of `count` jobs without a `reply_to`, by job id.
-    pub async fn results(&self, count: u16) -> BTreeMap<String, Value> {
+    pub async fn results(&self, count: usize) -> BTreeMap<String, Value> {
         by_job(self.client.take("lookup.results", count, SOON).await)
     }
 
