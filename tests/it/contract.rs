@@ -294,7 +294,7 @@ async fn every_object_of_the_contract_is_declared_and_a_foreign_queue_is_named_a
     drop(road);
 
     let sandbox = Served::start().await;
-    let other = config(&vhost.url(), &sandbox).replace("[amqp]", "[amqp]\ndelivery_limit = 7");
+    let other = config(&vhost.url(), &sandbox, "").replace("[amqp]", "[amqp]\ndelivery_limit = 7");
     let mut worker = Worker::start(&other);
     assert_eq!(worker.wait_exit().await.code(), Some(1));
     let log = worker.log();

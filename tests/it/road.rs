@@ -91,7 +91,7 @@ impl Road {
     /// As [`Self::open`], with any change to the configuration.
     pub async fn open_with(url: &str, change: impl FnOnce(String) -> String) -> Self {
         let sandbox = Served::start().await;
-        let mut worker = Worker::start(&change(config(url, &sandbox)));
+        let mut worker = Worker::start(&change(config(url, &sandbox, "")));
         worker.wait_ready().await;
         Self { client: Client::connect(url).await, worker, sandbox }
     }
@@ -113,12 +113,13 @@ impl Road {
     }
 }
 
-/// The worker's configuration: the broker, all kinds of the sandbox without quotas, fast retries.
-pub fn config(url: &str, sandbox: &Served) -> String {
+/// The worker's configuration: the broker, all kinds of the sandbox without quotas, fast retries;
+/// `extra` is more, tables of its own.
+pub fn config(url: &str, sandbox: &Served, extra: &str) -> String {
     let providers = sandbox.config.replace("[providers.antsomi]", "[providers.antsomi]\nquota = \"none\"");
     format!(
         "[amqp]\nurl = \"{url}\"\n\n[retry]\ninitial_delay = \"5ms\"\nmax_delay = \"50ms\"\nmax_attempts = 4\n\
-         delays = [\"1s\", \"2s\"]\n\n{providers}\n"
+         delays = [\"1s\", \"2s\"]\n\n{providers}\n{extra}\n"
     )
 }
 
