@@ -11,8 +11,10 @@
 //! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
 //!   [`Session`], and the worker opens the next.
 
+mod browse;
 mod connection;
 mod consumer;
+mod ledger;
 mod message;
 mod names;
 mod publisher;
@@ -20,8 +22,10 @@ mod topology;
 
 use std::{future::Future, time::Duration};
 
+pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
 pub use publisher::{Fate, Publisher, Route};

@@ -1,9 +1,11 @@
 //! The commands (contract §9), one file each.
 
 mod check;
+mod dead;
 mod lines;
 mod lookup;
 mod pipe;
+mod progress;
 mod run;
 mod schema;
 mod send;
@@ -61,6 +63,8 @@ enum Command {
     Pipe,
     /// Publish jobs from JSON lines, wait for their results and print them.
     Send(send::Arguments),
+    /// Dead letters: look at them, send them back, throw them away.
+    Dead(dead::Arguments),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
     /// Print a description of the messages.
@@ -121,6 +125,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
+        Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await.map_err(Failed::new)?;
             Ok(ExitCode::SUCCESS)

@@ -53,7 +53,9 @@ impl Embedded {
         let (outcome, raw) = match conclusion {
             Conclusion::Answered { outcome, raw } => (outcome, raw),
             Conclusion::Exhausted(failure) => (Outcome::Failed(failure), None),
-            Conclusion::Pause { .. } | Conclusion::Suspended { .. } => unreachable!("every wait is spent here"),
+            Conclusion::Pause { .. } | Conclusion::Suspended { .. } | Conclusion::Abandoned => {
+                unreachable!("every wait is spent here, and no session can end")
+            }
         };
         let ticket = job.ticket;
         let result = LookupResult::new(ticket.id, ticket.provider, outcome, attempts, ticket.received);

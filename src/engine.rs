@@ -3,20 +3,28 @@
 
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
+    clock::Moment,
     config::ProviderSettings,
     failure::{ErrorKind, Failure},
     job::{Job, Progress},
     policy::{
         circuit::{Circuit, Purpose},
+        quota::{Permission, Terms},
         retry,
     },
     provider::{Adapter, Outcome, class, http::Client, oauth::Tokens},
+    quota::{Quota, Unpermitted},
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
+
+/// Where the quota gave nothing for a long time, the job is parked for about this long.
+const NOT_SOON: Duration = Duration::from_mins(5);
 
 /// One configured provider, ready to be asked.
 #[derive(Debug)]
@@ -27,6 +35,10 @@ pub struct Engine {
     pub metrics: ProviderMetrics,
     /// Whether attempts are made.
     pub circuit: Circuit,
+    /// How many requests there may be.
+    pub quota: Quota,
+    /// Room for `concurrency` requests at once.
+    places: Semaphore,
     client: Client,
     tokens: Tokens,
 }
@@ -71,6 +83,15 @@ pub enum Conclusion {
         /// Attempts that are not held against the job: probes.
         spared: u32,
     },
+    /// No permission can be had any more, since the session that the job came by is over; nothing was sent.
+    Abandoned,
+}
+
+/// What a request needs besides itself.
+struct Leave<'a> {
+    authorization: Result<(HeaderName, HeaderValue), Failure>,
+    permission: Permission,
+    place: Option<SemaphorePermit<'a>>,
 }
 
 /// What one HTTP request came to.
@@ -87,11 +108,15 @@ impl Engine {
     /// # Errors
     /// A sentence that names the key, where no HTTP client can be made of them.
     pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Self, String> {
-        let client = Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref())
-            .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
+        let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
+        let client =
+            Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref(), flight)
+                .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
         let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit);
-        Ok(Self { metrics: metrics.provider(&settings.name), circuit, client, tokens, settings })
+        let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
+        let places = Semaphore::new(settings.concurrency.into());
+        Ok(Self { metrics: metrics.provider(&settings.name), circuit, quota, places, client, tokens, settings })
     }
 
     /// The kind's adapter.
@@ -107,20 +132,31 @@ impl Engine {
         let Progress { mut attempts, mut spared, mut http_status, .. } = job.ticket.progress;
         let mut refreshed = false;
         let conclusion = loop {
-            let Some(limit) = self.time_left(job.deadline) else {
-                break Conclusion::over(too_late("no attempt could be made in time", http_status));
+            let leave = tokio::select! {
+                biased;
+                () = self.circuit.opened(), if waiting == Waiting::Queued => {
+                    break Conclusion::Suspended { http_status, spared };
+                }
+                leave = self.leave(job) => leave,
             };
-            if waiting == Waiting::Queued && self.circuit.why().is_some() {
-                break Conclusion::Suspended { http_status, spared };
-            }
+            let (leave, limit) = match leave {
+                Ok(leave) => leave,
+                Err(Unpermitted::TooLate) => {
+                    break Conclusion::over(too_late("no attempt could be made in time", http_status));
+                }
+                Err(Unpermitted::Gone) => break Conclusion::Abandoned,
+                Err(Unpermitted::NotSoon) if waiting == Waiting::Here => continue,
+                Err(Unpermitted::NotSoon) => {
+                    let failure = Failure::new(ErrorKind::RateLimited, "the quota gives no permission for now");
+                    break Conclusion::Pause { failure, wait: NOT_SOON, spared };
+                }
+            };
             attempts += 1;
-            let mut attempt = self.attempt(job, limit).await;
-            if attempt.token_refused && !refreshed {
+            let Attempt { outcome, raw, token_refused } = self.attempt(job, limit, leave).await;
+            if token_refused && !refreshed {
                 refreshed = true;
-                attempts += 1;
-                attempt = self.attempt(job, limit).await;
+                continue;
             }
-            let Attempt { outcome, raw, .. } = attempt;
             self.note(waiting, &outcome, limit);
             let failure = match outcome {
                 // A probe that comes to nothing costs its job none of its attempts.
@@ -187,14 +223,36 @@ impl Engine {
         (!left.is_zero()).then(|| left.min(self.settings.timeout))
     }
 
-    async fn attempt(&self, job: &Job, limit: Duration) -> Attempt {
+    /// Everything that a request waits for, and the time that it may take then. A token that has to be fetched is
+    /// fetched first: a permission is good for a moment only.
+    async fn leave(&self, job: &Job) -> Result<(Leave<'_>, Duration), Unpermitted> {
+        loop {
+            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
+            let authorization = self.tokens.authorization(&self.client, limit).await;
+            if authorization.is_err() {
+                return Ok((Leave { authorization, permission: Permission::UNLIMITED, place: None }, limit));
+            }
+            let permission = self.quota.permission(job.ticket.lane, job.deadline).await?;
+            let place = self.places.acquire().await.ok();
+            // From memory, unless it expired during the wait.
+            let authorization = self.tokens.authorization(&self.client, limit).await;
+            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
+            if !permission.is_void(Moment::now()) {
+                return Ok((Leave { authorization, permission, place }, limit));
+            }
+            self.quota.wasted();
+        }
+    }
+
+    async fn attempt(&self, job: &Job, limit: Duration, leave: Leave<'_>) -> Attempt {
         let begun = Instant::now();
+        let Leave { authorization, permission, place: _place } = leave;
         let adapter = self.adapter();
-        let (answer, used) = match self.tokens.authorization(&self.client, limit).await {
+        let (answer, used) = match authorization {
             Ok(authorization) => {
                 let used = authorization.1.clone();
-                let left = limit.saturating_sub(begun.elapsed());
-                (self.client.call(job.lookup.request.clone(), authorization, left).await, Some(used))
+                let request = job.lookup.request.clone();
+                (self.client.call(request, authorization, limit, permission).await, Some(used))
             }
             Err(failure) => (Err(failure), None),
         };

@@ -12,11 +12,14 @@ pub mod json; // JSON in: errors that name the place and never the value
 
 pub mod engine; // one provider at work: a lookup with all its attempts
 pub mod policy; // the decisions, pure
-pub mod provider; // the closed set of kinds; one file a kind, pure
+pub mod provider;
+pub mod quota; // leave for each request, waited for in line // the closed set of kinds; one file a kind, pure
 
 pub mod customer; // the one normalised record
 pub mod failure; // why there is no answer: the classes of contract §5
 pub mod result; // the message that answers a job
+
+pub mod clock; // time that no suspend stops
 
 pub mod cli; // the commands, one file each
 pub mod embedded; // lookups without a broker

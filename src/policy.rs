@@ -1,4 +1,5 @@
 //! The worker's decisions, each pure where it can be: they know neither broker nor HTTP.
 
 pub mod circuit;
+pub mod quota;
 pub mod retry;

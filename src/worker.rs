@@ -25,9 +25,11 @@ use std::{collections::BTreeMap, convert::Infallible, future::Future, rc::Rc};
 use tokio::{sync::watch, task::spawn_local};
 
 use crate::{
-    broker::{BrokerError, Expected, Names, Session, reconnect_delay},
+    broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
     config::Settings,
     engine::Engine,
+    job::Lane,
+    quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
         readiness::Readiness,
@@ -140,6 +142,7 @@ impl Worker {
                 reason = session.health.ended() => {
                     self.readiness.not_ready(format!("the broker is gone: {reason}"));
                     tracing::warn!(reason, "the broker is gone; connecting again");
+                    self.count_quotas_at(None);
                     self.forget_deliveries();
                     spawn_local(async move { session.close().await });
                 }
@@ -157,6 +160,7 @@ impl Worker {
             let opened = async {
                 let session = Session::open(&addresses).await?;
                 expected.establish(&session).await?;
+                self.count_quotas_at(Some(&session));
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))
             };
@@ -178,16 +182,29 @@ impl Worker {
     }
 
     fn expected(&self) -> Expected {
-        let providers = self.providers.keys().map(String::as_str);
-        Expected::new(&self.settings.amqp, &self.settings.retry.delays, providers)
+        Expected::new(&self.settings.amqp, &self.settings.retry.delays, self.settings.providers.values())
     }
 
-    /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each.
+    /// Where the common quotas are counted: at this session's broker, or nowhere.
+    fn count_quotas_at(&self, session: Option<&Rc<Session>>) {
+        for provider in self.providers.values() {
+            let settings = &provider.engine.settings;
+            let Some(limit) = settings.quota.as_ref().filter(|limit| quota::is_common(limit)) else { continue };
+            let ledger = |session| QuotaLedger::new(session, &self.names, &self.settings.amqp, &settings.name, limit);
+            provider.engine.quota.count_at(session.map(|session| ledger(session) as Rc<dyn quota::Ledger>));
+        }
+    }
+
+    /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each. While bulk
+    /// jobs in all of them wait for quota, a call must not wait for a slot: there are some for calls alone. How many
+    /// requests there are at once is still bounded by `concurrency`, in the engine.
     fn start_slots(self: &Rc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         let mut slots = Vec::new();
         for (name, provider) in &self.providers {
-            for _ in 0..provider.engine.settings.concurrency {
-                slots.push(spawn_local(journey::slot(Rc::clone(self), name.clone())));
+            let all = usize::from(provider.engine.settings.concurrency);
+            let for_calls = std::iter::repeat_n(&Lane::ALL[..1], all.div_ceil(8));
+            for lanes in std::iter::repeat_n(&Lane::ALL[..], all).chain(for_calls) {
+                slots.push(spawn_local(journey::slot(Rc::clone(self), name.clone(), lanes)));
             }
         }
         slots
@@ -213,6 +230,8 @@ impl Worker {
             for delivery in provider.inbox.close() {
                 delivery.hand_back().await;
             }
+            // A job that waits for quota was not sent; its delivery goes back with the channel.
+            provider.engine.quota.dismiss();
         }
         let finished = futures_util::future::join_all(slots);
         if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {

@@ -53,7 +53,7 @@ pub struct Delivery {
     pub parked: Option<Timestamp>,
     /// The session that it belongs to; with its end the broker takes the message back.
     pub session: Rc<Session>,
-    properties: BasicProperties,
+    pub(super) properties: BasicProperties,
     channel: Channel,
     tag: u64,
 }
@@ -104,7 +104,7 @@ impl Session {
         for queue in queues {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
             if let Some(got) = bounded("basic.get", CALL_LIMIT, get).await? {
-                return Ok(Some(received(got.delivery, &channel, self)));
+                return Ok(Some(Delivery::of(got.delivery, &channel, self)));
             }
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "empty".into())).await;
@@ -141,7 +141,7 @@ impl Deliveries {
     /// The next delivery; none when there will be no more.
     pub async fn next(&mut self) -> Option<Delivery> {
         match self.consumer.next().await? {
-            Ok(delivery) => Some(received(delivery, &self.channel, &self.session)),
+            Ok(delivery) => Some(Delivery::of(delivery, &self.channel, &self.session)),
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
                 None
@@ -151,6 +151,22 @@ impl Deliveries {
 }
 
 impl Delivery {
+    pub(super) fn of(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Self {
+        Self {
+            envelope: envelope(delivery.routing_key.as_str(), &delivery.properties),
+            body: delivery.data.into(),
+            redeliveries: integer(&delivery.properties, "x-delivery-count")
+                .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+            first_routing_key: string(&delivery.properties, header::ROUTING_KEY),
+            due: time(&delivery.properties, header::DUE_AT),
+            parked: time(&delivery.properties, header::PARKED_AT),
+            session: Rc::clone(session),
+            properties: delivery.properties,
+            channel: channel.clone(),
+            tag: delivery.delivery_tag,
+        }
+    }
+
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
     pub async fn ack(&self) {
@@ -170,23 +186,6 @@ impl Delivery {
     #[must_use]
     pub fn forward(&self) -> Message {
         Message::forwarded(self.body.clone(), &self.properties)
-    }
-}
-
-fn received(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Delivery {
-    let properties = delivery.properties;
-    Delivery {
-        envelope: envelope(delivery.routing_key.as_str(), &properties),
-        body: delivery.data.into(),
-        redeliveries: integer(&properties, "x-delivery-count")
-            .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-        first_routing_key: string(&properties, header::ROUTING_KEY),
-        due: time(&properties, header::DUE_AT),
-        parked: time(&properties, header::PARKED_AT),
-        session: Rc::clone(session),
-        properties,
-        channel: channel.clone(),
-        tag: delivery.delivery_tag,
     }
 }
 

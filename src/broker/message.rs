@@ -1,5 +1,7 @@
 //! Messages out: what is published, and the names of our own headers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use lapin::{
@@ -7,7 +9,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-/// Our own headers. Those of the broker (`x-death`) are read by nobody and not passed on.
+/// Our own headers. Those of the broker (`x-death`) are not passed on.
 pub mod header {
     /// Class of a dead letter's failure.
     pub const ERROR: &str = "x-lookup-error";
@@ -29,6 +31,8 @@ pub mod header {
     pub const HTTP_STATUS: &str = "x-lookup-http-status";
     /// Status of a result.
     pub const STATUS: &str = "x-lookup-status";
+    /// When a message became a dead letter, likewise.
+    pub const DIED_AT: &str = "x-lookup-died-at";
     /// How often a dead letter was sent back to its queue.
     pub const REPLAYS: &str = "x-lookup-replays";
     /// W3C trace context.
@@ -104,6 +108,14 @@ impl Message {
     #[must_use]
     pub fn count_header(mut self, name: &str, value: i64) -> Self {
         self.headers.insert(name.into(), AMQPValue::LongLongInt(value));
+        self
+    }
+
+    /// Without these headers.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        let kept = self.headers.inner().iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        self.headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>().into();
         self
     }
 

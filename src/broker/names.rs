@@ -60,6 +60,12 @@ impl Names {
         format!("{}.quota.{provider}", self.prefix)
     }
 
+    /// The ledger of that part of the quota which one lane may use.
+    #[must_use]
+    pub fn quota_share(&self, provider: &str, lane: Lane) -> String {
+        format!("{}.quota.{provider}.{lane}", self.prefix)
+    }
+
     /// Whether a queue of this name is one of the worker's own.
     #[must_use]
     pub fn owns(&self, queue: &str) -> bool {

@@ -145,7 +145,8 @@ impl Publisher {
         Ok(Fate::Refused)
     }
 
-    async fn send(
+    /// Publishes once, on a channel with no other outstanding publish if it is mandatory.
+    pub(super) async fn send(
         &self,
         channel: &Channel,
         exchange: &str,
@@ -175,7 +176,7 @@ impl Publisher {
         }
     }
 
-    async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
+    pub(super) async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
         let channel = bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
         bounded("confirm.select", CALL_LIMIT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(channel)

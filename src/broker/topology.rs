@@ -1,14 +1,21 @@
 //! What the worker needs on the broker, declared at start or checked to be there (contract §2).
 
+use std::time::Duration;
+
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
 use super::{BrokerError, CALL_LIMIT, Names, Session};
-use crate::{config::AmqpSettings, config::Step, job::Lane};
+use crate::{
+    config::{AmqpSettings, ProviderSettings, Step},
+    job::Lane,
+    policy::quota::Terms,
+    quota::is_common,
+};
 
 /// How often what is no job may be redelivered: looking at a dead letter puts it back, which counts, and from
 /// RabbitMQ 4.0 a queue without a limit of its own drops a message after 20 times.
@@ -23,27 +30,33 @@ pub struct Expected {
     pub queues: Vec<QueueSpec>,
 }
 
-/// A quorum queue.
+/// A queue.
 #[derive(Debug, Clone)]
 pub struct QueueSpec {
     /// Its name.
     pub name: String,
-    delivery_limit: i32,
-    dead_letters: bool,
+    kind: Kind,
     /// Exchange and routing keys that it is bound by.
     bindings: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A quorum queue, for jobs and results.
+    Kept { delivery_limit: i32, dead_letters: bool },
+    /// A classic queue, whose room is exact: it counts a quota (`policy::quota`).
+    Ledger { room: u32, ttl: Duration },
 }
 
 impl Expected {
     /// What a worker with these providers needs.
     #[must_use]
-    pub fn new<'a>(amqp: &AmqpSettings, steps: &[Step], providers: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(amqp: &AmqpSettings, steps: &[Step], providers: impl Iterator<Item = &'a ProviderSettings>) -> Self {
         let names = Names::new(&amqp.prefix);
         let limit = amqp.delivery_limit.try_into().unwrap_or(i32::MAX);
         let queue = |name: String, delivery_limit, dead_letters, bindings: &[(String, &str)]| QueueSpec {
             name,
-            delivery_limit,
-            dead_letters,
+            kind: Kind::Kept { delivery_limit, dead_letters },
             bindings: bindings.iter().map(|(exchange, key)| (exchange.clone(), (*key).to_owned())).collect(),
         };
         let mut queues = vec![
@@ -52,15 +65,18 @@ impl Expected {
             queue(names.results(), PRACTICALLY_UNLIMITED, true, &[(names.results(), "#")]),
         ];
         queues.extend(steps.iter().map(|step| queue(names.delay(step), limit, true, &[])));
-        for provider in providers {
+        for settings in providers {
+            let provider = &settings.name;
             for lane in Lane::ALL {
                 let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
                 if lane == Lane::Bulk {
-                    bindings.push((names.jobs_exchange(), provider.to_owned()));
+                    bindings.push((names.jobs_exchange(), provider.clone()));
                 }
-                let name = names.jobs(provider, lane);
-                queues.push(QueueSpec { name, delivery_limit: limit, dead_letters: true, bindings });
+                let kind = Kind::Kept { delivery_limit: limit, dead_letters: true };
+                queues.push(QueueSpec { name: names.jobs(provider, lane), kind, bindings });
             }
+            let common = settings.quota.as_ref().filter(|limit| is_common(limit));
+            queues.extend(common.into_iter().flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))));
         }
         Self { names, declare: amqp.declare, queues }
     }
@@ -80,8 +96,12 @@ impl Expected {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
         for queue in &self.queues {
-            self.queue(&channel, queue).await?;
-            self.bind(&channel, queue).await?;
+            if matches!(queue.kind, Kind::Ledger { .. }) {
+                queue.establish_ledger(session, self.declare).await?;
+            } else {
+                self.queue(&channel, queue).await?;
+                self.bind(&channel, queue).await?;
+            }
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
         Ok(())
@@ -146,11 +166,86 @@ impl Expected {
 }
 
 impl QueueSpec {
+    /// The ledgers of one provider's quota, the one for all requests first.
+    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
+        let ledger = |name, room| Self { name, kind: Kind::Ledger { room, ttl: terms.ttl }, bindings: Vec::new() };
+        let shares = Lane::ALL.into_iter().filter_map(|lane| {
+            let room = terms.own_ledger(lane)?;
+            Some(ledger(names.quota_share(provider, lane), room))
+        });
+        std::iter::once(ledger(names.quota(provider), terms.requests)).chain(shares).collect()
+    }
+
+    /// Declares a ledger, or checks that it is there. One that is away for now, with the node that it lives on, is
+    /// no error: its quota gives nothing until it is back, and other providers go on.
+    ///
+    /// # Errors
+    /// [`BrokerError::Foreign`] where it counts another quota and is in use.
+    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
+        match self.declare_ledger(session, declare).await {
+            Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
+                tracing::info!(queue = self.name, "the quota was changed; its ledger, which was empty, is made anew");
+                self.declare_ledger(session, declare).await
+            }
+            Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
+                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
+                 workers that are configured so, and start this one again once the quota's window has passed; it then \
+                 replaces the queue by itself"
+            ))),
+            outcome => outcome,
+        }
+    }
+
+    async fn declare_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
+        // What is refused closes the channel.
+        let channel = session.publishing_channel().await?;
+        let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
+        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_ledger());
+        match tokio::time::timeout(CALL_LIMIT, declaration).await {
+            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
+                tracing::warn!(queue = self.name, %error, "a quota's ledger is away; nothing is sent until it is back");
+                return Ok(());
+            }
+            Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
+            Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
+        }
+        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
+        Ok(())
+    }
+
+    /// An empty ledger counts nothing any more, so nothing is forgotten with it.
+    async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+        let channel = session.publishing_channel().await?;
+        let options = QueueDeleteOptions { if_empty: true, ..QueueDeleteOptions::default() };
+        let deletion = channel.queue_delete(self.name.as_str().into(), options);
+        let deleted = match tokio::time::timeout(CALL_LIMIT, deletion).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(false),
+            Ok(Err(error)) => return Err(BrokerError::Lost(format!("delete the queue {}: {error}", self.name))),
+            Err(_) => return Err(BrokerError::Lost(format!("delete the queue {}: no answer in time", self.name))),
+        };
+        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
+        Ok(deleted)
+    }
+
+    fn arguments_of_ledger(&self) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        if let Kind::Ledger { room, ttl } = self.kind {
+            insert(&mut arguments, "x-queue-type", "classic");
+            insert(&mut arguments, "x-overflow", "reject-publish");
+            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(room.into()));
+            let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
+        }
+        arguments
+    }
+
     fn arguments(&self, names: &Names) -> FieldTable {
+        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_ledger() };
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "quorum");
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(self.delivery_limit));
-        if self.dead_letters {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));
+        if dead_letters {
             insert(&mut arguments, "x-dead-letter-exchange", &names.dead());
             // The broker deletes a dead letter only once its copy was confirmed; that needs reject-publish.
             insert(&mut arguments, "x-dead-letter-strategy", "at-least-once");
@@ -158,6 +253,11 @@ impl QueueSpec {
         }
         arguments
     }
+}
+
+fn is_soft(error: &lapin::Error, expected: AMQPSoftError) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(protocol)
+        if matches!(protocol.kind(), AMQPErrorKind::Soft(kind) if *kind == expected))
 }
 
 fn insert(arguments: &mut FieldTable, key: &str, value: &str) {

@@ -1,16 +1,9 @@
 //! `send`: jobs to the broker, their results back.
 
-use std::{
-    collections::HashMap,
-    io::{self, IsTerminal},
-    path::PathBuf,
-    process::ExitCode,
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, process::ExitCode, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::{
     fs::File,
     io::{AsyncBufRead, BufReader},
@@ -20,7 +13,7 @@ use tokio::{
 use super::{
     Failed,
     lines::{Lines, envelope},
-    print_line,
+    print_line, progress,
 };
 use crate::{
     broker::{Deliveries, Expected, Fate, Message, Names, Route, Session},
@@ -67,7 +60,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
         publishes: JoinSet::new(),
         sent: 0,
         answered: 0,
-        progress: progress(),
+        progress: progress::bar(0, "answered"),
     };
     let ended = sending.run(&mut lines, results, arguments.timeout).await;
     sending.progress.finish_and_clear();
@@ -150,14 +143,4 @@ impl Sending {
             }
         });
     }
-}
-
-/// On a terminal alone.
-fn progress() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} answered, {per_sec}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
 }

@@ -1,7 +1,9 @@
 //! The one HTTP client that calls providers: one request, one whole answer, in bounded time and memory.
 //!
 //! Redirects are never followed, proxies never asked, nothing is retried here: that is decided elsewhere, and
-//! every request counts. No error shows an address or a header, since both may hold what is private.
+//! every request counts. What needs a permission is held back by a fence if that is void by then. No error shows an address or a header, since both may hold what is private.
+
+mod fence; // the last look at a permission
 
 use std::{error::Error, fmt, fs, path::Path, time::Duration};
 
@@ -10,7 +12,11 @@ use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_ENCODING}
 use reqwest::redirect;
 use url::Url;
 
-use crate::failure::{ErrorKind, Failure};
+use crate::{
+    failure::{ErrorKind, Failure},
+    policy::quota::Permission,
+};
+use fence::Fence;
 
 /// An idle connection is closed after this, before most servers do it (some after 5 s): a request on a
 /// connection that is just being closed is lost.
@@ -24,11 +30,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`.
+    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`. A
+    /// connection on which what was sent is not acknowledged within `flight` is given up: the request must not
+    /// arrive later than its quota reckons with. Under a second that would befall healthy connections.
     ///
     /// # Errors
     /// A sentence that names the file, where it cannot be used.
-    pub fn new(concurrency: u16, max_response_bytes: usize, ca_file: Option<&Path>) -> Result<Self, String> {
+    pub fn new(
+        concurrency: u16,
+        max_response_bytes: usize,
+        ca_file: Option<&Path>,
+        flight: Option<Duration>,
+    ) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -38,6 +51,12 @@ impl Client {
             .tcp_nodelay(true)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(concurrency.into());
+        #[cfg(target_os = "linux")]
+        if let Some(flight) = flight.filter(|flight| *flight >= Duration::from_secs(1)) {
+            builder = builder.tcp_user_timeout(flight);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = flight;
         if let Some(path) = ca_file {
             let unusable =
                 |error: &dyn fmt::Display| format!("the certificates of {} cannot be used: {error}", path.display());
@@ -53,17 +72,18 @@ impl Client {
     /// Sends `request`, with the header that authorises it, and reads the whole answer.
     ///
     /// # Errors
-    /// As [`Client::send`].
+    /// As [`Client::send`]; `connection` also where the permission was void before the request could be written.
     pub async fn call(
         &self,
         mut request: Request<Bytes>,
         authorization: (HeaderName, HeaderValue),
         limit: Duration,
+        permission: Permission,
     ) -> Result<Response<Bytes>, Failure> {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
-        self.send(request, limit).await
+        self.send_by(request.map(|body| Fence::around(body, permission)), limit).await
     }
 
     /// Sends `request` as it is and reads the whole answer.
@@ -72,6 +92,10 @@ impl Client {
     /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
     /// that is too large or compressed, which was not asked for.
     pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
+        self.send_by(request.map(reqwest::Body::from), limit).await
+    }
+
+    async fn send_by(&self, request: Request<reqwest::Body>, limit: Duration) -> Result<Response<Bytes>, Failure> {
         let request = reqwest::Request::try_from(request).map_err(|_| {
             Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
         })?;
@@ -136,12 +160,14 @@ fn broken(error: &reqwest::Error) -> Failure {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let cause =
-        if std::ptr::eq(cause, error as &dyn Error) { "no cause was given".to_owned() } else { cause.to_string() };
-    let what = if error.is_connect() {
+    let what = if fence::held_back(cause) {
+        "the request was not sent: the connection took longer than its quota's permission is good for"
+    } else if error.is_connect() {
         "no connection to the provider"
     } else {
         "the connection broke before the whole answer was there"
     };
+    let cause =
+        if std::ptr::eq(cause, error as &dyn Error) { "no cause was given".to_owned() } else { cause.to_string() };
     Failure::new(ErrorKind::Connection, format!("{what}: {cause}"))
 }

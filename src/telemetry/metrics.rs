@@ -32,10 +32,58 @@ pub struct Metrics {
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     dead_lettered: IntCounterVec,
+    quota: QuotaVecs,
     /// Times that the worker connected to the broker.
     pub connects: IntCounter,
     /// Panics that were caught.
     pub panics: IntCounter,
+}
+
+#[derive(Debug, Clone)]
+struct QuotaVecs {
+    limit: IntGaugeVec,
+    permissions: IntCounterVec,
+    void: IntCounterVec,
+    waiting: IntGaugeVec,
+    wait_seconds: HistogramVec,
+}
+
+/// What one provider's quota tells.
+#[derive(Debug, Clone)]
+pub struct QuotaMetrics {
+    /// Requests in a window; 0 where there is no limit.
+    pub limit: IntGauge,
+    /// Permissions that could not be used in time.
+    pub void: IntCounter,
+    permissions: [IntCounter; 2],
+    waiting: [IntGauge; 2],
+    wait_seconds: [Histogram; 2],
+}
+
+/// Somebody who waits for a permission, counted until dropped.
+#[derive(Debug)]
+pub struct Waits(IntGauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl QuotaMetrics {
+    /// Somebody begins to wait.
+    #[must_use]
+    pub fn waits(&self, lane: Lane) -> Waits {
+        let gauge = self.waiting[lane as usize].clone();
+        gauge.inc();
+        Waits(gauge)
+    }
+
+    /// Somebody has a permission, after this long.
+    pub fn permitted(&self, lane: Lane, waited: Duration) {
+        self.permissions[lane as usize].inc();
+        self.wait_seconds[lane as usize].observe(waited.as_secs_f64());
+    }
 }
 
 /// The metrics of one provider, looked up once.
@@ -73,8 +121,8 @@ impl Metrics {
             registry.register(Box::new(metric.clone())).expect("a metric of its own");
             metric
         };
-        let gauges = |name: &str, help: &str| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), &["provider"]).expect("a well-formed metric");
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
             registry.register(Box::new(metric.clone())).expect("a metric of its own");
             metric
         };
@@ -113,18 +161,47 @@ impl Metrics {
                 &["provider", "lane"],
                 &JOB_SECONDS,
             ),
-            in_flight: gauges("lookup_jobs_in_flight", "Jobs that are being worked on."),
+            in_flight: gauges("lookup_jobs_in_flight", "Jobs that are being worked on.", &["provider"]),
             retries: counters(
                 "lookup_retries_total",
                 "Attempts that will be repeated, by the class of the failure.",
                 &["provider", "reason"],
             ),
-            circuit_open: gauges("lookup_circuit_open", "1 while no attempts are made but probes."),
+            circuit_open: gauges("lookup_circuit_open", "1 while no attempts are made but probes.", &["provider"]),
             dead_lettered: counters(
                 "lookup_dead_lettered_total",
                 "Messages published to the dead-letter exchange.",
                 &["provider", "error"],
             ),
+            quota: QuotaVecs {
+                limit: gauges(
+                    "lookup_quota_limit",
+                    "Requests that the quota allows in its window; 0 where there is no limit.",
+                    &["provider"],
+                ),
+                permissions: counters(
+                    "lookup_quota_permissions_total",
+                    "Permissions given to this worker, each for one HTTP request.",
+                    &["provider", "lane"],
+                ),
+                void: counters(
+                    "lookup_quota_void_total",
+                    "Permissions that this worker was given and could not use in time, by a freeze or a slow broker or \
+                     network; each is one request fewer in its window.",
+                    &["provider"],
+                ),
+                waiting: gauges(
+                    "lookup_quota_waiting",
+                    "Jobs in this worker that wait for a permission.",
+                    &["provider", "lane"],
+                ),
+                wait_seconds: histograms(
+                    "lookup_quota_wait_seconds",
+                    "From asking for a permission to having it.",
+                    &["provider", "lane"],
+                    &JOB_SECONDS,
+                ),
+            },
             connects: counter("lookup_broker_connects_total", "Times that the worker connected to the broker."),
             panics: counter("lookup_panics_total", "Panics that were caught; each is a bug."),
             registry,
@@ -145,6 +222,19 @@ impl Metrics {
             circuit_open: self.circuit_open.with_label_values(&[name]),
             name: name.to_owned(),
             all: self.clone(),
+        }
+    }
+
+    /// The metrics of one provider's quota.
+    #[must_use]
+    pub fn quota(&self, name: &str) -> QuotaMetrics {
+        let lanes = Lane::ALL.map(Lane::as_str);
+        QuotaMetrics {
+            limit: self.quota.limit.with_label_values(&[name]),
+            void: self.quota.void.with_label_values(&[name]),
+            permissions: lanes.map(|lane| self.quota.permissions.with_label_values(&[name, lane])),
+            waiting: lanes.map(|lane| self.quota.waiting.with_label_values(&[name, lane])),
+            wait_seconds: lanes.map(|lane| self.quota.wait_seconds.with_label_values(&[name, lane])),
         }
     }
 

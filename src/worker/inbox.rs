@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
 };
 
+use futures_util::future::select_all;
 use tokio::sync::Notify;
 
 use crate::{broker::Delivery, job::Lane};
@@ -13,7 +14,7 @@ use crate::{broker::Delivery, job::Lane};
 #[derive(Debug, Default)]
 pub struct Inbox {
     lanes: RefCell<[VecDeque<Delivery>; 2]>,
-    arrived: Notify,
+    arrived: [Notify; 2],
     closed: Cell<bool>,
 }
 
@@ -21,14 +22,15 @@ impl Inbox {
     /// Puts a delivery behind the others of its lane.
     pub fn put(&self, lane: Lane, delivery: Delivery) {
         self.lanes.borrow_mut()[lane as usize].push_back(delivery);
-        self.arrived.notify_one();
+        self.arrived[lane as usize].notify_one();
     }
 
-    /// The next delivery and its lane, waited for; none once the inbox is closed.
-    pub async fn take(&self) -> Option<(Lane, Delivery)> {
+    /// The next delivery of these lanes, the first lane first, waited for; none once the inbox is closed.
+    pub async fn take(&self, lanes: &[Lane]) -> Option<(Lane, Delivery)> {
         loop {
-            let arrived = self.arrived.notified();
-            for lane in Lane::ALL {
+            let arrived = lanes.iter().map(|lane| Box::pin(self.arrived[*lane as usize].notified()));
+            let arrived = select_all(arrived);
+            for &lane in lanes {
                 if let Some(delivery) = self.lanes.borrow_mut()[lane as usize].pop_front() {
                     return Some((lane, delivery));
                 }
@@ -48,7 +50,7 @@ impl Inbox {
     /// Lets the takers end; what waits is returned.
     pub fn close(&self) -> Vec<Delivery> {
         self.closed.set(true);
-        self.arrived.notify_waiters();
+        self.arrived.iter().for_each(Notify::notify_waiters);
         self.take_all()
     }
 }

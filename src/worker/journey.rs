@@ -10,13 +10,13 @@ use crate::{
     broker::Delivery,
     engine::{Conclusion, Waiting},
     failure::{ErrorKind, Failure},
-    job::{Address, Job, NotAJob, Ticket},
+    job::{Address, Job, Lane, NotAJob, Ticket},
 };
 
-/// A slot: takes one job after the other, until the inbox is closed.
-pub async fn slot(worker: Rc<Worker>, provider: String) {
+/// A slot: takes one job after the other of these lanes, the first lane first, until the inbox is closed.
+pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
     let provider = &worker.providers[&provider];
-    while let Some((lane, delivery)) = provider.inbox.take().await {
+    while let Some((lane, delivery)) = provider.inbox.take(lanes).await {
         provider.engine.metrics.received(lane);
         provider.engine.metrics.in_flight.inc();
         worker.process(Some(provider), &delivery, Waiting::Queued).await;
@@ -60,6 +60,7 @@ impl Worker {
             Conclusion::Exhausted(failure) => Ending::exhausted(ticket, failure, attempts),
             Conclusion::Pause { failure, wait, spared } => Ending::parked(ticket, &failure, wait, attempts, spared),
             Conclusion::Suspended { http_status, spared } => Ending::put_back(ticket, http_status, attempts, spared),
+            Conclusion::Abandoned => Ending::Abandoned,
         }
     }
 

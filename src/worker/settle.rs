@@ -31,6 +31,8 @@ pub enum Ending {
     Parked(Carried, Duration),
     /// The job itself, later: in its own queue.
     PutBack(Carried),
+    /// Nothing: its session is over, and the broker delivers it again.
+    Abandoned,
 }
 
 /// A result, ready to be published, and published again if need be.
@@ -168,6 +170,7 @@ impl Worker {
             }
             Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
             Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
+            Ending::Abandoned => return Ok(()),
         }
         delivery.ack().await;
         Ok(())
@@ -230,6 +233,7 @@ impl Worker {
 
     async fn publish_dead(&self, delivery: &Delivery, letter: Message) -> Result<(), BrokerError> {
         let dead = self.names.dead();
+        let letter = letter.count_header(header::DIED_AT, Timestamp::now().as_millisecond());
         self.publish_or_fail(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, &dead).await
     }
 

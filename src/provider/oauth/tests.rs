@@ -168,7 +168,7 @@ impl Endpoint {
         let url = Url::parse("https://example.egain.cloud").unwrap();
         let (adapter, ..) = Adapter::configure("providers.egain", "egain", &url, table).unwrap();
         let tokens = Arc::new(Tokens::new(adapter, Credentials::OAuth(settings(&token_url, None))));
-        Self { tokens, client: Client::new(1, 1024, None).unwrap(), asked, release }
+        Self { tokens, client: Client::new(1, 1024, None, None).unwrap(), asked, release }
     }
 
     async fn authorization(&self) -> Result<HeaderValue, Failure> {
@@ -257,7 +257,7 @@ async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let url = Url::parse("https://example.egain.cloud").unwrap();
     let (adapter, credentials, _) = Adapter::configure("providers.egain", "egain", &url, config_table()).unwrap();
     let tokens = Tokens::new(adapter, credentials);
-    let client = Client::new(1, 1024, None).unwrap();
+    let client = Client::new(1, 1024, None, None).unwrap();
     let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();
     assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer unused"[..]));
     assert!(value.is_sensitive());

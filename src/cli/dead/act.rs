@@ -1,0 +1,122 @@
+//! `dead replay` and `dead drop`: what takes a letter away.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::{
+    clean,
+    letter::{Home, Letter},
+};
+use crate::{
+    broker::{DIRECT_REPLY_TO, Delivery, Fate, Message, Names, Route, header},
+    cli::{Failed, print_line},
+};
+
+/// What a letter must not take along: it would go on where it ended, or be taken for a dead one.
+const ENDED: [&str; 9] = [
+    header::ERROR,
+    header::MESSAGE,
+    header::ATTEMPTS,
+    header::ROUTING_KEY,
+    header::RECEIVED_AT,
+    header::HTTP_STATUS,
+    header::DUE_AT,
+    header::PARKED_AT,
+    header::DIED_AT,
+];
+
+/// What is done with a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Replay,
+    Drop,
+}
+
+/// Does it, and counts.
+pub(super) struct Acting<'a> {
+    names: &'a Names,
+    progress: &'a ProgressBar,
+    as_json: bool,
+    done: u64,
+    /// Why letters stayed, and how many.
+    stayed: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> Acting<'a> {
+    pub fn new(names: &'a Names, progress: &'a ProgressBar, as_json: bool) -> Self {
+        Self { names, progress, as_json, done: 0, stayed: BTreeMap::new() }
+    }
+
+    /// Takes the letter away once its replacement is confirmed.
+    pub async fn act(&mut self, act: Act, dry_run: bool, letter: &Letter, delivery: &Delivery) -> Result<(), Failed> {
+        let problem = match act {
+            _ if dry_run => None,
+            Act::Drop => None,
+            Act::Replay => self.send_back(letter, delivery).await?,
+        };
+        match problem {
+            Some(problem) => *self.stayed.entry(problem).or_default() += 1,
+            None => self.done += 1,
+        }
+        if !dry_run && problem.is_none() {
+            delivery.ack().await;
+        }
+        if self.as_json {
+            self.progress.suspend(|| print_json(act, dry_run, letter, problem))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the letter to where it belongs, and waits for the broker's word; else says why it stays.
+    async fn send_back(&self, letter: &Letter, delivery: &Delivery) -> Result<Option<&'static str>, Failed> {
+        let (jobs, results) = (self.names.jobs_exchange(), self.names.results());
+        let route = match &letter.home {
+            Home::Jobs(key) => Route::Exchange { exchange: &jobs, key },
+            Home::Reply(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
+            Home::Reply(queue) => Route::Queue(queue),
+            Home::Results(key) => Route::Kept { exchange: &results, key },
+        };
+        let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
+        let message: Message = delivery.forward().without(&ENDED).count_header(header::REPLAYS, replays);
+        match delivery.session.publisher.publish(route, message).await.map_err(Failed::new)? {
+            Fate::Confirmed => Ok(None),
+            Fate::Returned => Ok(Some("their queue is not there")),
+            Fate::Refused => Ok(Some("their queue takes nothing: it is full, or has no leader")),
+        }
+    }
+
+    /// Tells what was done; not well if something could not be.
+    pub fn finish(self, act: Act, dry_run: bool) -> Result<ExitCode, Failed> {
+        if !self.as_json {
+            let what = match (act, dry_run) {
+                (Act::Replay, false) => "sent back",
+                (Act::Replay, true) => "would be sent back",
+                (Act::Drop, false) => "dropped",
+                (Act::Drop, true) => "would be dropped",
+            };
+            print_line(format!("{} dead letters {what}", self.done).as_bytes())?;
+        }
+        if self.stayed.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let reasons = self.stayed.iter().map(|(why, count)| format!("{count} dead letters stay: {why}"));
+        Err(Failed::new(reasons.collect::<Vec<_>>().join("; ")))
+    }
+}
+
+fn print_json(act: Act, dry_run: bool, letter: &Letter, problem: Option<&str>) -> Result<(), Failed> {
+    let action = match (act, dry_run, problem) {
+        (_, _, Some(_)) => "kept",
+        (Act::Replay, false, _) => "replayed",
+        (Act::Replay, true, _) => "would_replay",
+        (Act::Drop, false, _) => "dropped",
+        (Act::Drop, true, _) => "would_drop",
+    };
+    let line = json!({
+        "action": action, "id": letter.id, "provider": letter.provider, "error": letter.error,
+        "belongs_to": clean(&letter.home.describe()), "problem": problem,
+    });
+    Ok(print_line(line.to_string().as_bytes())?)
+}

@@ -1,0 +1,56 @@
+//! `dead list`: how many, by provider and error.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{clean, letter::Letter};
+use crate::cli::{Failed, print_line};
+
+/// Letters, counted.
+#[derive(Default)]
+pub(super) struct Groups(BTreeMap<(Option<String>, String), Group>);
+
+#[derive(Default)]
+struct Group {
+    count: u64,
+    oldest: Option<Timestamp>,
+    newest: Option<Timestamp>,
+}
+
+impl Groups {
+    pub fn add(&mut self, letter: &Letter) {
+        let group = self.0.entry((letter.provider.clone(), letter.error.clone())).or_default();
+        group.count += 1;
+        group.oldest = group.oldest.into_iter().chain(letter.died).min();
+        group.newest = group.newest.into_iter().chain(letter.died).max();
+    }
+
+    pub fn print(&self, as_json: bool) -> Result<(), Failed> {
+        if as_json {
+            for ((provider, error), group) in &self.0 {
+                let (oldest, newest) = (group.oldest, group.newest);
+                let line = json!({
+                    "provider": provider, "error": error, "count": group.count, "oldest": oldest, "newest": newest,
+                });
+                print_line(line.to_string().as_bytes())?;
+            }
+            return Ok(());
+        }
+        if self.0.is_empty() {
+            return Ok(print_line(b"no dead letters")?);
+        }
+        let row = |provider: &str, error: &str, count: &str, oldest: &str, newest: &str| {
+            print_line(format!("{provider:<24} {error:<22} {count:>8}  {oldest:<20}  {newest}").trim_end().as_bytes())
+        };
+        row("PROVIDER", "ERROR", "COUNT", "OLDEST", "NEWEST")?;
+        let time = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| format!("{time:.0}"));
+        for ((provider, error), group) in &self.0 {
+            let provider = provider.as_deref().unwrap_or("(none)");
+            let count = group.count.to_string();
+            row(provider, &clean(error), &count, &time(group.oldest), &time(group.newest))?;
+        }
+        Ok(())
+    }
+}

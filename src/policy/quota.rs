@@ -1,0 +1,292 @@
+//! The quota's arithmetic: how long a permission is good, how many there are, when to ask again. No clock, no
+//! broker; both come as arguments.
+//!
+//! # The argument
+//! A *ledger* is a queue that holds at most N messages, refuses more, and forgets each after TTL. One message
+//! stored is one permission for one HTTP request. For one permission, in this order:
+//!
+//! | moment | what happens |
+//! |---|---|
+//! | `asked` | the worker reads its clock, then publishes |
+//! | `stored` | the broker takes the message; it stays until `stored + TTL` |
+//! | `confirmed` | the worker hears of it; a nack, a return or silence is no permission |
+//! | `written` | the worker's clock shows at most `asked + validity`, and the request goes into the socket |
+//! | `seen` | the provider has the request, at most `flight` later |
+//!
+//! Since `asked <= stored <= confirmed <= written <= seen` and `written <= asked + validity`, every request is
+//! seen between `stored` and `stored + validity + flight`. Of N + 1 permissions the first stored had left the
+//! ledger before the last was stored, for otherwise there was no room: they were stored TTL or more apart. So
+//! the provider saw these two at least `TTL - validity - flight` apart. TTL is `per + margin`, and the margin is
+//! more than `validity + flight`: **no window of `per` holds N + 1 requests.** Nothing in this speaks of how many
+//! workers there are, so killing, starting or adding some changes nothing:
+//!
+//! - killed before `stored`: nothing was taken; after it: one permission is lost until its TTL, none is won;
+//! - frozen or suspended anywhere before `written`: after the thaw the clock, which does not stop, shows that the
+//!   permission is void. It is read by the HTTP client when it puts the request's head into its buffer
+//!   (`provider::http`), after DNS, connect and TLS, so none of these belongs to `flight`;
+//! - the broker restarts: the queue is durable and its messages are persistent, each with its time of expiry;
+//! - the ledger is away with its node, or deleted: a publish comes back as unroutable, which is no permission.
+//!
+//! # What it assumes
+//! - From the socket to the provider a request takes less than `flight` (a third of the margin: 1.25 s at one
+//!   minute). Where that is a second or more, `TCP_USER_TIMEOUT` ends what the network holds up longer.
+//! - The process is not stopped in the microseconds between that last look at the clock and the write.
+//! - The broker's clock, which is the wall clock of its machine, is not set forward while permissions are out, and
+//!   clocks go at the same rate to a thousandth. Set back, it lets less through.
+//! - The broker's disk keeps what was confirmed; nobody consumes from, purges or deletes a ledger at work.
+//! - Workers under one prefix and NAME are configured alike; the broker refuses a ledger with other arguments.
+//!
+//! # Lanes
+//! Bulk first needs a permission of a second ledger, with room for N less the reserve. So bulk requests alone
+//! never fill a window, and calls find room. Interactive requests use the main ledger alone. At the broker the two
+//! are `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. The second is left out where it would be as large.
+//!
+//! # When the quota is changed
+//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
+//! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
+//! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{clock::Moment, config::QuotaLimit, job::Lane};
+
+/// The margin's bounds: below, what a busy broker and a short network path need; above, what they ever need.
+const MARGIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// The margin as a part of the window, within those bounds. It is what strictness costs: a sixteenth. It stands in
+/// the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
+const MARGIN_PART: u32 = 16;
+
+/// Clocks may differ in rate by one part in so many.
+const CLOCK_RATE: u32 = 1000;
+
+/// Publishes at once, for each lane of one worker, while the ledger has room.
+pub const WIDEST: usize = 16;
+
+/// Longest wait before a full ledger is asked again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Shortest, if nothing better is known.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bulk asks a full ledger this much later than interactive jobs do, so that they are first there too.
+const COURTESY: Duration = Duration::from_millis(15);
+
+/// After so many refusals in a row bulk is courteous no more: it must not starve for good.
+const PATIENCE: u32 = 8;
+
+/// A quota, worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Permissions in the ledger at once.
+    pub requests: u32,
+    /// Of them those that bulk may have.
+    pub bulk: u32,
+    /// How long one stays in the ledger.
+    pub ttl: Duration,
+    /// How long after it was asked for it may be used.
+    pub validity: Duration,
+    /// How long a request may be under way to the provider.
+    pub flight: Duration,
+    /// The mean time between two requests of the quota.
+    pub pace: Duration,
+}
+
+impl Terms {
+    /// Of a configured quota.
+    #[must_use]
+    pub fn of(limit: &QuotaLimit) -> Self {
+        let margin = (limit.per / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
+        let flight = margin / 3;
+        Self {
+            requests: limit.requests,
+            bulk: bulk_share(limit),
+            ttl: whole_milliseconds(limit.per + margin + limit.per / CLOCK_RATE),
+            validity: margin.saturating_sub(flight),
+            flight,
+            pace: limit.per / limit.requests,
+        }
+    }
+
+    /// The mean time from one permission to the next, where all are used.
+    #[must_use]
+    pub fn mean_time(&self) -> Duration {
+        self.ttl / self.requests
+    }
+
+    /// Room in the ledger of a lane, where it needs one of its own.
+    #[must_use]
+    pub fn own_ledger(&self, lane: Lane) -> Option<u32> {
+        (lane == Lane::Bulk && self.bulk < self.requests).then_some(self.bulk)
+    }
+
+    /// A permission that was asked for at `asked`.
+    pub fn permission(&self, asked: Moment) -> Permission {
+        Permission { void_from: Some(asked.after(self.validity)) }
+    }
+}
+
+/// Rounded up, as the broker counts time.
+fn whole_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+}
+
+/// At least one: bulk is to go on, be the quota ever so small.
+fn bulk_share(limit: &QuotaLimit) -> u32 {
+    // Within f64's exact integers, and not above `requests`. The hair mends 200 × 0.9 = 179.999….
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and requests")]
+    let share = (f64::from(limit.requests) * (1.0 - limit.reserve) + 1e-6).floor() as u32;
+    share.clamp(1, limit.requests)
+}
+
+/// Leave to send one request, soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "one permission is one request"]
+pub struct Permission {
+    void_from: Option<Moment>,
+}
+
+impl Permission {
+    /// Where there is no quota.
+    pub const UNLIMITED: Self = Self { void_from: None };
+
+    /// Whether it may not be used any more.
+    #[must_use]
+    pub fn is_void(&self, now: Moment) -> bool {
+        self.void_from.is_some_and(|void_from| now >= void_from)
+    }
+}
+
+/// What somebody who asks for a permission hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Here it is.
+    Granted(Permission),
+    /// Not now; there is room again at this time at the latest, if that is known.
+    Full(Option<Moment>),
+    /// The ledger cannot be asked any more.
+    Gone,
+}
+
+/// The permissions that one worker was given: a ledger of its own, or what it knows of the common one.
+#[derive(Debug)]
+pub struct Log {
+    limit: usize,
+    ttl: Duration,
+    given: VecDeque<Moment>,
+}
+
+impl Log {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limit: u32, ttl: Duration) -> Self {
+        Self { limit: limit as usize, ttl, given: VecDeque::new() }
+    }
+
+    /// Remembers one given at `now`.
+    pub fn add(&mut self, now: Moment) {
+        self.given.push_back(now);
+    }
+
+    /// When the oldest that still counts is forgotten.
+    pub fn next_expiry(&mut self, now: Moment) -> Option<Moment> {
+        while self.given.front().is_some_and(|first| first.after(self.ttl) <= now) {
+            self.given.pop_front();
+        }
+        self.given.front().map(|first| first.after(self.ttl))
+    }
+
+    /// Whether as many count as there may be.
+    pub fn is_full(&mut self, now: Moment) -> bool {
+        self.next_expiry(now);
+        self.given.len() >= self.limit
+    }
+}
+
+/// Both lanes' ledgers in memory: a quota of one worker alone.
+#[derive(Debug)]
+pub struct Books {
+    terms: Terms,
+    all: Log,
+    bulk: Option<Log>,
+}
+
+impl Books {
+    /// Empty ones.
+    #[must_use]
+    pub fn new(terms: Terms) -> Self {
+        let bulk = terms.own_ledger(Lane::Bulk).map(|room| Log::new(room, terms.ttl));
+        Self { all: Log::new(terms.requests, terms.ttl), bulk, terms }
+    }
+
+    /// A permission, if there is room.
+    pub fn ask(&mut self, lane: Lane, now: Moment) -> Answer {
+        let logs = [Some(&mut self.all), self.bulk.as_mut().filter(|_| lane == Lane::Bulk)];
+        let mut logs: Vec<_> = logs.into_iter().flatten().collect();
+        if let Some(full) = logs.iter_mut().find_map(|log| log.is_full(now).then(|| log.next_expiry(now))) {
+            return Answer::Full(full);
+        }
+        for log in logs {
+            log.add(now);
+        }
+        Answer::Granted(self.terms.permission(now))
+    }
+}
+
+/// How one lane of one worker asks: wide while there is room, one by one and with pauses while there is none.
+#[derive(Debug)]
+pub struct Pace {
+    lane: Lane,
+    mean: Duration,
+    width: usize,
+    refusals: u32,
+    not_before: Moment,
+}
+
+impl Pace {
+    /// Full speed.
+    #[must_use]
+    pub fn new(lane: Lane, terms: &Terms) -> Self {
+        Self { lane, mean: terms.pace, width: WIDEST, refusals: 0, not_before: Moment::default() }
+    }
+
+    /// How long to wait before the next may ask.
+    #[must_use]
+    pub fn pause(&self, now: Moment) -> Duration {
+        self.not_before.since(now)
+    }
+
+    /// There was room. Says whether one more may ask at the same time.
+    #[must_use]
+    pub fn granted(&mut self) -> bool {
+        self.refusals = 0;
+        self.not_before = Moment::default();
+        let wider = self.width < WIDEST;
+        self.width += usize::from(wider);
+        wider
+    }
+
+    /// There was no room; perhaps there is at `room_at`. `jitter` is from 0.5 to 1. Says whether whoever asked
+    /// steps back into the line; the last of them stays in front.
+    #[must_use]
+    pub fn refused(&mut self, now: Moment, room_at: Option<Moment>, jitter: f64) -> bool {
+        let steps_back = self.width > 1;
+        if steps_back {
+            self.width -= 1;
+        } else {
+            self.refusals = self.refusals.saturating_add(1);
+        }
+        let bound = self.mean.clamp(SHORTEST_PAUSE, LONGEST_PAUSE).saturating_mul(1 << self.refusals.min(6));
+        let guess = now.after(bound.min(LONGEST_PAUSE).mul_f64(jitter));
+        // The broker forgets to the millisecond, and its timer is a little late.
+        let known = room_at.map(|at| at.after(Duration::from_millis(2)));
+        self.not_before = known.map_or(guess, |known| known.min(guess)).max(now.after(Duration::from_millis(2)));
+        if self.lane == Lane::Bulk && self.refusals < PATIENCE {
+            self.not_before = self.not_before.after(COURTESY);
+        }
+        steps_back
+    }
+}
+
+#[cfg(test)]
+mod tests;

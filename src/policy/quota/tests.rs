@@ -1,0 +1,262 @@
+//! A model of broker, workers and provider: any schedule, any delays, kills and freezes at any point.
+
+use std::collections::BinaryHeap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::QuotaScope;
+
+fn limit(requests: u32, per_ms: u64, reserve: f64) -> QuotaLimit {
+    QuotaLimit { requests, per: Duration::from_millis(per_ms), reserve, scope: QuotaScope::Broker }
+}
+
+fn at(us: u64) -> Moment {
+    Moment::at(Duration::from_micros(us))
+}
+
+/// The broker's queue: each message stays for its time, no more than so many, others are refused.
+struct Queue {
+    room: usize,
+    ttl: Duration,
+    expiries: VecDeque<Moment>,
+}
+
+impl Queue {
+    fn store(&mut self, now: Moment) -> bool {
+        self.expiries.retain(|expiry| *expiry > now);
+        let stored = self.expiries.len() < self.room;
+        if stored {
+            self.expiries.push_back(now.after(self.ttl));
+        }
+        stored
+    }
+}
+
+/// One ask, and what befalls it; all delays in microseconds. A freeze is a long delay in the middle.
+#[derive(Debug, Clone)]
+struct Ask {
+    at: u64,
+    to_broker: u64,
+    confirm: u64,
+    to_socket: u64,
+    to_provider: u64,
+    killed: bool,
+    bulk: bool,
+}
+
+/// Times at which the provider sees requests; with `careful`, void permissions are not used.
+fn seen(limit: &QuotaLimit, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
+    let terms = Terms::of(limit);
+    let queue = |room: u32| Queue { room: room as usize, ttl: terms.ttl, expiries: VecDeque::new() };
+    let (mut all, mut bulk) = (queue(terms.requests), terms.own_ledger(Lane::Bulk).map(queue));
+    // In the order in which they reach the broker.
+    let mut stores: BinaryHeap<_> =
+        asks.iter().enumerate().map(|(n, ask)| (u64::MAX - ask.at - ask.to_broker, n)).collect();
+    let mut requests = Vec::new();
+    while let Some((_, n)) = stores.pop() {
+        let ask = &asks[n];
+        let stored = at(ask.at + ask.to_broker);
+        if ask.bulk && bulk.as_mut().is_some_and(|bulk| !bulk.store(stored)) {
+            continue;
+        }
+        if !all.store(stored) || ask.killed {
+            continue;
+        }
+        let written = stored.after(Duration::from_micros(ask.confirm + ask.to_socket));
+        if careful && terms.permission(at(ask.at)).is_void(written) {
+            continue;
+        }
+        let flight = Duration::from_micros(ask.to_provider).min(terms.flight);
+        requests.push((written.after(flight), ask.bulk));
+    }
+    requests.sort_unstable();
+    requests
+}
+
+/// Most requests in any window; two that are a whole window apart share none.
+fn largest_window(seen: &[Moment], per: Duration) -> usize {
+    let in_window = |(n, first): (usize, &Moment)| seen[n..].iter().take_while(|time| time.since(*first) < per).count();
+    seen.iter().enumerate().map(in_window).max().unwrap_or(0)
+}
+
+/// Most delays are short, some are around the margin, a few are freezes.
+fn delay() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0..2_000u64, 3 => 0..400_000u64, 1 => 0..6_000_000u64]
+}
+
+fn ask(until: u64) -> impl Strategy<Value = Ask> {
+    (0..until, delay(), delay(), delay(), delay(), prop::bool::weighted(0.05), any::<bool>()).prop_map(
+        |(at, to_broker, confirm, to_socket, to_provider, killed, bulk)| Ask {
+            at,
+            to_broker,
+            confirm,
+            to_socket,
+            to_provider,
+            killed,
+            bulk,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_schedule_no_freeze_and_no_kill_brings_one_request_too_many(
+        asks in prop::collection::vec(ask(6_000_000), 1..400),
+        requests in 1..30u32,
+        per_ms in 200..2_500u64,
+    ) {
+        let limit = limit(requests, per_ms, 0.2);
+        let seen = seen(&limit, &asks, true);
+        let all: Vec<_> = seen.iter().map(|(time, _)| *time).collect();
+        let bulk: Vec<_> = seen.iter().filter(|(_, bulk)| *bulk).map(|(time, _)| *time).collect();
+        prop_assert!(largest_window(&all, limit.per) <= requests as usize);
+        prop_assert!(largest_window(&bulk, limit.per) <= Terms::of(&limit).bulk as usize);
+    }
+
+    #[test]
+    fn a_log_in_memory_is_as_strict_as_the_queue(
+        mut asks in prop::collection::vec(ask(6_000_000), 1..400),
+        requests in 1..30u32,
+        per_ms in 200..2_500u64,
+    ) {
+        let limit = limit(requests, per_ms, 0.2);
+        asks.sort_by_key(|ask| ask.at);
+        let terms = Terms::of(&limit);
+        let mut books = Books::new(terms);
+        let mut seen = Vec::new();
+        for ask in &asks {
+            let lane = if ask.bulk { Lane::Bulk } else { Lane::Interactive };
+            match books.ask(lane, at(ask.at)) {
+                Answer::Granted(permission) => {
+                    let written = at(ask.at + ask.to_socket);
+                    if !permission.is_void(written) {
+                        seen.push(written.after(Duration::from_micros(ask.to_provider).min(terms.flight)));
+                    }
+                }
+                Answer::Full(room_at) => prop_assert!(room_at.is_some_and(|room_at| room_at > at(ask.at))),
+                Answer::Gone => prop_assert!(false),
+            }
+        }
+        seen.sort_unstable();
+        prop_assert!(largest_window(&seen, limit.per) <= requests as usize);
+    }
+}
+
+/// Every combination of a few delays around the bounds, for three permissions of a quota of two.
+#[test]
+fn every_order_of_few_permissions_with_delays_at_the_bounds_holds() {
+    let limit = limit(2, 1_000, 0.0);
+    let terms = Terms::of(&limit);
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap();
+    let delays = [0, us(terms.validity) - 1, us(terms.validity), us(terms.ttl)];
+    let flights = [0, us(terms.flight)];
+    let starts = [0, us(terms.ttl) - us(terms.validity), us(terms.ttl) - 1, us(terms.ttl), us(limit.per)];
+    let mut one = Vec::new();
+    for at in starts {
+        for to_broker in delays {
+            for to_socket in delays {
+                for to_provider in flights {
+                    one.push(Ask { at, to_broker, confirm: 0, to_socket, to_provider, killed: false, bulk: false });
+                }
+            }
+        }
+    }
+    let first = one.iter().filter(|ask| ask.at == 0);
+    for first in first {
+        for second in &one {
+            for third in &one {
+                let seen = seen(&limit, &[first.clone(), second.clone(), third.clone()], true);
+                let times: Vec<_> = seen.iter().map(|(time, _)| *time).collect();
+                assert!(largest_window(&times, limit.per) <= 2, "{first:?} {second:?} {third:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_model_would_notice_a_worker_that_spends_void_permissions() {
+    let limit = limit(1, 1_000, 0.0);
+    let ask =
+        |at, to_socket| Ask { at, to_broker: 0, confirm: 0, to_socket, to_provider: 0, killed: false, bulk: false };
+    let frozen = [ask(0, 1_300_000), ask(1_260_000, 0)];
+    let times = |careful| seen(&limit, &frozen, careful).into_iter().map(|(time, _)| time).collect::<Vec<_>>();
+    assert_eq!(largest_window(&times(false), limit.per), 2);
+    assert_eq!(largest_window(&times(true), limit.per), 1);
+}
+
+#[test]
+fn the_margin_covers_validity_and_flight_and_costs_at_most_a_tenth_of_a_window_of_four_seconds_or_more() {
+    for (per_ms, requests) in [(1, 1), (1_000, 10), (4_000, 20), (60_000, 200), (300_000, 2_000), (86_400_000, 9)] {
+        let limit = limit(requests, per_ms, 0.1);
+        let terms = Terms::of(&limit);
+        assert!(terms.ttl > limit.per + terms.validity + terms.flight, "{terms:?}");
+        let use_of_it = limit.per.as_secs_f64() / terms.ttl.as_secs_f64();
+        assert!(per_ms < 4_000 || use_of_it > 0.93, "{terms:?}: {use_of_it}");
+    }
+}
+
+#[test]
+fn bulk_leaves_the_reserve_and_still_has_something_of_the_smallest_quota() {
+    for (requests, reserve, bulk) in [
+        (200, 0.1, 180),
+        (20, 0.1, 18),
+        (5, 0.1, 4),
+        (2, 0.1, 1),
+        (1, 0.1, 1),
+        (1, 0.99, 1),
+        (10, 0.0, 10),
+        (3, 0.9, 1),
+    ] {
+        let terms = Terms::of(&limit(requests, 1_000, reserve));
+        assert_eq!(terms.bulk, bulk, "{requests} {reserve}");
+        assert_eq!(terms.own_ledger(Lane::Bulk), (bulk < requests).then_some(bulk));
+        assert_eq!(terms.own_ledger(Lane::Interactive), None);
+    }
+}
+
+#[test]
+fn a_full_ledger_is_asked_by_one_and_rarely_and_by_many_again_once_there_is_room() {
+    let terms = Terms::of(&limit(200, 60_000, 0.1));
+    let mut pace = Pace::new(Lane::Interactive, &terms);
+    let mut stepped_back = 0;
+    let mut now = at(1_000_000);
+    for _ in 0..WIDEST {
+        stepped_back += usize::from(pace.refused(now, None, 1.0));
+    }
+    assert_eq!(stepped_back, WIDEST - 1, "one stays in front");
+    for _ in 0..10 {
+        assert!(!pace.refused(now, None, 0.5));
+        let pause = pace.pause(now);
+        assert!(pause >= Duration::from_millis(100) && pause <= LONGEST_PAUSE, "{pause:?}");
+        now = now.after(pause);
+    }
+    // What it knows of its own permissions, it uses.
+    let soon = now.after(Duration::from_millis(30));
+    assert!(!pace.refused(now, Some(soon), 1.0));
+    assert_eq!(pace.pause(now), Duration::from_millis(32));
+
+    let wider = (0..40).filter(|_| pace.granted()).count();
+    assert_eq!((wider, pace.pause(now)), (WIDEST - 1, Duration::ZERO));
+}
+
+#[test]
+fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
+    let terms = Terms::of(&limit(200, 60_000, 0.1));
+    let now = at(1_000_000);
+    let [mut interactive, mut bulk] = [Lane::Interactive, Lane::Bulk].map(|lane| Pace::new(lane, &terms));
+    let known = Some(now.after(Duration::from_millis(10)));
+    let pauses = |interactive: &mut Pace, bulk: &mut Pace| {
+        let _ = (interactive.refused(now, known, 1.0), bulk.refused(now, known, 1.0));
+        (interactive.pause(now), bulk.pause(now))
+    };
+    let (first, second) = pauses(&mut interactive, &mut bulk);
+    assert!(first < second);
+    for _ in 0..WIDEST + PATIENCE as usize {
+        pauses(&mut interactive, &mut bulk);
+    }
+    let (first, second) = pauses(&mut interactive, &mut bulk);
+    assert_eq!(first, second);
+}

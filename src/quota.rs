@@ -1,0 +1,171 @@
+//! Leave for each request: whoever wants to send one stands in its lane's line until a ledger grants it.
+//!
+//! [`policy::quota`](crate::policy::quota) says why the count holds. Here is the line: first come, first served in
+//! each lane; while there is room many ask at once, while there is none one of each lane asks, and rarely.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    clock::Moment,
+    config::{QuotaLimit, QuotaScope},
+    job::Lane,
+    policy::quota::{Answer, Books, Pace, Permission, Terms, WIDEST},
+    provider::class::until,
+    telemetry::metrics::QuotaMetrics,
+};
+
+/// Where permissions are counted.
+pub trait Ledger {
+    /// Asks for one.
+    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer>;
+}
+
+/// Why there is no permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpermitted {
+    /// The job's deadline came first.
+    TooLate,
+    /// The ledger went away, and with it the session that the job came by; or the worker stops.
+    Gone,
+    /// It takes too long: the broker takes back what is held for half an hour.
+    NotSoon,
+}
+
+/// Longest wait in line.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// One provider's quota.
+pub struct Quota {
+    /// None where there is no limit.
+    lines: Option<[Line; 2]>,
+    ledger: RefCell<Option<Rc<dyn Ledger>>>,
+    /// Whoever waits is to give up.
+    dismissal: Notify,
+    metrics: QuotaMetrics,
+}
+
+/// Those of one lane who wait.
+struct Line {
+    turns: Semaphore,
+    pace: RefCell<Pace>,
+}
+
+impl Quota {
+    /// Counts here, whatever the scope: where there is no broker, or its scope is this worker.
+    #[must_use]
+    pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
+        let terms = limit.map(Terms::of);
+        metrics.limit.set(terms.map_or(0, |limit: Terms| limit.requests.into()));
+        let line =
+            |lane, terms: &Terms| Line { turns: Semaphore::new(WIDEST), pace: RefCell::new(Pace::new(lane, terms)) };
+        let own = terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
+        let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
+        Self { lines, ledger: RefCell::new(own), dismissal: Notify::new(), metrics }
+    }
+
+    /// Counts there from now on; none is for the time between two, when nothing is sent. Who waits gives up.
+    pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>) {
+        self.ledger.replace(ledger);
+        self.dismiss();
+    }
+
+    /// Lets those who wait give up; who asks afterwards waits again.
+    pub fn dismiss(&self) {
+        self.dismissal.notify_waiters();
+    }
+
+    /// A permission, waited for up to the deadline.
+    ///
+    /// # Errors
+    /// Where there will be none.
+    pub async fn permission(&self, lane: Lane, deadline: Option<Timestamp>) -> Result<Permission, Unpermitted> {
+        let Some(lines) = &self.lines else { return Ok(Permission::UNLIMITED) };
+        let Some(ledger) = self.ledger.borrow().clone() else { return Err(Unpermitted::Gone) };
+        let begun = Moment::now();
+        let _waiting = self.metrics.waits(lane);
+        let granted = async {
+            tokio::select! {
+                permission = self.in_line(&lines[lane as usize], &ledger, lane) => permission,
+                () = self.dismissal.notified() => Err(Unpermitted::Gone),
+            }
+        };
+        let left = deadline.map(|deadline| until(deadline, Timestamp::now())).filter(|left| *left < PATIENCE);
+        let too_long = if left.is_some() { Unpermitted::TooLate } else { Unpermitted::NotSoon };
+        let permission = timeout(left.unwrap_or(PATIENCE), granted).await.unwrap_or(Err(too_long))?;
+        self.metrics.permitted(lane, Moment::now().since(begun));
+        Ok(permission)
+    }
+
+    async fn in_line(&self, line: &Line, ledger: &Rc<dyn Ledger>, lane: Lane) -> Result<Permission, Unpermitted> {
+        loop {
+            let Ok(turn) = line.turns.acquire().await else { return Err(Unpermitted::Gone) };
+            loop {
+                sleep(line.pause()).await;
+                match Rc::clone(ledger).ask(lane).await {
+                    // A process that was frozen meanwhile asks again.
+                    Answer::Granted(given) if given.is_void(Moment::now()) => self.metrics.void.inc(),
+                    Answer::Granted(given) => {
+                        line.granted();
+                        return Ok(given);
+                    }
+                    Answer::Full(room_at) => {
+                        if line.refused(room_at) {
+                            turn.forget();
+                            break;
+                        }
+                    }
+                    Answer::Gone => return Err(Unpermitted::Gone),
+                }
+            }
+        }
+    }
+
+    /// A permission that nobody used in time.
+    pub fn wasted(&self) {
+        self.metrics.void.inc();
+    }
+}
+
+impl Line {
+    fn pause(&self) -> Duration {
+        self.pace.borrow().pause(Moment::now())
+    }
+
+    fn granted(&self) {
+        if self.pace.borrow_mut().granted() {
+            self.turns.add_permits(1);
+        }
+    }
+
+    fn refused(&self, room_at: Option<Moment>) -> bool {
+        self.pace.borrow_mut().refused(Moment::now(), room_at, rand::random_range(0.5..1.0))
+    }
+}
+
+/// Whether workers of one broker count this together.
+#[must_use]
+pub fn is_common(limit: &QuotaLimit) -> bool {
+    limit.scope == QuotaScope::Broker
+}
+
+/// This worker's own ledger.
+struct Own(RefCell<Books>);
+
+impl Ledger for Own {
+    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
+        Box::pin(async move { self.0.borrow_mut().ask(lane, Moment::now()) })
+    }
+}
+
+impl std::fmt::Debug for Quota {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Quota").field("limited", &self.lines.is_some()).finish_non_exhaustive()
+    }
+}

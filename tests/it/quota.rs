@@ -1,0 +1,312 @@
+//! A quota holds in every window, as the sandbox counts it, whatever befalls workers and broker; and it is used.
+
+use std::time::{Duration, Instant};
+
+use lapin::{
+    Confirmation,
+    types::{AMQPValue, FieldTable},
+};
+use lookup_worker::sandbox::Kind;
+use serde_json::json;
+
+use crate::{
+    amqp::{Client, Job},
+    broker::Broker,
+    road::{Served, config},
+    worker::Worker,
+};
+
+/// Requests of every quota here, in a window of which the tests choose the length.
+const REQUESTS: u64 = 20;
+const WINDOW: Duration = Duration::from_secs(4);
+/// Bound of what takes some windows.
+const LONG: Duration = Duration::from_mins(1);
+
+fn quota(window: Duration, more: &str) -> String {
+    format!("{{ requests = {REQUESTS}, per = \"{}s\"{more} }}", window.as_secs())
+}
+
+/// Some workers of one broker, and a sandbox that counts in windows of the quota's length.
+struct Fleet {
+    sandbox: Served,
+    client: Client,
+    workers: Vec<Worker>,
+    published: u32,
+}
+
+impl Fleet {
+    async fn start(url: &str, workers: usize, window: Duration, quota: &str) -> Self {
+        let sandbox = Served::with(|options| options.window = Some(window)).await;
+        let mut fleet = Self { workers: Vec::new(), client: Client::connect(url).await, sandbox, published: 0 };
+        for _ in 0..workers {
+            fleet.workers.push(Worker::start(&fleet.config(url, quota)));
+        }
+        for worker in &mut fleet.workers {
+            worker.wait_ready().await;
+        }
+        fleet
+    }
+
+    fn config(&self, url: &str, quota: &str) -> String {
+        config(url, &self.sandbox, "").replace("quota = \"none\"", &format!("quota = {quota}"))
+    }
+
+    async fn publish(&mut self, lane: &str, jobs: u32) {
+        let job = |n: u32| Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"));
+        let jobs = self.published..self.published + jobs;
+        self.published = jobs.end;
+        self.client.publish_all("lookup.jobs", &format!("antsomi.{lane}"), jobs.map(job)).await;
+    }
+
+    async fn stats(&self) -> (u64, u64) {
+        let stats = self.sandbox.stats(Kind::Antsomi).await;
+        let number = |key: &str| stats[key].as_u64().expect("a number");
+        (number("lookups"), number("largest_window"))
+    }
+
+    /// Returns when the provider has seen so many lookups.
+    async fn wait_for_lookups(&self, count: u64) {
+        let begun = Instant::now();
+        while self.stats().await.0 < count {
+            assert!(begun.elapsed() < LONG, "{} of {count} lookups\n{}", self.stats().await.0, self.logs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn assert_quota_kept(&self) {
+        let (lookups, largest) = self.stats().await;
+        assert!(largest <= REQUESTS, "{largest} lookups in one window, of {lookups}\n{}", self.logs());
+    }
+
+    fn logs(&self) -> String {
+        self.workers.iter().map(|worker| worker.log() + "\n---\n").collect()
+    }
+}
+
+#[tokio::test]
+async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 3, WINDOW, &quota(WINDOW, ", reserve = 0.0")).await;
+    fleet.publish("bulk", 300).await;
+    // The first window's permissions are all given at once; what counts is the pace from then on.
+    fleet.wait_for_lookups(REQUESTS).await;
+    let begun = Instant::now();
+    fleet.wait_for_lookups(3 * REQUESTS + 1).await;
+    let used = 3.0 * WINDOW.as_secs_f64() / begun.elapsed().as_secs_f64();
+    fleet.assert_quota_kept().await;
+    assert!(used >= 0.9, "{used:.3} of the quota was used");
+    let results = fleet.client.take("lookup.results", 60, LONG).await;
+    assert!(results.iter().all(|result| result.json()["status"] == "found"));
+}
+
+#[tokio::test]
+async fn workers_that_are_killed_and_frozen_and_thawed_never_send_one_request_too_many() {
+    kills_and_freezes(6).await;
+}
+
+#[tokio::test]
+#[ignore = "takes three minutes"]
+async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many() {
+    kills_and_freezes(100).await;
+}
+
+async fn kills_and_freezes(rounds: usize) {
+    let window = Duration::from_secs(2);
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 3, window, &quota(window, ", reserve = 0.0")).await;
+    fleet.publish("bulk", 5_000).await;
+    let begun = Instant::now();
+    for round in 0..rounds {
+        fleet.workers[round % 2].kill9();
+        // Frozen at any point, for less and for more than a window.
+        fleet.workers[2].sigstop();
+        fleet.workers[round % 2].start_again();
+        tokio::time::sleep(Duration::from_millis(rand::random_range(50..2_500))).await;
+        fleet.workers[2].sigcont();
+        tokio::time::sleep(Duration::from_millis(rand::random_range(10..500))).await;
+    }
+    fleet.assert_quota_kept().await;
+    let (lookups, largest) = fleet.stats().await;
+    let used = lookups as f64 / REQUESTS as f64 / (begun.elapsed().as_secs_f64() / window.as_secs_f64());
+    println!("{rounds} kills and freezes: at most {largest} in a window, {used:.3} of the quota used");
+    assert!(used >= 0.5, "{used:.3} of the quota was used");
+    // And it goes on, thawed and killed workers alike.
+    fleet.wait_for_lookups(lookups + REQUESTS).await;
+    fleet.assert_quota_kept().await;
+}
+
+#[tokio::test]
+async fn a_full_ledger_is_as_full_after_kill_9_of_its_node() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker.url()).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(20));
+    arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(18_000));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    client.declare_queue_with("ledger", arguments).await;
+    client.publish_all("", "ledger", (0..20).map(|_| Job::new(""))).await;
+    let begun = Instant::now();
+    broker.kill();
+    broker.start_again();
+    let client = Client::connect(&broker.url()).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "the broker came back too late to show anything");
+    assert_eq!(client.depth("ledger").await, Some(20));
+    let refused = client.try_publish("", "ledger", Job::new("")).await.expect("an answer");
+    assert!(matches!(refused, Confirmation::Nack(_)), "{refused:?}");
+    client.wait_for_depth("ledger", 0, LONG).await;
+    assert!(begun.elapsed() >= Duration::from_secs(17), "each message keeps its time");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
+    let window = Duration::from_secs(15);
+    let broker = Broker::start();
+    let mut fleet = Fleet::start(&broker.url(), 2, window, &quota(window, ", reserve = 0.0")).await;
+    fleet.publish("bulk", 200).await;
+    fleet.wait_for_lookups(REQUESTS).await;
+    let begun = Instant::now();
+    broker.stop();
+    broker.start_again();
+    for worker in &mut fleet.workers {
+        worker.wait_ready().await;
+    }
+    assert!(begun.elapsed() < window, "the broker came back too late to show anything");
+    assert_eq!(fleet.stats().await.0, REQUESTS, "the quota is used up");
+    fleet.wait_for_lookups(2 * REQUESTS).await;
+    assert!(begun.elapsed() >= window - Duration::from_secs(1));
+    fleet.assert_quota_kept().await;
+}
+
+#[tokio::test]
+async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_share() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, &quota(WINDOW, "}\nconcurrency = 2 # {")).await;
+    fleet.publish("bulk", 300).await;
+    for window in 0..3 {
+        fleet.wait_for_lookups(window * 19 + 18).await;
+        fleet.client.purge("lookup.results").await;
+        let call = Job::json(&json!({"query": {"phone": "84907089782"}})).id("the-call").reply_to("calls");
+        fleet.client.declare_queue("calls").await;
+        let begun = Instant::now();
+        fleet.client.publish("lookup.jobs", "antsomi.interactive", call).await;
+        let answer = fleet.client.take("calls", 1, LONG).await.remove(0);
+        assert_eq!(answer.json()["status"], "found");
+        assert!(begun.elapsed() < Duration::from_millis(700), "answered after {:?}", begun.elapsed());
+        let (lookups, largest) = fleet.stats().await;
+        assert_eq!((lookups, largest <= 19), (window * 19 + 19, true), "bulk left the reserve: {largest}");
+    }
+    let metrics = fleet.workers[0].metrics().await;
+    assert!(metrics.contains("lookup_quota_limit{provider=\"antsomi\"} 20"), "{metrics}");
+    assert!(fleet.workers[0].metric("lookup_quota_waiting{lane=\"bulk\",provider=\"antsomi\"}").await >= 1.0);
+    assert!(fleet.workers[0].metric("lookup_quota_permissions_total{lane=\"bulk\"").await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_job_whose_deadline_comes_while_it_waits_is_answered_at_once_and_was_no_attempt() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 1, Duration::from_hours(1), &quota(Duration::from_hours(1), "")).await;
+    fleet.publish("interactive", 20).await;
+    fleet.client.take("lookup.results", 20, LONG).await;
+    let begun = Instant::now();
+    let late = Job::json(&json!({"query": {"phone": "84907089782"}, "deadline_ms": 500})).id("late");
+    fleet.client.publish("lookup.jobs", "antsomi.interactive", late).await;
+    let result = fleet.client.take("lookup.results", 1, LONG).await.remove(0).json();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!((&result["error"]["kind"], &result["attempts"]), (&json!("deadline_exceeded"), &json!(0)));
+    assert_eq!(fleet.stats().await.0, 20);
+
+    // Nor does a job that waits hold up a stop: it goes back to its queue.
+    fleet.publish("interactive", 10).await;
+    while fleet.workers[0].metric("lookup_quota_waiting{lane=\"interactive\",provider=\"antsomi\"}").await < 10.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let begun = Instant::now();
+    fleet.workers[0].sigterm();
+    assert!(fleet.workers[0].wait_exit().await.success());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    fleet.client.wait_for_depth("lookup.jobs.antsomi.interactive", 10, LONG).await;
+}
+
+#[tokio::test]
+async fn a_changed_quota_is_refused_while_the_old_one_counts_and_taken_up_afterwards() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, &quota(WINDOW, "")).await;
+    fleet.publish("bulk", 5).await;
+    fleet.wait_for_lookups(5).await;
+    fleet.workers.clear();
+    let other = fleet.config(&vhost.url(), "{ requests = 10, per = \"4s\" }");
+    let mut worker = Worker::start(&other);
+    assert_eq!(worker.wait_exit().await.code(), Some(1));
+    let log = worker.log();
+    assert!(log.contains("lookup.quota.antsomi") && log.contains("x-max-length"), "{log}");
+
+    fleet.client.wait_for_depth("lookup.quota.antsomi", 0, LONG).await;
+    fleet.client.wait_for_depth("lookup.quota.antsomi.bulk", 0, LONG).await;
+    worker.start_again();
+    worker.wait_ready().await;
+    fleet.publish("bulk", 5).await;
+    fleet.wait_for_lookups(10).await;
+}
+
+#[tokio::test]
+async fn while_its_ledger_is_missing_nothing_is_sent_and_what_was_counted_is_not_forgotten() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, &quota(WINDOW, ", reserve = 0.0")).await;
+    fleet.publish("interactive", 15).await;
+    fleet.wait_for_lookups(15).await;
+    fleet.client.delete_queue("lookup.quota.antsomi").await;
+    fleet.publish("interactive", 100).await;
+    fleet.wait_for_lookups(2 * REQUESTS).await;
+    fleet.assert_quota_kept().await;
+    assert!(fleet.logs().contains("a quota's ledger is missing"), "{}", fleet.logs());
+}
+
+#[tokio::test]
+async fn a_quota_of_each_worker_alone_is_as_strict_and_asks_nothing_of_the_broker() {
+    let vhost = Broker::shared().vhost();
+    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, &quota(WINDOW, ", scope = \"worker\"")).await;
+    fleet.publish("interactive", 200).await;
+    fleet.publish("bulk", 200).await;
+    fleet.wait_for_lookups(2 * REQUESTS + 1).await;
+    fleet.assert_quota_kept().await;
+    assert_eq!(fleet.client.depth("lookup.quota.antsomi").await, None);
+}
+
+#[tokio::test]
+#[ignore = "measures; run it alone"]
+async fn how_long_calls_take_beside_a_backlog() {
+    let window = Duration::from_secs(5);
+    let vhost = Broker::shared().vhost();
+    let quota = "{ requests = 200, per = \"5s\", reserve = 0.5 }";
+    let mut fleet = Fleet::start(&vhost.url(), 2, window, quota).await;
+    fleet.client.declare_queue("calls").await;
+    let idle = calls(&fleet.client).await;
+    fleet.publish("bulk", 20_000).await;
+    fleet.wait_for_lookups(400).await;
+    let beside = calls(&fleet.client).await;
+    println!("calls take (p50, p99) {idle:?} when idle and {beside:?} beside a backlog");
+    println!("largest window {} of 200", fleet.stats().await.1);
+}
+
+/// Median and 99th percentile of 200 calls, one after the other.
+async fn calls(client: &Client) -> (Duration, Duration) {
+    let options = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consume = client.channel().basic_consume("calls".into(), "".into(), options, FieldTable::default());
+    let mut answers = consume.await.expect("a consumer");
+    let mut times = Vec::new();
+    for n in 0..200 {
+        let job = Job::json(&json!({"query": {"phone": "84907089782"}})).id(&format!("c-{n}")).reply_to("calls");
+        let begun = Instant::now();
+        client.publish("lookup.jobs", "antsomi.interactive", job).await;
+        tokio::time::timeout(LONG, futures_util::StreamExt::next(&mut answers)).await.expect("an answer");
+        times.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    times.sort_unstable();
+    client
+        .channel()
+        .basic_cancel(answers.tag(), lapin::options::BasicCancelOptions::default())
+        .await
+        .expect("a cancel");
+    (times[99], times[197])
+}
