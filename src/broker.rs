@@ -46,6 +46,9 @@ pub enum BrokerError {
     /// The connection, or a channel of it, cannot be used any more; another may do better.
     #[error("{0}")]
     Lost(String),
+    /// The broker refuses this one thing, as it says: a right that is missing, a message that is too large.
+    #[error("{0}")]
+    Refused(String),
     /// What is declared there is not what this worker needs, or is missing; a person must decide.
     #[error("{0}")]
     Foreign(String),

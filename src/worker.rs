@@ -20,7 +20,14 @@ mod memory;
 mod parking;
 mod settle;
 
-use std::{collections::BTreeMap, convert::Infallible, future::Future, rc::Rc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    convert::Infallible,
+    future::Future,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::watch, task::spawn_local};
 
@@ -97,6 +104,17 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     ended
 }
 
+/// A session that lasted this long was a good one.
+const LONG_ENOUGH: Duration = Duration::from_secs(30);
+
+/// The wait after so many sessions in a row that did not last.
+fn brake(short_lived: u32) -> Duration {
+    match short_lived {
+        0 => Duration::ZERO,
+        _ => reconnect_delay(short_lived - 1).min(Duration::from_secs(1)),
+    }
+}
+
 impl Worker {
     fn new(settings: Settings, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
         let provider = |settings: &crate::config::ProviderSettings| {
@@ -117,7 +135,7 @@ impl Worker {
     /// One session after the other, and the stop.
     async fn sessions(self: &Rc<Self>, mut stopped: watch::Receiver<bool>) -> Result<(), RunError> {
         let slots = self.start_slots();
-        let mut begun = false;
+        let (mut begun, mut short_lived) = (false, 0);
         while !*stopped.borrow() {
             let opened = tokio::select! {
                 opened = self.open() => opened,
@@ -136,6 +154,7 @@ impl Worker {
                 Err(error) => return Err(RunError::Topology(error)),
             };
             begun = true;
+            let since = Instant::now();
             self.readiness.ready();
             tracing::info!("connected and consuming");
             tokio::select! {
@@ -145,8 +164,15 @@ impl Worker {
                     self.count_quotas_at(None);
                     self.forget_deliveries();
                     spawn_local(async move { session.close().await });
+                    short_lived = if since.elapsed() < LONG_ENOUGH { short_lived + 1 } else { 0 };
                 }
                 _ = stopped.changed() => return self.stop(&session, intake, slots).await,
+            }
+            // What ends every session soon, a message that nobody can read, say, must not become a hot loop; nor
+            // may it take long until the broker has handed it out often enough to put it aside.
+            tokio::select! {
+                () = tokio::time::sleep(brake(short_lived)) => {}
+                _ = stopped.changed() => break,
             }
         }
         Ok(())
@@ -157,8 +183,10 @@ impl Worker {
         let addresses = self.settings.amqp.addresses();
         let expected = self.expected();
         for failures in 0.. {
+            let connected = Cell::new(false);
             let opened = async {
                 let session = Session::open(&addresses).await?;
+                connected.set(true);
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
                 let intake = Intake::start(self, &session).await?;
@@ -170,7 +198,7 @@ impl Worker {
                     return Ok(opened);
                 }
                 Err(BrokerError::Lost(reason)) => {
-                    let wait = reconnect_delay(failures);
+                    let wait = if connected.get() { brake(failures + 1) } else { reconnect_delay(failures) };
                     tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
                     self.readiness.not_ready(format!("no broker: {reason}"));
                     tokio::time::sleep(wait).await;

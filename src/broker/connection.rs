@@ -18,10 +18,6 @@ use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, boun
 /// The broker notices a dead worker, and the worker a dead broker, after about two of these, in seconds.
 const HEARTBEAT: u16 = 10;
 
-/// The client keeps two rings of 32 frames for each connection and touches all of them: at RabbitMQ's default
-/// of 128 KiB a frame that is 8 MiB each, for messages of a few hundred bytes.
-const FRAME_MAX: u32 = 8192;
-
 /// What is open at the broker, until any part of it fails.
 #[derive(Debug)]
 pub struct Session {
@@ -144,7 +140,6 @@ async fn connect_once(address: &SecretString, name: &str) -> Result<Connection, 
         .parse()
         .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))?;
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
-    uri.query.frame_max = uri.query.frame_max.or(Some(FRAME_MAX));
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     bounded(&format!("connect to {host}"), CONNECT_LIMIT, Connection::connect_uri(uri, properties)).await

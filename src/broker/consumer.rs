@@ -17,6 +17,9 @@ use lapin::{
 use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, bounded, header};
 use crate::job::{Envelope, Progress};
 
+/// More attempts than any job has.
+const MOST_ATTEMPTS: u32 = 1_000_000;
+
 /// See [`taken_in`].
 const ROUNDS_BEFORE_CLOSE: u32 = 4;
 pub(super) const ROUND: Duration = Duration::from_millis(50);
@@ -191,7 +194,7 @@ pub(super) fn received(delivery: lapin::message::Delivery, channel: &Channel, se
         body: delivery.data.into(),
         redeliveries: integer(&properties, "x-delivery-count")
             .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-        first_routing_key: string(&properties, header::ROUTING_KEY),
+        first_routing_key: string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255),
         due: time(&properties, header::DUE_AT),
         parked: time(&properties, header::PARKED_AT),
         session: Rc::clone(session),
@@ -210,14 +213,22 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
-        traceparent: string(properties, header::TRACEPARENT),
-        tracestate: string(properties, header::TRACESTATE),
-        progress: Progress {
-            attempts: integer(properties, header::ATTEMPTS).and_then(|n| n.try_into().ok()).unwrap_or(0),
-            spared: integer(properties, header::SPARED).and_then(|n| n.try_into().ok()).unwrap_or(0),
-            received: time(properties, header::RECEIVED_AT),
-            http_status: integer(properties, header::HTTP_STATUS).and_then(|n| n.try_into().ok()),
-        },
+        // Longer ones are none by the recommendation, and would not fit beside our own headers.
+        traceparent: string(properties, header::TRACEPARENT).filter(|trace| trace.len() <= 128),
+        tracestate: string(properties, header::TRACESTATE).filter(|state| state.len() <= 8192),
+        progress: progress(properties),
+    }
+}
+
+/// What a parked job carries. Anybody can write these headers, so they are held within reason.
+fn progress(properties: &BasicProperties) -> Progress {
+    let count = |name| integer(properties, name).and_then(|n| n.try_into().ok()).unwrap_or(0).min(MOST_ATTEMPTS);
+    let attempts = count(header::ATTEMPTS);
+    Progress {
+        attempts,
+        spared: count(header::SPARED).min(attempts),
+        received: time(properties, header::RECEIVED_AT),
+        http_status: integer(properties, header::HTTP_STATUS).and_then(|n| n.try_into().ok()),
     }
 }
 

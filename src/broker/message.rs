@@ -123,14 +123,14 @@ impl Message {
     /// broker, and with delivery mode 2.
     pub(super) fn forwarded(body: Bytes, properties: &BasicProperties) -> Self {
         let mut headers = FieldTable::default();
+        let mut room = ROOM_FOR_HEADERS;
         for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
-            if !name.as_str().starts_with("x-death")
-                && !name.as_str().starts_with("x-first-death")
-                && !name.as_str().starts_with("x-last-death")
-                && !matches!(name.as_str(), "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
-            {
-                headers.insert(name.clone(), value.clone());
+            let size = name.as_str().len() + size_of(value);
+            if is_brokers_own(name.as_str()) || size > room {
+                continue;
             }
+            room -= size;
+            headers.insert(name.clone(), value.clone());
         }
         // The broker checks a user id against the connection's own; an expiration would run anew.
         let properties = without_user_and_expiration(properties).with_delivery_mode(2);
@@ -139,6 +139,28 @@ impl Message {
 
     pub(super) fn into_parts(self) -> (Bytes, BasicProperties) {
         (self.body, self.properties.with_headers(self.headers))
+    }
+}
+
+/// A message's headers must fit into one frame, 128 KiB by RabbitMQ's default, with ours beside them. What came
+/// near that leaves the largest of its own behind.
+const ROOM_FOR_HEADERS: usize = 96 * 1024;
+
+fn is_brokers_own(name: &str) -> bool {
+    ["x-death", "x-first-death", "x-last-death"].iter().any(|prefix| name.starts_with(prefix))
+        || matches!(name, "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
+}
+
+/// About as many bytes as a header's value takes.
+fn size_of(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => text.as_bytes().len() + 5,
+        AMQPValue::ByteArray(bytes) => bytes.len() + 5,
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(size_of).sum::<usize>() + 5,
+        AMQPValue::FieldTable(table) => {
+            table.inner().iter().map(|(name, value)| name.as_str().len() + 1 + size_of(value)).sum::<usize>() + 5
+        }
+        _ => 16,
     }
 }
 

@@ -7,12 +7,15 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, bounded, connection::Health};
 
 /// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
 const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
+
+/// Publishes that have a channel of their own, at once.
+const MOST_ALONE: usize = 128;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ pub enum Fate {
     Confirmed,
     /// There is no such queue.
     Returned,
-    /// The broker refuses it, time and again: a full queue.
+    /// The broker refuses it, as it says or time and again: a right that is missing, a full queue.
     Refused,
 }
 
@@ -57,11 +60,19 @@ pub struct Publisher {
     pipeline: Mutex<Option<Channel>>,
     /// One outstanding publish each.
     idle: RefCell<Vec<Channel>>,
+    /// A connection has some two thousand channels.
+    room: Semaphore,
 }
 
 impl Publisher {
     pub(super) fn new(connection: Rc<Connection>, health: Rc<Health>) -> Self {
-        Self { connection, health, pipeline: Mutex::default(), idle: RefCell::default() }
+        Self {
+            connection,
+            health,
+            pipeline: Mutex::default(),
+            idle: RefCell::default(),
+            room: Semaphore::new(MOST_ALONE),
+        }
     }
 
     /// Publishes and waits for the broker's word. A failure ends the session.
@@ -127,13 +138,22 @@ impl Publisher {
         body: &[u8],
         properties: &BasicProperties,
     ) -> Result<Fate, BrokerError> {
+        let _room = self.room.acquire().await.map_err(|_| BrokerError::Lost("publish: the session is over".into()))?;
         for wait in NACK_WAITS_MS {
             let idle = self.idle.borrow_mut().pop();
             let channel = match idle {
                 Some(channel) => channel,
                 None => self.confirming_channel().await?,
             };
-            match self.send(&channel, exchange, key, mandatory, body, properties).await? {
+            let word = match self.send(&channel, exchange, key, mandatory, body, properties).await {
+                // It can be of no other publish: none shares the channel.
+                Err(BrokerError::Refused(reason)) => {
+                    tracing::warn!(reason, "the broker refuses a message");
+                    return Ok(Fate::Refused);
+                }
+                word => word?,
+            };
+            match word {
                 Confirmation::Ack(returned) => {
                     self.idle.borrow_mut().push(channel);
                     return Ok(if returned.is_some() { Fate::Returned } else { Fate::Confirmed });
@@ -155,6 +175,9 @@ impl Publisher {
         body: &[u8],
         properties: &BasicProperties,
     ) -> Result<Confirmation, BrokerError> {
+        if key.len() > 255 {
+            return Err(BrokerError::Refused("publish: the routing key is longer than 255 bytes".into()));
+        }
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let publish = channel.basic_publish(exchange.into(), routing_key(key), options, body, properties.clone());
         let mut confirm = std::pin::pin!(async { publish.await?.await });
@@ -172,6 +195,7 @@ impl Publisher {
         match confirmation {
             Ok(Confirmation::NotRequested) => Err(BrokerError::Lost("publish: the channel does not confirm".into())),
             Ok(confirmation) => Ok(confirmation),
+            Err(error) if error.is_amqp_soft_error() => Err(BrokerError::Refused(format!("publish: {error}"))),
             Err(error) => Err(BrokerError::Lost(format!("publish: {error}"))),
         }
     }

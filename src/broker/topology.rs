@@ -87,12 +87,7 @@ impl Expected {
     /// [`BrokerError::Foreign`] names what is missing or declared otherwise, and the difference.
     pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
         let channel = session.publishing_channel().await?;
-        for (name, kind, alternate) in [
-            (self.names.dead(), ExchangeKind::Fanout, None),
-            (self.names.unrouted(), ExchangeKind::Fanout, None),
-            (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
-            (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
-        ] {
+        for (name, kind, alternate) in self.exchanges() {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
         for queue in &self.queues {
@@ -107,12 +102,32 @@ impl Expected {
         Ok(())
     }
 
-    /// The queues that are not there yet; declares nothing.
+    /// Each with its alternate exchange, which is declared before it.
+    fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 4] {
+        [
+            (self.names.dead(), ExchangeKind::Fanout, None),
+            (self.names.unrouted(), ExchangeKind::Fanout, None),
+            (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
+            (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
+        ]
+    }
+
+    /// The exchanges and queues that are not there yet; declares nothing.
     ///
     /// # Errors
-    /// [`BrokerError::Foreign`] names a queue that is declared otherwise, and the difference.
+    /// [`BrokerError::Foreign`] names what is declared otherwise, and the difference.
     pub async fn compare(&self, session: &Session) -> Result<Vec<String>, BrokerError> {
         let mut missing = Vec::new();
+        for (name, kind, alternate) in self.exchanges() {
+            let channel = session.publishing_channel().await?;
+            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            let there = channel.exchange_declare(name.as_str().into(), kind.clone(), passive, FieldTable::default());
+            match answered("exchange", &name, false, there).await {
+                Ok(()) => self.exchange(&channel, &name, kind, alternate).await?,
+                Err(BrokerError::Foreign(_)) => missing.push(name),
+                Err(lost) => return Err(lost),
+            }
+        }
         for queue in &self.queues {
             // What is not there closes the channel.
             let channel = session.publishing_channel().await?;

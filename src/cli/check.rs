@@ -30,7 +30,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
         Ok(session) => {
             line("broker".into(), Ok("connected".into()))?;
             let expected = Expected::new(&settings.amqp, &settings.retry.delays, settings.providers.values());
-            line("topology".into(), topology(&expected, &session).await)?;
+            line("topology".into(), topology(&expected, &session, settings.amqp.declare).await)?;
             let names = Names::new(&settings.amqp.prefix);
             for provider in settings.providers.values() {
                 if let Some(limit) = provider.quota.as_ref().filter(|limit| is_common(limit)) {
@@ -47,12 +47,14 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn topology(expected: &Expected, session: &Session) -> Result<String, String> {
+async fn topology(expected: &Expected, session: &Session, declare: bool) -> Result<String, String> {
     let missing = expected.compare(session).await.map_err(|error: BrokerError| error.to_string())?;
-    Ok(match missing.as_slice() {
-        [] => format!("all {} queues are there, as they should be", expected.queues.len()),
-        missing => format!("{} not declared yet; `run` does it: {}", missing.len(), missing.join(", ")),
-    })
+    let listed = missing.join(", ");
+    match missing.len() {
+        0 => Ok(format!("all {} queues are there, as they should be", expected.queues.len())),
+        count if declare => Ok(format!("{count} not declared yet; `run` does it: {listed}")),
+        count => Err(format!("{count} missing; declare them, or set amqp.declare = true: {listed}")),
+    }
 }
 
 /// What is used of a quota, and how long the jobs that wait will take.

@@ -59,7 +59,8 @@ pub(super) fn envelope(line: &[u8]) -> Envelope {
     }
     let head: Head = serde_json::from_slice(line).unwrap_or_default();
     let text = |value: Option<&RawValue>| value.and_then(|value| serde_json::from_str::<String>(value.get()).ok());
-    let provider = text(head.provider).unwrap_or_default();
+    // Longer than any provider's name, and short enough for a routing key.
+    let provider: String = text(head.provider).unwrap_or_default().chars().take(60).collect();
     let routing_key = match text(head.lane).as_deref() {
         Some("interactive") => format!("{provider}.interactive"),
         _ => provider,

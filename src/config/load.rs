@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
+use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
@@ -41,19 +41,16 @@ impl ConfigError {
 /// # Errors
 /// The first thing that is wrong, by its key.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
-    let mut builder = Config::builder();
-    if let Some(path) = file {
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("the file {} cannot be read: {error}", path.display())))?;
-        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
-    }
+    let mut root = match file {
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("the file {} cannot be read: {error}", path.display())))?;
+            table(File::from_str(&text, FileFormat::Toml), &format!("{}: ", path.display()))?
+        }
+        None => Map::new(),
+    };
     let environment = Environment::with_prefix("LOOKUP").prefix_separator("__").separator("__");
-    let merged = builder.add_source(environment).build().map_err(|error| {
-        let file = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-        ConfigError(format!("{file}{}", problem::of_syntax(&error)))
-    })?;
-    let mut root = merged.cache.into_table().map_err(|error| ConfigError(error.to_string()))?;
-    read_secret_files("", &mut root)?;
+    put_over(&mut root, table(environment, "")?);
 
     let worker: WorkerSettings = section(&mut root, "worker")?;
     let amqp: super::AmqpSettings = section(&mut root, "amqp")?;
@@ -75,6 +72,25 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         return Err(ConfigError::at(unknown, format_args!("unknown key; {expected}")));
     }
     Ok(settings)
+}
+
+/// One source's keys, each `KEY_file` replaced by what the file holds.
+fn table(source: impl Source + Send + Sync + 'static, name: &str) -> Result<Map<String, Value>, ConfigError> {
+    let read = Config::builder().add_source(source).build();
+    let read = read.map_err(|error| ConfigError(format!("{name}{}", problem::of_syntax(&error))))?;
+    let mut table = read.cache.into_table().map_err(|error| ConfigError(error.to_string()))?;
+    read_secret_files("", &mut table)?;
+    Ok(table)
+}
+
+/// Lays one source over another, key by key.
+fn put_over(base: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (key, value) in over {
+        match (base.get_mut(&key).map(|value| &mut value.kind), value.kind) {
+            (Some(ValueKind::Table(base)), ValueKind::Table(over)) => put_over(base, over),
+            (_, kind) => _ = base.insert(key, Value::new(None, kind)),
+        }
+    }
 }
 
 fn section<T: DeserializeOwned + Default>(root: &mut Map<String, Value>, name: &str) -> Result<T, ConfigError> {

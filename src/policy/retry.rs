@@ -27,7 +27,8 @@ pub fn delay(settings: &RetrySettings, attempts: u32, failure: &Failure) -> Dura
         ..ExponentialBackoff::default()
     };
     let mut wait = Duration::ZERO;
-    for _ in 0..attempts.max(1) {
+    // Before the hundredth the bound has long stopped growing, whatever the multiplier.
+    for _ in 0..attempts.clamp(1, 100) {
         wait = schedule.next_backoff().unwrap_or(settings.max_delay);
     }
     wait.min(settings.max_delay).max(failure.retry_after.unwrap_or_default())

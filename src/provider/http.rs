@@ -117,41 +117,50 @@ impl Client {
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Bytes>, Failure> {
         let mut answer = self.inner.execute(request).await.map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
-        let refuse = |message: String| Err(Failure::new(ErrorKind::BadResponse, message).with_status(status));
-        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-            return refuse(format!("expected an answer that is not compressed, got Content-Encoding {encoding:?}"));
-        }
         let limit = self.max_response_bytes;
-        let too_large = || format!("expected at most {limit} bytes (max_response_bytes), the answer is larger");
-        if answer.content_length().is_some_and(|length| length > limit as u64) {
-            return refuse(too_large());
-        }
-        let body = match answer.chunk().await.map_err(|error| broken(&error))? {
-            None => Bytes::new(),
-            Some(first) => match answer.chunk().await.map_err(|error| broken(&error))? {
-                None => first,
-                Some(second) => {
-                    let mut whole = BytesMut::from(first);
-                    let mut next = Some(second);
-                    while let Some(chunk) = next {
-                        if whole.len() + chunk.len() > limit {
-                            return refuse(too_large());
-                        }
-                        whole.extend_from_slice(&chunk);
-                        next = answer.chunk().await.map_err(|error| broken(&error))?;
-                    }
-                    whole.freeze()
-                }
-            },
+        let encoding = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+        let unreadable = match encoding {
+            Some(encoding) => {
+                Err(format!("expected an answer that is not compressed, got Content-Encoding {encoding:?}"))
+            }
+            None => whole_body(&mut answer, limit)
+                .await?
+                .ok_or_else(|| format!("expected at most {limit} bytes (max_response_bytes), the answer is larger")),
         };
-        if body.len() > limit {
-            return refuse(too_large());
-        }
+        let body = match unreadable {
+            Ok(body) => body,
+            Err(message) if status == 200 => {
+                return Err(Failure::new(ErrorKind::BadResponse, message).with_status(status));
+            }
+            // Of another status nothing needs to be read: it decides alone.
+            Err(_) => Bytes::new(),
+        };
         let mut response = Response::new(body);
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
+}
+
+/// The whole body; none if it is larger than `limit` bytes.
+async fn whole_body(answer: &mut reqwest::Response, limit: usize) -> Result<Option<Bytes>, Failure> {
+    if answer.content_length().is_some_and(|length| length > limit as u64) {
+        return Ok(None);
+    }
+    let Some(first) = answer.chunk().await.map_err(|error| broken(&error))? else { return Ok(Some(Bytes::new())) };
+    let mut next = answer.chunk().await.map_err(|error| broken(&error))?;
+    if next.is_none() {
+        return Ok((first.len() <= limit).then_some(first));
+    }
+    let mut whole = BytesMut::from(first);
+    while let Some(chunk) = next {
+        if whole.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&chunk);
+        next = answer.chunk().await.map_err(|error| broken(&error))?;
+    }
+    Ok(Some(whole.freeze()))
 }
 
 /// What broke, by the innermost cause: the outer ones show the address.

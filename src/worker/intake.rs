@@ -20,7 +20,7 @@ use crate::{
 
 /// Jobs of a delay queue that are held until they are due. The queue is in the order of arrival, and so nearly
 /// in the order of being due; what comes behind these waits in the broker.
-const PARKED_PREFETCH: u16 = 256;
+const PARKED_PREFETCH: u16 = 1000;
 
 /// Messages without a route are few.
 const UNROUTED_PREFETCH: u16 = 16;

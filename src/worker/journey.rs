@@ -17,11 +17,8 @@ use crate::{
 /// A slot: takes one job after the other of these lanes, the first lane first, until the inbox is closed.
 pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
     let provider = &worker.providers[&provider];
-    while let Some((lane, delivery)) = provider.inbox.take(lanes).await {
-        provider.engine.metrics.received(lane);
-        provider.engine.metrics.in_flight.inc();
+    while let Some((_, delivery)) = provider.inbox.take(lanes).await {
         worker.process(Some(provider), &delivery, Waiting::Queued).await;
-        provider.engine.metrics.in_flight.dec();
     }
 }
 
@@ -34,6 +31,9 @@ pub async fn refuse(worker: Rc<Worker>, delivery: Delivery) {
 impl Worker {
     /// A job from end to end; whatever happens to it, other jobs go on.
     pub(super) async fn process(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) {
+        let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
+        metrics.received(Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk));
+        metrics.in_flight.inc();
         let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -45,6 +45,7 @@ impl Worker {
             Ok(Err(error)) => tracing::debug!(%error, "a job is left to redelivery"),
             Err(_) => self.metrics.panics.inc(),
         }
+        metrics.in_flight.dec();
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.

@@ -13,6 +13,9 @@ use std::{
 use super::settle::Answer;
 use crate::broker::Delivery;
 
+/// Large results are asked for again rather than kept.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
 /// The last results of one provider.
 #[derive(Debug)]
 pub struct Finished {
@@ -22,6 +25,7 @@ pub struct Finished {
 
 #[derive(Debug, Default)]
 struct State {
+    bytes: usize,
     answers: HashMap<u64, Answer>,
     order: VecDeque<u64>,
 }
@@ -41,13 +45,14 @@ impl Finished {
         }
         let key = key(&answer.job_id, delivery);
         let state = &mut *self.state.borrow_mut();
-        if state.answers.insert(key, answer).is_none() {
-            state.order.push_back(key);
+        state.bytes += answer.size();
+        match state.answers.insert(key, answer) {
+            Some(before) => state.bytes -= before.size(),
+            None => state.order.push_back(key),
         }
-        if state.order.len() > self.capacity
-            && let Some(oldest) = state.order.pop_front()
-        {
-            state.answers.remove(&oldest);
+        while state.order.len() > self.capacity || state.bytes > MOST_BYTES {
+            let Some(oldest) = state.order.pop_front() else { break };
+            state.bytes -= state.answers.remove(&oldest).map_or(0, |answer| answer.size());
         }
     }
 

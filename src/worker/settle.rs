@@ -144,6 +144,11 @@ impl Answer {
         }
     }
 
+    /// Bytes of the result.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     fn message(&self, envelope: &Envelope) -> Message {
         Message::json(self.body.clone())
             .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
@@ -190,7 +195,7 @@ impl Worker {
         }
         let envelope = &delivery.envelope;
         let message = answer.message(envelope);
-        let (results, key) = (self.names.results(), format!("{}.{}", answer.provider, answer.status));
+        let (results, key) = (self.names.results(), result_key(&answer));
         let route = match envelope.reply_to.as_deref().filter(|_| self.reply_problem(envelope).is_none()) {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
@@ -202,7 +207,7 @@ impl Worker {
             fate => {
                 let problem = match fate {
                     Fate::Returned => "the result's reply queue is gone",
-                    _ => "the result's reply queue takes nothing: it is full, or has no leader",
+                    _ => "the result's reply queue takes nothing: it is full, or the worker may not write to it",
                 };
                 tracing::warn!(job = answer.job_id, "{problem}; the result is in the dead-letter queue");
                 let key = envelope.reply_to.as_deref().unwrap_or_default();
@@ -282,4 +287,10 @@ impl Worker {
         let allowed = self.settings.reply.allow.iter().any(|allowed| WildMatch::new(allowed).matches(name));
         (!allowed).then(|| Malformed::at("reply_to", "expected a queue that reply.allow names, got another"))
     }
+}
+
+/// `NAME.STATUS`, within the 255 bytes of a routing key: the name came with the job and may be as long.
+fn result_key(answer: &Answer) -> String {
+    let name: String = answer.provider.chars().take(60).collect();
+    format!("{name}.{}", answer.status)
 }

@@ -318,3 +318,61 @@ async fn readiness_and_metrics_tell_what_happens() {
         assert!((road.worker.metric(series).await - 1.0).abs() < f64::EPSILON, "{series}");
     }
 }
+
+#[tokio::test]
+async fn strange_properties_harm_neither_their_job_nor_its_neighbours() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    let job = |id: &str| Job::json(&json!({"query": {"phone": "84907089782"}})).id(id);
+    let publish = async |key: &str, job: Job| road.client.publish("lookup.jobs", key, job).await;
+    publish("antsomi", job("large-header").header("big", &"x".repeat(20_000))).await;
+    publish("antsomi", job("long-trace").header("traceparent", &"x".repeat(20_000))).await;
+    publish("antsomi", Job::new("no JSON").id("large-and-malformed").header("big", &"x".repeat(100_000))).await;
+    let claims = json!(4_000_000_000u32).to_string();
+    publish("antsomi", job("attempts").header("x-lookup-attempts", &claims)).await;
+    publish("antsomi", count_header(job("many-attempts"), "x-lookup-attempts", i64::from(u32::MAX))).await;
+    publish("antsomi", count_header(job("spared"), "x-lookup-spared-attempts", 5)).await;
+    for n in 0..20 {
+        publish(&"k".repeat(255), job(&format!("long-key-{n}"))).await;
+    }
+    publish("nobody", job("unknown")).await;
+
+    let results = road.results(27).await;
+    for id in ["large-header", "long-trace", "attempts", "many-attempts", "spared"] {
+        assert_eq!(results[id]["status"], "found", "{id}: {}", results[id]);
+    }
+    assert_eq!(error(&results["large-and-malformed"]).0, "invalid_job");
+    assert_eq!(error(&results["long-key-19"]).0, "unknown_provider");
+    assert_eq!(error(&results["unknown"]).0, "unknown_provider");
+    assert!((road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON);
+    assert_eq!(road.worker.metric("lookup_panics_total").await, 0.0);
+}
+
+fn count_header(job: Job, name: &str, value: i64) -> Job {
+    job.with(|properties| {
+        let mut headers = FieldTable::default();
+        headers.insert(name.into(), lapin::types::AMQPValue::LongLongInt(value));
+        properties.with_headers(headers)
+    })
+}
+
+#[tokio::test]
+async fn a_reply_queue_that_the_worker_may_not_write_to_costs_its_own_result_the_way_and_nothing_else() {
+    let vhost = Broker::shared().vhost();
+    let broker = Broker::shared();
+    let user = crate::broker::unique("narrow");
+    broker.rabbitmqctl(&["add_user", &user, "secret"]);
+    broker.rabbitmqctl(&["set_permissions", "-p", vhost.name(), &user, "^lookup\\..*", "^lookup\\..*", "^lookup\\..*"]);
+    let narrow = vhost.url().replace("guest:guest", &format!("{user}:secret"));
+    let sandbox = Served::start().await;
+    let mut worker = Worker::start(&config(&narrow, &sandbox, ""));
+    worker.wait_ready().await;
+    let client = Client::connect(&vhost.url()).await;
+    client.declare_queue("replies").await;
+    let job = Job::json(&json!({"query": {"phone": "84907089782"}})).id("j-1").reply_to("replies");
+    client.publish("lookup.jobs", "antsomi", job).await;
+    let letter = client.take("lookup.dead", 1, SOON).await.remove(0);
+    assert_eq!((letter.json()["job_id"].as_str(), letter.json()["status"].as_str()), (Some("j-1"), Some("found")));
+    assert!((worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON);
+    broker.rabbitmqctl(&["delete_user", &user]);
+}

@@ -119,6 +119,17 @@ async fn a_compressed_answer_is_refused_unread() {
 }
 
 #[tokio::test]
+async fn of_any_status_but_200_the_status_decides_however_its_body_comes() {
+    let gzip = answer("503 Service Unavailable\r\nContent-Encoding: gzip", b"\x1f\x8b");
+    let large = answer("503 Service Unavailable", &vec![b'x'; 2000]);
+    for bytes in [gzip, large] {
+        let server = Fixed::start(bytes).await;
+        let result = lookup(&server.base, &format!("{TOKEN}\nmax_response_bytes = 1000")).await;
+        assert_eq!((kind(&result), result.attempts), ("provider_error", 2), "{result:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_and_what_is_cut_short_is_a_matter_of_the_connection() {
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"code\":200".to_vec();
     for bytes in [b"SSH-2.0-OpenSSH\r\n".to_vec(), cut, Vec::new()] {
