@@ -345,7 +345,7 @@ async fn strange_properties_harm_neither_their_job_nor_its_neighbours() {
     assert_eq!(error(&results["long-key-19"]).0, "unknown_provider");
     assert_eq!(error(&results["unknown"]).0, "unknown_provider");
     assert!((road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON);
-    assert_eq!(road.worker.metric("lookup_panics_total").await, 0.0);
+    assert!(road.worker.metric("lookup_panics_total").await < 1.0);
 }
 
 fn count_header(job: Job, name: &str, value: i64) -> Job {
