@@ -5,7 +5,7 @@ mod case;
 mod classes;
 mod invariants;
 mod properties;
-mod target;
+pub mod target;
 
 use case::Case;
 

@@ -21,4 +21,5 @@ mod dead; // dead letters, looked at, sent back and thrown away
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
-mod quota; // never one request too many, and hardly one too few
+mod quota;
+mod readme; // what the README says is so // never one request too many, and hardly one too few

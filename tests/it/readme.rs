@@ -1,0 +1,48 @@
+//! What the README says is so.
+
+use std::process::Stdio;
+
+use lookup_worker::{
+    job::{Envelope, Job},
+    provider::Adapter,
+};
+
+use crate::worker::program;
+
+const README: &str = include_str!("../../README.md");
+
+/// The code blocks of one language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let opening = format!("```{language}\n");
+    README.split(opening.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn every_command_line_of_the_readme_is_understood() {
+    let lines = blocks("sh").into_iter().flat_map(str::lines);
+    let commands: Vec<_> = lines.filter_map(|line| line.split_once("lookup-worker ").map(|(_, rest)| rest)).collect();
+    assert!(commands.len() >= 9, "{commands:?}");
+    for command in commands {
+        let words = command.split_whitespace().take_while(|word| !["#", ">", "&", "|"].contains(word));
+        let known = words.clone().next().is_some_and(|word| word.chars().all(char::is_alphabetic));
+        assert!(known, "a command comes first: {command}");
+        let ran = program().args(words).arg("--help").stdin(Stdio::null()).output().expect("the program");
+        assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
+
+#[test]
+fn the_job_of_the_readme_is_a_job() {
+    let job = blocks("json")[0];
+    let adapter = crate::conformance::target::plain("antsomi");
+    let envelope = Envelope { routing_key: "it.interactive".into(), ..Envelope::default() };
+    let read = Job::read(&envelope, job.as_bytes(), 1 << 18, Some(&adapter), jiff::Timestamp::now());
+    assert!(read.is_ok(), "{read:?}");
+}
+
+#[test]
+fn the_readme_names_every_kind() {
+    for kind in Adapter::KINDS {
+        assert!(README.contains(&format!("| {kind} |")), "{kind}");
+    }
+}
