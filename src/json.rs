@@ -261,7 +261,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "it is read for its errors alone")]
     struct Sample {
         count: u32,
         #[serde(default)]

@@ -75,7 +75,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes and waits for the broker's word. A failure ends the session.
+    /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
+    /// message, on a channel of its own, is a [`Fate`].
     ///
     /// # Errors
     /// Where it is not known what became of the message: it must be taken for lost.
