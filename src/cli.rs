@@ -54,6 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Work: consume jobs, look them up, publish the results.
+    #[command(after_help = run::AFTER_HELP)]
     Run,
     /// Check configuration, broker, topology and providers; one line each.
     Check,
@@ -120,7 +121,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Ok(settings)
     };
     match cli.command {
-        Command::Run => on_one_thread(run::run(with_providers(settings()?)?)),
+        Command::Run => {
+            let settings = with_providers(settings()?)?;
+            on_one_thread(run::run(settings, cli.config))
+        }
         Command::Check => on_one_thread(check::run(with_providers(settings()?)?)),
         Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),

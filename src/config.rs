@@ -4,16 +4,20 @@
 //! [`Settings`], checked as a whole before anything is connected. Every error names the key, what came
 //! and what was expected. The field documentation here is the manual (contract §8).
 
+mod given;
 mod load;
 mod problem;
 mod provider;
 mod value;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::tls::TlsFiles;
+
+pub use given::Given;
 pub(crate) use load::read;
 pub use load::{ConfigError, load};
 pub(crate) use problem::Unknown;
@@ -41,6 +45,8 @@ pub struct Settings {
     pub retry: RetrySettings,
     /// `[providers.NAME]`, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
+    /// Which keys were given, so that a later reading can be held against them.
+    pub given: Given,
 }
 
 /// The broker, and what is declared there.
@@ -64,6 +70,12 @@ pub struct AmqpSettings {
     /// Largest job body in bytes; a larger one is `invalid_job`.
     #[serde(deserialize_with = "value::positive_usize")]
     pub max_job_bytes: usize,
+    /// Certificates (PEM) of authorities to trust besides the system's; for `amqps://`.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate (PEM) to come with, and those between it and its authority.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    pub client_key_file: Option<PathBuf>,
 }
 
 impl Default for AmqpSettings {
@@ -75,6 +87,9 @@ impl Default for AmqpSettings {
             declare: true,
             delivery_limit: 20,
             max_job_bytes: 256 * 1024,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }
@@ -87,6 +102,16 @@ impl AmqpSettings {
             (_, urls @ [_, ..]) => urls.to_vec(),
             (Some(url), []) => vec![url.clone()],
             (None, []) => vec!["amqp://guest:guest@127.0.0.1:5672/%2f".into()],
+        }
+    }
+
+    /// What TLS to the broker needs.
+    #[must_use]
+    pub fn tls(&self) -> TlsFiles {
+        TlsFiles {
+            ca_file: self.ca_file.clone(),
+            client_cert_file: self.client_cert_file.clone(),
+            client_key_file: self.client_key_file.clone(),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One provider at work: a job's lookup with all its attempts. It knows nothing of the broker, so the worker,
 //! `lookup` and `pipe` share it.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -10,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     clock::Moment,
-    config::ProviderSettings,
+    config::{Credentials, ProviderSettings},
     failure::{ErrorKind, Failure},
     job::{Job, Progress},
     policy::{
@@ -39,7 +42,7 @@ pub struct Engine {
     pub quota: Quota,
     /// Room for `concurrency` requests at once.
     places: Semaphore,
-    client: Client,
+    client: RefCell<Client>,
     tokens: Tokens,
 }
 
@@ -108,15 +111,31 @@ impl Engine {
     /// # Errors
     /// A sentence that names the key, where no HTTP client can be made of them.
     pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Self, String> {
-        let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
-        let client =
-            Client::new(settings.concurrency, settings.max_response_bytes, settings.ca_file.as_deref(), flight)
-                .map_err(|problem| format!("providers.{}: {problem}", settings.name))?;
+        let client = RefCell::new(Self::client(&settings)?);
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
         let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit);
         let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
         let places = Semaphore::new(settings.concurrency.into());
         Ok(Self { metrics: metrics.provider(&settings.name), circuit, quota, places, client, tokens, settings })
+    }
+
+    /// The HTTP client that the settings ask for.
+    ///
+    /// # Errors
+    /// A sentence that names the key, where none can be made.
+    pub fn client(settings: &ProviderSettings) -> Result<Client, String> {
+        let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
+        Client::new(settings.concurrency, settings.max_response_bytes, &settings.tls, flight)
+            .map_err(|problem| format!("providers.{}: {problem}", settings.name))
+    }
+
+    /// The secrets were read again, and these have changed. Requests on their way go on as they are.
+    pub fn renew(&self, credentials: Option<Credentials>, client: Client) {
+        if let Some(credentials) = credentials {
+            self.tokens.renew(credentials);
+        }
+        self.client.replace(client);
+        self.circuit.secrets_renewed();
     }
 
     /// The kind's adapter.
@@ -228,14 +247,15 @@ impl Engine {
     async fn leave(&self, job: &Job) -> Result<(Leave<'_>, Duration), Unpermitted> {
         loop {
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
-            let authorization = self.tokens.authorization(&self.client, limit).await;
+            let client = self.client.borrow().clone();
+            let authorization = self.tokens.authorization(&client, limit).await;
             if authorization.is_err() {
                 return Ok((Leave { authorization, permission: Permission::UNLIMITED, place: None }, limit));
             }
             let permission = self.quota.permission(job.ticket.lane, job.deadline).await?;
             let place = self.places.acquire().await.ok();
             // From memory, unless it expired during the wait.
-            let authorization = self.tokens.authorization(&self.client, limit).await;
+            let authorization = self.tokens.authorization(&client, limit).await;
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
             if !permission.is_void(Moment::now()) {
                 return Ok((Leave { authorization, permission, place }, limit));
@@ -252,7 +272,8 @@ impl Engine {
             Ok(authorization) => {
                 let used = authorization.1.clone();
                 let request = job.lookup.request.clone();
-                (self.client.call(request, authorization, limit, permission).await, Some(used))
+                let client = self.client.borrow().clone();
+                (client.call(request, authorization, limit, permission).await, Some(used))
             }
             Err(failure) => (Err(failure), None),
         };

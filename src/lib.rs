@@ -22,6 +22,8 @@ pub mod result; // the message that answers a job
 
 pub mod clock; // time that no suspend stops
 
+pub mod tls; // whom to trust, and as whom to come
+
 pub mod cli; // the commands, one file each
 pub mod embedded; // lookups without a broker
 pub mod schema; // descriptions of the messages

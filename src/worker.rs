@@ -18,10 +18,11 @@ mod intake;
 mod journey;
 mod memory;
 mod parking;
+mod renewal;
 mod settle;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     convert::Infallible,
     future::Future,
@@ -29,11 +30,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::spawn_local};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_local,
+};
 
 use crate::{
     broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
-    config::Settings,
+    config::{AmqpSettings, Given, Settings},
     engine::Engine,
     job::Lane,
     quota,
@@ -61,6 +65,10 @@ pub enum RunError {
 /// What all jobs share.
 struct Worker {
     settings: Settings,
+    /// How the broker is reached, from the next connection on.
+    broker: RefCell<AmqpSettings>,
+    /// What counts now: as given at start, and what was taken over since.
+    in_effect: RefCell<Given>,
     names: Names,
     providers: BTreeMap<String, Provider>,
     /// The metrics of jobs for providers that are not configured.
@@ -76,11 +84,15 @@ struct Provider {
     finished: Finished,
 }
 
-/// Works until `stop` comes.
+/// Works until `stop` comes. What comes by `renewals` is taken over as far as it can be without losing a job.
 ///
 /// # Errors
 /// Where it cannot begin. A broker that is down is waited for.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    renewals: mpsc::Receiver<Settings>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let metrics = Metrics::new();
     let readiness = Readiness::default();
     let server =
@@ -99,6 +111,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let ended = tokio::select! {
         ended = sessions => ended,
         never = signal => match never {},
+        never = worker.renewals(renewals) => match never {},
     };
     server.abort();
     ended
@@ -126,6 +139,8 @@ impl Worker {
             names: Names::new(&settings.amqp.prefix),
             providers: settings.providers.values().map(provider).collect::<Result<_, String>>()?,
             strangers: metrics.provider(UNKNOWN),
+            broker: RefCell::new(settings.amqp.clone()),
+            in_effect: RefCell::new(settings.given.clone()),
             settings,
             metrics,
             readiness,
@@ -180,12 +195,12 @@ impl Worker {
 
     /// A session that consumes; tries until there is one.
     async fn open(self: &Rc<Self>) -> Result<(Rc<Session>, Intake), BrokerError> {
-        let addresses = self.settings.amqp.addresses();
         let expected = self.expected();
         for failures in 0.. {
             let connected = Cell::new(false);
             let opened = async {
-                let session = Session::open(&addresses).await?;
+                let broker = self.broker.borrow().clone();
+                let session = Session::open(&broker).await?;
                 connected.set(true);
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));

@@ -3,17 +3,26 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    io,
     rc::Rc,
     time::Duration,
 };
 
 use futures_util::StreamExt;
-use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
+use lapin::{
+    Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    uri::{AMQPScheme, AMQPUri},
+};
 use rand::seq::SliceRandom;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded};
+use crate::{
+    config::AmqpSettings,
+    tls::{self, TlsMaterial},
+};
 
 /// The broker notices a dead worker, and the worker a dead broker, after about two of these, in seconds.
 const HEARTBEAT: u16 = 10;
@@ -81,12 +90,14 @@ impl Session {
     ///
     /// # Errors
     /// Why the last of them failed.
-    pub async fn open(addresses: &[SecretString]) -> Result<Rc<Self>, BrokerError> {
-        let mut addresses = addresses.to_vec();
+    pub async fn open(settings: &AmqpSettings) -> Result<Rc<Self>, BrokerError> {
+        let mut addresses = settings.addresses();
+        // Read anew for each session: certificates are renewed more often than workers are started.
+        let tls = settings.tls().read().map_err(|problem| BrokerError::Lost(format!("amqp.{problem}")))?;
         addresses.shuffle(&mut rand::rng());
         let mut last = BrokerError::Lost("no broker address is configured".into());
         for address in &addresses {
-            match Self::open_one(address).await {
+            match Self::open_one(address, &tls).await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
@@ -94,10 +105,10 @@ impl Session {
         Err(last)
     }
 
-    async fn open_one(address: &SecretString) -> Result<Rc<Self>, BrokerError> {
+    async fn open_one(address: &SecretString, tls: &TlsMaterial) -> Result<Rc<Self>, BrokerError> {
         let health = Rc::<Health>::default();
-        let consuming = connect_once(address, "lookup-worker consumes").await?;
-        let publishing = connect_once(address, "lookup-worker publishes").await?;
+        let consuming = connect_once(address, tls, "lookup-worker consumes").await?;
+        let publishing = connect_once(address, tls, "lookup-worker publishes").await?;
         watch(&consuming, &health, "the consuming connection");
         watch(&publishing, &health, "the publishing connection");
         let publishing = Rc::new(publishing);
@@ -134,15 +145,42 @@ impl Session {
 ///
 /// # Errors
 /// Why there is none; the address, which holds a password, is not shown.
-async fn connect_once(address: &SecretString, name: &str) -> Result<Connection, BrokerError> {
+async fn connect_once(address: &SecretString, tls: &TlsMaterial, name: &str) -> Result<Connection, BrokerError> {
     let mut uri: AMQPUri = address
         .expose_secret()
         .parse()
         .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))?;
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
+    let encrypted = uri.scheme == AMQPScheme::AMQPS;
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    bounded(&format!("connect to {host}"), CONNECT_LIMIT, Connection::connect_uri(uri, properties)).await
+    let connect = async {
+        let runtime = lapin::runtime::default_runtime()?;
+        Connection::connect_uri_with_config(uri, properties, client_tls(tls), runtime).await
+    };
+    match tokio::time::timeout(CONNECT_LIMIT, connect).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(BrokerError::Lost(format!("connect to {host}: {}", plainly(&error, encrypted)))),
+        Err(_) => Err(BrokerError::Lost(format!("connect to {host}: no answer within {} s", CONNECT_LIMIT.as_secs()))),
+    }
+}
+
+fn client_tls(tls: &TlsMaterial) -> OwnedTLSConfig {
+    let identity = tls.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+    OwnedTLSConfig { identity, cert_chain: tls.authorities.clone() }
+}
+
+/// Why there is no connection; where TLS failed, what that means.
+fn plainly(error: &lapin::Error, encrypted: bool) -> String {
+    let ErrorKind::IOError(broken) = error.kind() else { return error.to_string() };
+    match tls::explain(&**broken) {
+        Some(meaning) => meaning.to_owned(),
+        // The reason was on its way, and was lost with the connection.
+        None if encrypted && broken.kind() == io::ErrorKind::ConnectionReset => {
+            format!("{error}; where it asks for a client certificate, it may have refused it, or missed it")
+        }
+        None => error.to_string(),
+    }
 }
 
 /// Lets `health` know what happens to the connection.

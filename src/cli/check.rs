@@ -26,7 +26,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
         Ok(print_line(format!("{mark}  {what}: {text}").as_bytes())?)
     };
     line("configuration".into(), Ok(format!("{} providers", settings.providers.len())))?;
-    match Session::open(&settings.amqp.addresses()).await {
+    match Session::open(&settings.amqp).await {
         Ok(session) => {
             line("broker".into(), Ok("connected".into()))?;
             let expected = Expected::new(&settings.amqp, &settings.retry.delays, settings.providers.values());
@@ -79,7 +79,7 @@ async fn quota(session: &Session, names: &Names, provider: &str, limit: &QuotaLi
 
 /// Any answer at all shows that the provider is reached; no lookup is spent on it.
 async fn reach(provider: &ProviderSettings) -> Result<String, String> {
-    let client = Client::new(1, provider.max_response_bytes, provider.ca_file.as_deref(), None)?;
-    let status = client.reach(&provider.base_url, REACH_LIMIT).await.map_err(|failure| failure.full_message())?;
-    Ok(format!("reached (kind {}; its root answers HTTP {status})", provider.adapter.kind()))
+    let client = Client::new(1, provider.max_response_bytes, &provider.tls, None)?;
+    let head = client.reach(&provider.base_url, REACH_LIMIT).await.map_err(|failure| failure.full_message())?;
+    Ok(format!("reached (kind {}; its root answers HTTP {})", provider.adapter.kind(), head.status().as_u16()))
 }

@@ -116,7 +116,7 @@ pub(super) async fn run(settings: Settings, Arguments { command }: Arguments) ->
         return Err(Failed::misused(format_args!("no dead letters are chosen; {expected}")));
     }
     let names = Names::new(&settings.amqp.prefix);
-    let session = Session::open(&settings.amqp.addresses()).await.map_err(Failed::new)?;
+    let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
     let browse = session.browse(&names.dead()).await.map_err(Failed::new)?;
     let ended = each(&command, &names, browse).await;
     session.close().await;

@@ -1,11 +1,48 @@
-//! `run`: the worker.
+//! `run`: the worker. SIGHUP lets it read its configuration again.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use super::{Failed, stop_signal};
-use crate::{config::Settings, worker};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::{spawn_blocking, spawn_local},
+};
 
-pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
-    worker::run(settings, stop_signal()?).await.map_err(Failed::new)?;
+use super::{Failed, stop_signal, with_providers};
+use crate::{
+    config::{self, Settings},
+    worker,
+};
+
+pub(super) const AFTER_HELP: &str = "\
+Signals:
+  SIGTERM, SIGINT  no new jobs; those in flight are finished within worker.shutdown_grace
+  SIGHUP           reads the configuration again: secrets, certificates and log.level count from then on, no job is
+                   lost; of other changes the log says that they need a restart; a wrong one changes nothing";
+
+pub(super) async fn run(settings: Settings, file: Option<PathBuf>) -> Result<ExitCode, Failed> {
+    let renewals = renewals(file)?;
+    worker::run(settings, renewals, stop_signal()?).await.map_err(Failed::new)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration as it is at each SIGHUP. One that is wrong is refused as at start, but never a reason to end.
+fn renewals(file: Option<PathBuf>) -> Result<mpsc::Receiver<Settings>, Failed> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failed::new)?;
+    let (renewed, renewals) = mpsc::channel(1);
+    spawn_local(async move {
+        while hangup.recv().await.is_some() {
+            let file = file.clone();
+            // Off the worker's thread: a file may stand on a disk that does not answer.
+            let read = spawn_blocking(move || with_providers(config::load(file.as_deref())?));
+            match read.await {
+                Ok(Ok(settings)) => _ = renewed.send(settings).await,
+                Ok(Err(Failed { message: problem, .. })) => {
+                    tracing::error!(problem, "the configuration that was read again is refused; the one before stays");
+                }
+                Err(_) => tracing::error!("a bug: the configuration could not be read again"),
+            }
+        }
+    });
+    Ok(renewals)
 }

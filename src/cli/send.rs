@@ -47,7 +47,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     };
     // Longer lines go too: that they are too long is the worker's to say.
     let mut lines = Lines::new(input, 2 * settings.amqp.max_job_bytes);
-    let session = Session::open(&settings.amqp.addresses()).await.map_err(Failed::new)?;
+    let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
     let expected = Expected::new(&settings.amqp, &settings.retry.delays, std::iter::empty());
     expected.establish(&session).await.map_err(Failed::new)?;
     let (reply_to, results) = session.replies().await.map_err(Failed::new)?;

@@ -7,15 +7,20 @@ use std::{
 };
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
+use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use super::{
-    Credentials, ProviderSettings, RetrySettings, Settings, WorkerSettings,
+    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, WorkerSettings,
     problem::{self, Unknown},
     provider::CommonKeys,
 };
-use crate::{json::Malformed, provider::Adapter};
+use crate::{
+    json::Malformed,
+    provider::Adapter,
+    tls::{TlsFiles, TlsProblem},
+};
 
 /// The keys whose value may stand in a file of its own, `KEY_file`.
 const SECRET_KEYS: [&str; 4] = ["url", "token", "app_id", "client_secret"];
@@ -52,11 +57,13 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     let environment = Environment::with_prefix("LOOKUP").prefix_separator("__").separator("__");
     put_over(&mut root, table(environment, "")?);
 
+    let given = Given::of(&root);
     let worker: WorkerSettings = section(&mut root, "worker")?;
-    let amqp: super::AmqpSettings = section(&mut root, "amqp")?;
+    let amqp: AmqpSettings = section(&mut root, "amqp")?;
     if amqp.url.is_some() && !amqp.urls.is_empty() {
         return Err(ConfigError::at("amqp.urls", "`amqp.url` is given too; expected one of them"));
     }
+    tls_to_broker(&amqp)?;
     let retry_table = root.get("retry").cloned();
     let settings = Settings {
         http: section(&mut root, "http")?,
@@ -66,6 +73,7 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         providers: providers(root.remove("providers"), retry_table.as_ref(), &worker)?,
         worker,
         amqp,
+        given,
     };
     if let Some(unknown) = root.keys().min() {
         let expected = "expected amqp, worker, http, log, retry, reply or providers";
@@ -155,6 +163,9 @@ fn provider(
     if let Credentials::OAuth(oauth) = &credentials {
         https_or_local(&format!("{path}.oauth.token_url"), &oauth.token_url, common.allow_insecure_http)?;
     }
+    let CommonKeys { ca_file, client_cert_file, client_key_file, .. } = common;
+    let tls = TlsFiles { ca_file, client_cert_file, client_key_file };
+    usable(&path, &tls)?;
     let quota = common.quota.limit(adapter.default_quota()).map_err(|problem| ConfigError::below(&path, problem))?;
     Ok(ProviderSettings {
         name: name.into(),
@@ -169,7 +180,7 @@ fn provider(
         cache: common.cache,
         max_response_bytes: common.max_response_bytes,
         retry,
-        ca_file: common.ca_file,
+        tls,
     })
 }
 
@@ -180,6 +191,23 @@ fn retry_of(path: &str, all: Option<&Value>, own: Option<Value>) -> Result<Retry
     let mut merged = all.cloned().map(table).transpose()?.unwrap_or_default();
     merged.extend(own.map(table).transpose()?.unwrap_or_default());
     read(&path, Value::new(None, ValueKind::Table(merged))).map(|(retry, _)| retry)
+}
+
+/// What is meant to be encrypted must not go in clear by a mistake in the address.
+fn tls_to_broker(amqp: &AmqpSettings) -> Result<(), ConfigError> {
+    let tls = amqp.tls();
+    usable("amqp", &tls)?;
+    let encrypted = amqp.addresses().iter().any(|address| address.expose_secret().starts_with("amqps:"));
+    if tls.is_empty() || encrypted {
+        return Ok(());
+    }
+    let key = if tls.ca_file.is_some() { "amqp.ca_file" } else { "amqp.client_cert_file" };
+    Err(ConfigError::at(key, "is of no use: the broker's address begins with amqp://, expected amqps://"))
+}
+
+fn usable(path: &str, tls: &TlsFiles) -> Result<(), ConfigError> {
+    let checked = tls.read().map(drop);
+    checked.map_err(|TlsProblem { key, problem }| ConfigError::at(&format!("{path}.{key}"), problem))
 }
 
 /// A token must not cross a network in clear.

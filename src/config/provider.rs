@@ -10,7 +10,7 @@ use serde::{
 use url::Url;
 
 use super::{RetrySettings, value};
-use crate::{json::Malformed, provider::Adapter};
+use crate::{json::Malformed, provider::Adapter, tls::TlsFiles};
 
 /// One configured provider.
 #[derive(Debug, Clone)]
@@ -39,8 +39,8 @@ pub struct ProviderSettings {
     pub max_response_bytes: usize,
     /// When a failed attempt is repeated.
     pub retry: RetrySettings,
-    /// Root certificates to trust besides the system's, PEM.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust besides the system's authorities, and as whom to come.
+    pub tls: TlsFiles,
 }
 
 /// The keys of every kind, as they stand in the file.
@@ -67,6 +67,10 @@ pub(super) struct CommonKeys {
     pub max_response_bytes: usize,
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub client_cert_file: Option<PathBuf>,
+    #[serde(default)]
+    pub client_key_file: Option<PathBuf>,
 }
 
 fn timeout() -> Duration {

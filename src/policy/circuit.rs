@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use crate::{
@@ -29,6 +30,8 @@ pub struct Circuit {
     auth_failures: Cell<u32>,
     state: RefCell<State>,
     changed: Notify,
+    /// The next probe does not wait; kept while one is on its way.
+    hurry: Notify,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,7 @@ impl Circuit {
             auth_failures: Cell::new(0),
             state: RefCell::new(State::Closed),
             changed: Notify::new(),
+            hurry: Notify::new(),
         }
     }
 
@@ -100,7 +104,11 @@ impl Circuit {
         match (purpose, limit_reached) {
             // Whatever it shows, it is not that all is well again.
             (Purpose::Probe, _) => self.open(self.why().unwrap_or(Why::Failing), failure, now),
-            (_, Some(why)) if self.why().is_none() => self.open(why, failure, now),
+            (_, Some(why)) if self.why().is_none() => {
+                // A hurry that no probe has heeded was of the last time.
+                let _ = self.hurry.notified().now_or_never();
+                self.open(why, failure, now);
+            }
             _ => {}
         }
     }
@@ -122,6 +130,20 @@ impl Circuit {
     fn set(&self, state: State) {
         *self.state.borrow_mut() = state;
         self.changed.notify_waiters();
+    }
+
+    /// The secrets may be new: what was refused before counts no more, and where credentials opened it, the next
+    /// probe is sent at once. A provider that fails is left in peace all the same.
+    pub fn secrets_renewed(&self) {
+        self.auth_failures.set(0);
+        if self.why() == Some(Why::Credentials) {
+            self.hurry.notify_one();
+        }
+    }
+
+    /// Waits until the next probe is to be sent at once.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// When the next probe may be sent; none while the circuit is closed.
@@ -237,6 +259,32 @@ mod tests {
         assert_eq!(circuit.why(), None);
         attempts(&circuit, &[Some(ErrorKind::Unauthorized)], now);
         assert_eq!(circuit.why(), Some(Why::Credentials));
+    }
+
+    #[test]
+    fn new_secrets_hurry_the_next_probe_of_refused_credentials_and_of_nothing_else() {
+        let (now, refused, down) = (Instant::now(), Some(ErrorKind::Forbidden), Some(ErrorKind::Connection));
+        let circuit = circuit();
+        attempts(&circuit, &[refused], now);
+        circuit.secrets_renewed();
+        attempts(&circuit, &[refused], now);
+        assert_eq!(circuit.why(), None, "it begins to count anew");
+        attempts(&circuit, &[refused], now);
+        assert!(circuit.hurried().now_or_never().is_none(), "nothing was renewed since it opened");
+        circuit.secrets_renewed();
+        assert!(circuit.hurried().now_or_never().is_some());
+        assert!(circuit.hurried().now_or_never().is_none(), "one probe");
+
+        // A hurry that came while the last probe was on its way, which then closed it, is not for the next time.
+        circuit.secrets_renewed();
+        circuit.note(Purpose::Probe, &Outcome::NotFound(None), now);
+        attempts(&circuit, &[refused, refused], now);
+        assert!(circuit.hurried().now_or_never().is_none());
+
+        let circuit = self::circuit();
+        attempts(&circuit, &[down, down, down], now);
+        circuit.secrets_renewed();
+        assert!(circuit.hurried().now_or_never().is_none(), "it fails for another reason");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod fence; // the last look at a permission
 
-use std::{error::Error, fmt, fs, path::Path, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_ENCODING};
@@ -15,6 +15,7 @@ use url::Url;
 use crate::{
     failure::{ErrorKind, Failure},
     policy::quota::Permission,
+    tls::{self, TlsFiles, TlsMaterial},
 };
 use fence::Fence;
 
@@ -30,7 +31,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `concurrency` requests at once, that trusts the system's roots and those of `ca_file`. A
+    /// A client for `concurrency` requests at once, by the TLS files of the provider. A
     /// connection on which what was sent is not acknowledged within `flight` is given up: the request must not
     /// arrive later than its quota reckons with. Under a second that would befall healthy connections.
     ///
@@ -39,7 +40,7 @@ impl Client {
     pub fn new(
         concurrency: u16,
         max_response_bytes: usize,
-        ca_file: Option<&Path>,
+        tls: &TlsFiles,
         flight: Option<Duration>,
     ) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
@@ -57,15 +58,19 @@ impl Client {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = flight;
-        if let Some(path) = ca_file {
-            let unusable =
-                |error: &dyn fmt::Display| format!("the certificates of {} cannot be used: {error}", path.display());
-            let pem = fs::read(path).map_err(|error| unusable(&error))?;
-            for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(&error))? {
+        let unusable = |error: &dyn fmt::Display| format!("no HTTP client: {error}");
+        let TlsMaterial { authorities, identity } = tls.read().map_err(|problem| problem.to_string())?;
+        if let Some(pem) = authorities {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+            for certificate in certificates.map_err(|error| unusable(&error))? {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        let inner = builder.build().map_err(|error| format!("no HTTP client: {error}"))?;
+        if let Some((chain, key)) = identity {
+            let identity = reqwest::Identity::from_pem(&[key, b"\n".to_vec(), chain].concat());
+            builder = builder.identity(identity.map_err(|error| unusable(&error))?);
+        }
+        let inner = builder.build().map_err(|error| unusable(&error))?;
         Ok(Self { inner, max_response_bytes })
     }
 
@@ -109,9 +114,13 @@ impl Client {
     ///
     /// # Errors
     /// `timeout` or `connection`.
-    pub async fn reach(&self, base_url: &Url, limit: Duration) -> Result<u16, Failure> {
-        let answer = self.inner.get(base_url.clone()).timeout(limit).send().await.map_err(|error| broken(&error))?;
-        Ok(answer.status().as_u16())
+    pub async fn reach(&self, base_url: &Url, limit: Duration) -> Result<Response<()>, Failure> {
+        let mut answer =
+            self.inner.get(base_url.clone()).timeout(limit).send().await.map_err(|error| broken(&error))?;
+        let mut head = Response::new(());
+        *head.status_mut() = answer.status();
+        *head.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(head)
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Bytes>, Failure> {
@@ -165,6 +174,9 @@ async fn whole_body(answer: &mut reqwest::Response, limit: usize) -> Result<Opti
 
 /// What broke, by the innermost cause: the outer ones show the address.
 fn broken(error: &reqwest::Error) -> Failure {
+    if let Some(meaning) = tls::explain(error) {
+        return Failure::new(ErrorKind::Connection, format!("no TLS connection to the provider: {meaning}"));
+    }
     let mut cause: &dyn Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -8,7 +8,7 @@ mod grant; // the request and the reply, pure
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -37,11 +37,14 @@ type Header = (HeaderName, HeaderValue);
 
 /// What lets one provider's requests in. Shared by all of its jobs.
 #[derive(Debug)]
-pub struct Tokens(Source);
+pub struct Tokens {
+    adapter: Adapter,
+    source: Mutex<Arc<Source>>,
+}
 
 #[derive(Debug)]
 enum Source {
-    /// The same for ever; none if no header can hold it.
+    /// The same until it is renewed; none if no header can hold it.
     Fixed(Option<Header>),
     Fetched(Box<Fetched>),
 }
@@ -67,16 +70,19 @@ impl Tokens {
     /// The tokens of a provider's settings.
     #[must_use]
     pub fn new(adapter: Adapter, credentials: Credentials) -> Self {
-        Self(match credentials {
-            Credentials::Token(token) => Source::Fixed(header(&adapter, &token)),
-            Credentials::OAuth(settings) => Source::Fetched(Box::new(Fetched {
-                grant: Grant::new(settings, adapter.tokens()),
-                adapter,
-                asking: tokio::sync::Mutex::default(),
-                asked: AtomicU64::default(),
-                memory: Mutex::default(),
-            })),
-        })
+        let source = Mutex::new(Arc::new(Source::new(&adapter, credentials)));
+        Self { adapter, source }
+    }
+
+    /// From now on by these credentials; what was fetched by others is forgotten. Requests that are on their way
+    /// go on with what they carry.
+    pub fn renew(&self, credentials: Credentials) {
+        let renewed = Arc::new(Source::new(&self.adapter, credentials));
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
+    }
+
+    fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The header that authorises a request; where a token has to be asked for, that takes up to `limit`.
@@ -85,25 +91,53 @@ impl Tokens {
     /// `unauthorized` where the token endpoint refuses the client; `connection`, `timeout`, `rate_limited`,
     /// `provider_error` where it cannot answer now; `bad_response` where its answer cannot be read.
     pub async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
-        match &self.0 {
-            Source::Fixed(Some(header)) => Ok(header.clone()),
-            Source::Fixed(None) => Err(Failure::new(ErrorKind::Internal, "no HTTP header can hold the token")),
+        let source = self.source();
+        let answer = source.authorization(http, limit).await;
+        let now = self.source();
+        // What was refused were the credentials of before.
+        let again = answer.is_err() && !Arc::ptr_eq(&source, &now);
+        if again { now.authorization(http, limit).await } else { answer }
+    }
+
+    /// The provider answered 401 to `used`: forgets it, unless another has already taken its place. Says
+    /// whether an attempt with a fresh token makes sense; with a fixed one only where it was renewed meanwhile.
+    pub fn refused(&self, used: &HeaderValue) -> bool {
+        match &*self.source() {
+            Source::Fixed(header) => header.as_ref().is_some_and(|(_, value)| value != used),
             Source::Fetched(fetched) => {
+                let mut memory = fetched.memory();
+                if memory.token.as_ref().is_some_and(|((_, value), _)| value == used) {
+                    memory.token = None;
+                }
+                true
+            }
+        }
+    }
+}
+
+impl Source {
+    fn new(adapter: &Adapter, credentials: Credentials) -> Self {
+        match credentials {
+            Credentials::Token(token) => Self::Fixed(header(adapter, &token)),
+            Credentials::OAuth(settings) => Self::Fetched(Box::new(Fetched {
+                grant: Grant::new(settings, adapter.tokens()),
+                adapter: adapter.clone(),
+                asking: tokio::sync::Mutex::default(),
+                asked: AtomicU64::default(),
+                memory: Mutex::default(),
+            })),
+        }
+    }
+
+    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+        match self {
+            Self::Fixed(Some(header)) => Ok(header.clone()),
+            Self::Fixed(None) => Err(Failure::new(ErrorKind::Internal, "no HTTP header can hold the token")),
+            Self::Fetched(fetched) => {
                 let waited = || Failure::new(ErrorKind::Timeout, "no token in time; somebody else is asking for one");
                 timeout(limit, fetched.authorization(http, limit)).await.unwrap_or_else(|_| Err(waited()))
             }
         }
-    }
-
-    /// The provider answered 401 to `used`: forgets it, unless another has already taken its place. Says
-    /// whether an attempt with a fresh token makes sense; with a fixed one it never does.
-    pub fn refused(&self, used: &HeaderValue) -> bool {
-        let Source::Fetched(fetched) = &self.0 else { return false };
-        let mut memory = fetched.memory();
-        if memory.token.as_ref().is_some_and(|((_, value), _)| value == used) {
-            memory.token = None;
-        }
-        true
     }
 }
 

@@ -63,7 +63,10 @@ impl Worker {
         let queues = Lane::ALL.map(|lane| self.names.jobs(&engine.settings.name, lane));
         while let Some(at) = engine.circuit.next_probe() {
             if let Some(wait) = at.checked_duration_since(Instant::now()) {
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = engine.circuit.hurried() => {}
+                }
             }
             match session.take_one(&queues).await? {
                 Some(delivery) => self.process(Some(provider), &delivery, Waiting::Probing).await,

@@ -54,7 +54,13 @@ impl Broker {
 
     /// A started node, which is not yet ready.
     pub(crate) fn launch(node: Node) -> Self {
+        Self::launch_with(node, "[].")
+    }
+
+    /// As [`Self::launch`], with these plugins, as Erlang writes a list.
+    pub(crate) fn launch_with(node: Node, plugins: &str) -> Self {
         let keeper = Keeper::new(&node);
+        fs::write(keeper.folder.join("enabled_plugins"), plugins).expect("a file in the node's folder");
         let broker = Self { node, keeper: Mutex::new(keeper) };
         broker.order_start();
         broker

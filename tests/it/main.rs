@@ -21,5 +21,7 @@ mod dead; // dead letters, looked at, sent back and thrown away
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
-mod quota;
-mod readme; // what the README says is so // never one request too many, and hardly one too few
+mod quota; // never one request too many, and hardly one too few
+mod readme; // what the README says is so
+mod renewal; // SIGHUP: new secrets without losing a job
+mod tls; // own authorities and client certificates, to broker and provider

@@ -34,6 +34,20 @@ impl Worker {
         worker
     }
 
+    /// Writes its configuration anew; it is read at the next start, or at SIGHUP.
+    pub fn configure(&self, config_toml: &str) {
+        fs::write(self.folder.path().join("config.toml"), config_toml).expect("a file in our folder");
+    }
+
+    /// Returns when it has logged `text` `times` times.
+    pub async fn wait_for_log(&self, text: &str, times: usize) {
+        let give_up = Instant::now() + WITHIN;
+        while self.log().matches(text).count() < times {
+            assert!(Instant::now() < give_up, "{text:?} is not logged {times} times:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Starts it again after its end, to fail as `FAILPOINT` says.
     pub fn start_to_fail(&mut self, failpoint: &str) {
         self.start_with(&[("FAILPOINT", failpoint)]);

@@ -168,7 +168,7 @@ impl Endpoint {
         let url = Url::parse("https://example.egain.cloud").unwrap();
         let (adapter, ..) = Adapter::configure("providers.egain", "egain", &url, table).unwrap();
         let tokens = Arc::new(Tokens::new(adapter, Credentials::OAuth(settings(&token_url, None))));
-        Self { tokens, client: Client::new(1, 1024, None, None).unwrap(), asked, release }
+        Self { tokens, client: Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap(), asked, release }
     }
 
     async fn authorization(&self) -> Result<HeaderValue, Failure> {
@@ -207,7 +207,8 @@ async fn a_token_is_kept_until_it_is_refused() {
 async fn a_token_is_given_up_shortly_before_it_expires() {
     let endpoint = Endpoint::with(&[FIRST, SECOND], false).await;
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer first");
-    let Source::Fetched(fetched) = &endpoint.tokens.0 else { panic!("a token that is fetched") };
+    let source = endpoint.tokens.source();
+    let Source::Fetched(fetched) = &*source else { panic!("a token that is fetched") };
     let expiry = fetched.memory().token.as_ref().unwrap().1.unwrap();
     let left = expiry - Instant::now();
     assert!(left <= Duration::from_secs(3540) && left > Duration::from_secs(3500), "{left:?}");
@@ -257,7 +258,7 @@ async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let url = Url::parse("https://example.egain.cloud").unwrap();
     let (adapter, credentials, _) = Adapter::configure("providers.egain", "egain", &url, config_table()).unwrap();
     let tokens = Tokens::new(adapter, credentials);
-    let client = Client::new(1, 1024, None, None).unwrap();
+    let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
     let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();
     assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer unused"[..]));
     assert!(value.is_sensitive());

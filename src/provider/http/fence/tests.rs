@@ -34,7 +34,7 @@ async fn head(stream: &mut TcpStream) -> String {
 }
 
 async fn call(listener: &TcpListener, method: &str, body: &'static [u8], permission: Permission) -> Option<ErrorKind> {
-    let client = Client::new(1, 1024, None, None).unwrap();
+    let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
     let request = Request::builder().method(method).uri(address).body(Bytes::from_static(body)).unwrap();
     let authorization = (HeaderName::from_static("authorization"), HeaderValue::from_static("x"));
