@@ -14,6 +14,8 @@
 mod browse;
 mod connection;
 mod consumer;
+mod difference;
+mod inquiry;
 mod ledger;
 mod message;
 mod names;
@@ -25,6 +27,8 @@ use std::{future::Future, time::Duration};
 pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use difference::Difference;
+pub use inquiry::Greeting;
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};

@@ -56,8 +56,8 @@ enum Command {
     /// Work: consume jobs, look them up, publish the results.
     #[command(after_help = run::AFTER_HELP)]
     Run,
-    /// Check configuration, broker, topology and providers; one line each.
-    Check,
+    /// Is all well? Configuration, broker, topology, providers; one line each, with what to do.
+    Check(check::Arguments),
     /// Look one customer up, without a broker.
     Lookup(lookup::Arguments),
     /// Jobs as JSON lines on standard input, results on standard output, without a broker.
@@ -125,7 +125,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             let settings = with_providers(settings()?)?;
             on_one_thread(run::run(settings, cli.config))
         }
-        Command::Check => on_one_thread(check::run(with_providers(settings()?)?)),
+        Command::Check(arguments) => {
+            let settings = with_providers(settings()?)?;
+            on_one_thread(check::run(settings, cli.config, arguments))
+        }
         Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),

@@ -108,7 +108,7 @@ impl Delivery {
     }
 }
 
-fn table(fields: &FieldTable) -> Map<String, Value> {
+pub(super) fn table(fields: &FieldTable) -> Map<String, Value> {
     fields.inner().iter().map(|(name, value)| (name.as_str().to_owned(), json(value))).collect()
 }
 

@@ -116,6 +116,12 @@ impl Session {
         Ok(Rc::new(Self { consuming, publishing, publisher, health }))
     }
 
+    /// The virtual host.
+    #[must_use]
+    pub fn vhost(&self) -> String {
+        self.publishing.status().vhost().to_string()
+    }
+
     /// A channel for consuming.
     ///
     /// # Errors
@@ -146,10 +152,7 @@ impl Session {
 /// # Errors
 /// Why there is none; the address, which holds a password, is not shown.
 async fn connect_once(address: &SecretString, tls: &TlsMaterial, name: &str) -> Result<Connection, BrokerError> {
-    let mut uri: AMQPUri = address
-        .expose_secret()
-        .parse()
-        .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))?;
+    let mut uri = uri_of(address)?;
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let encrypted = uri.scheme == AMQPScheme::AMQPS;
@@ -165,13 +168,18 @@ async fn connect_once(address: &SecretString, tls: &TlsMaterial, name: &str) -> 
     }
 }
 
-fn client_tls(tls: &TlsMaterial) -> OwnedTLSConfig {
+pub(super) fn uri_of(address: &SecretString) -> Result<AMQPUri, BrokerError> {
+    let parsed = address.expose_secret().parse();
+    parsed.map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))
+}
+
+pub(super) fn client_tls(tls: &TlsMaterial) -> OwnedTLSConfig {
     let identity = tls.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
     OwnedTLSConfig { identity, cert_chain: tls.authorities.clone() }
 }
 
 /// Why there is no connection; where TLS failed, what that means.
-fn plainly(error: &lapin::Error, encrypted: bool) -> String {
+pub(super) fn plainly(error: &lapin::Error, encrypted: bool) -> String {
     let ErrorKind::IOError(broken) = error.kind() else { return error.to_string() };
     match tls::explain(&**broken) {
         Some(meaning) => meaning.to_owned(),

@@ -24,8 +24,8 @@ const PRACTICALLY_UNLIMITED: i32 = 1_000_000_000;
 /// Everything that is expected on the broker.
 #[derive(Debug, Clone)]
 pub struct Expected {
-    names: Names,
-    declare: bool,
+    pub(super) names: Names,
+    pub(super) declare: bool,
     /// Every queue, in the order of declaration.
     pub queues: Vec<QueueSpec>,
 }
@@ -37,7 +37,7 @@ pub struct QueueSpec {
     pub name: String,
     kind: Kind,
     /// Exchange and routing keys that it is bound by.
-    bindings: Vec<(String, String)>,
+    pub(super) bindings: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ impl Expected {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
         for queue in &self.queues {
-            if matches!(queue.kind, Kind::Ledger { .. }) {
+            if queue.is_ledger() {
                 queue.establish_ledger(session, self.declare).await?;
             } else {
                 self.queue(&channel, queue).await?;
@@ -103,7 +103,7 @@ impl Expected {
     }
 
     /// Each with its alternate exchange, which is declared before it.
-    fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 4] {
+    pub(super) fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 4] {
         [
             (self.names.dead(), ExchangeKind::Fanout, None),
             (self.names.unrouted(), ExchangeKind::Fanout, None),
@@ -112,37 +112,7 @@ impl Expected {
         ]
     }
 
-    /// The exchanges and queues that are not there yet; declares nothing.
-    ///
-    /// # Errors
-    /// [`BrokerError::Foreign`] names what is declared otherwise, and the difference.
-    pub async fn compare(&self, session: &Session) -> Result<Vec<String>, BrokerError> {
-        let mut missing = Vec::new();
-        for (name, kind, alternate) in self.exchanges() {
-            let channel = session.publishing_channel().await?;
-            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            let there = channel.exchange_declare(name.as_str().into(), kind.clone(), passive, FieldTable::default());
-            match answered("exchange", &name, false, there).await {
-                Ok(()) => self.exchange(&channel, &name, kind, alternate).await?,
-                Err(BrokerError::Foreign(_)) => missing.push(name),
-                Err(lost) => return Err(lost),
-            }
-        }
-        for queue in &self.queues {
-            // What is not there closes the channel.
-            let channel = session.publishing_channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let there = channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-            match answered("queue", &queue.name, false, there).await {
-                Ok(()) => self.queue(&channel, queue).await?,
-                Err(BrokerError::Foreign(_)) => missing.push(queue.name.clone()),
-                Err(lost) => return Err(lost),
-            }
-        }
-        Ok(missing)
-    }
-
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         channel: &Channel,
         name: &str,
@@ -158,7 +128,7 @@ impl Expected {
         answered("exchange", name, self.declare, channel.exchange_declare(name.into(), kind, options, arguments)).await
     }
 
-    async fn queue(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
+    pub(super) async fn queue(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
         let options = QueueDeclareOptions { durable: true, passive: !self.declare, ..QueueDeclareOptions::default() };
         let arguments = queue.arguments(&self.names);
         let declare = channel.queue_declare(queue.name.as_str().into(), options, arguments);
@@ -255,7 +225,12 @@ impl QueueSpec {
         arguments
     }
 
-    fn arguments(&self, names: &Names) -> FieldTable {
+    /// Whether it counts a quota.
+    pub(super) fn is_ledger(&self) -> bool {
+        matches!(self.kind, Kind::Ledger { .. })
+    }
+
+    pub(super) fn arguments(&self, names: &Names) -> FieldTable {
         let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_ledger() };
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "quorum");
@@ -280,7 +255,7 @@ fn insert(arguments: &mut FieldTable, key: &str, value: &str) {
 }
 
 /// What a person must mend is told apart from what may pass.
-async fn answered<T>(
+pub(super) async fn answered<T>(
     what: &str,
     name: &str,
     declare: bool,

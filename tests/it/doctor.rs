@@ -1,0 +1,201 @@
+//! `check` as a doctor: what is not well is told, each time with what mends it, and that does mend it.
+
+use std::{io::Write, net::TcpListener, process::Command, thread};
+
+use lookup_worker::sandbox::Kind;
+use serde_json::{Value, json};
+
+use crate::{
+    broker::{Broker, Vhost},
+    commands::Call,
+    road::{Road, Served, config},
+    worker::program,
+};
+
+/// What was found out about one thing, as JSON.
+async fn found(toml: &str, code: i32, check: &str) -> Vec<Value> {
+    let lines = Call::new(&["check", "--json"]).config(toml).run().await.expect(code).lines();
+    lines.into_iter().filter(|line| line["check"] == check).collect()
+}
+
+fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
+    finding[key].as_str().unwrap_or_else(|| panic!("no {key} in {finding}"))
+}
+
+#[tokio::test]
+async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_mends_it() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    let other = config(&vhost.url(), &road.sandbox, "").replace("[amqp]", "[amqp]\ndelivery_limit = 7");
+    road.worker.sigterm();
+    road.worker.wait_exit().await;
+    road.publish("omeda.bulk", "waits", &json!({"query": {"customer_id": 12345}})).await;
+
+    let findings = found(&other, 1, "topology").await;
+    // Two lanes of five providers, two delay queues, and what nobody knows.
+    assert_eq!(findings.len(), 2 * 5 + 2 + 1, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding["ok"] == false), "{findings:?}");
+    for finding in &findings {
+        assert!(text(finding, "message").contains("x-delivery-limit"), "{finding}");
+        if text(finding, "message").contains("lookup.jobs.omeda.bulk") {
+            assert!(text(finding, "advice").starts_with("1 messages lie in it"), "{finding}");
+            continue;
+        }
+        run_rabbitmqctl(&vhost, text(finding, "advice"));
+    }
+    road.client.purge("lookup.jobs.omeda.bulk").await;
+    let findings = found(&other, 1, "topology").await;
+    let [last, ..] = findings.as_slice() else { panic!("{findings:?}") };
+    run_rabbitmqctl(&vhost, text(last, "advice"));
+    let findings = found(&other, 0, "topology").await;
+    assert!(text(&findings[0], "message").contains("13 not declared yet"), "{findings:?}");
+}
+
+/// The advice, as it stands there; the node is told to `rabbitmqctl` by the test.
+fn run_rabbitmqctl(vhost: &Vhost, advice: &str) {
+    let command = advice.split_once(": rabbitmqctl ").expect("a command").1;
+    let arguments: Vec<&str> = command.split(' ').collect();
+    assert_eq!(arguments[..2], ["--vhost", vhost.name()]);
+    Broker::shared().rabbitmqctl(&arguments);
+}
+
+#[tokio::test]
+async fn what_is_missing_where_nothing_may_be_declared_comes_with_the_command_that_declares_it() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let toml = config(&vhost.url(), &sandbox, "").replace("[amqp]", "[amqp]\ndeclare = false");
+    let findings = found(&toml, 1, "topology").await;
+    let of = |name: &str| {
+        let named = format!("{name} is missing");
+        findings.iter().find(|finding| text(finding, "message").starts_with(&named)).expect(name)
+    };
+    let advice = text(of("lookup.jobs.omeda.bulk"), "advice");
+    let admin = format!("rabbitmqadmin --vhost={} declare", vhost.name());
+    for part in [
+        format!("{admin} queue name=lookup.jobs.omeda.bulk durable=true"),
+        r#""x-queue-type":"quorum""#.into(),
+        r#""x-delivery-limit":20"#.into(),
+        format!("&& {admin} binding source=lookup.jobs destination=lookup.jobs.omeda.bulk routing_key=omeda.bulk"),
+        "routing_key=omeda".into(),
+    ] {
+        assert!(advice.contains(&part), "{part} in {advice}");
+    }
+    let advice = text(of("lookup.results"), "advice");
+    assert!(
+        advice.ends_with(
+            r#"name=lookup.results type=topic durable=true arguments='{"alternate-exchange":"lookup.dead"}'"#
+        )
+    );
+    // A shell takes it apart as it was meant.
+    let script = format!("rabbitmqadmin() {{ printf '%s\\n' \"$@\"; }}\n{advice}");
+    let said = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.lines().any(|line| line == r#"arguments={"alternate-exchange":"lookup.dead"}"#), "{said}");
+}
+
+#[tokio::test]
+async fn broker_dead_letters_and_replies_are_told() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    road.publish("omeda", "no-job", &json!({"query": {}})).await;
+    road.client.wait_for_depth("lookup.dead", 1, crate::road::SOON).await;
+    let toml = config(&vhost.url(), &road.sandbox, "[reply]\nallow = [\"crm.*\"]\n");
+    let broker = &found(&toml, 0, "broker").await[0];
+    let version = Broker::shared().rabbitmqctl(&["eval", "rabbit_misc:version()."]);
+    let version = version.trim().trim_matches('"');
+    assert!(
+        text(broker, "message").contains(&format!("virtual host {}: RabbitMQ {version}", vhost.name())),
+        "{broker}"
+    );
+    let dead = &found(&toml, 0, "dead letters").await[0];
+    assert!(dead["ok"] == true && text(dead, "advice").contains("dead list"), "{dead}");
+    let replies = &found(&toml, 0, "replies").await[0];
+    assert!(text(replies, "message").contains("crm.*, not to direct reply-to; 1 lie in lookup.results"), "{replies}");
+    let holds = &found(&toml.replace("\"1s\", \"2s\"", "\"20m\""), 0, "holds").await[0];
+    assert!(text(holds, "message").contains("up to 20m") && holds["advice"].is_null(), "{holds}");
+    let holds = &found(&toml.replace("max_attempts = 4", "max_attempts = 400"), 0, "holds").await[0];
+    assert!(text(holds, "advice").contains("consumer_timeout"), "{holds}");
+
+    // Of several addresses one that does not answer is no failure.
+    let both = toml.replace(
+        &format!("url = \"{}\"", vhost.url()),
+        &format!("urls = [\"amqp://127.0.0.1:1\", \"{}\"]", vhost.url()),
+    );
+    let [lost, reached] = &found(&both, 0, "broker").await[..] else { panic!("two addresses") };
+    assert!(text(lost, "message").contains("127.0.0.1:1") && text(lost, "advice").contains("another"), "{lost}");
+    assert!(text(reached, "message").contains("RabbitMQ"), "{reached}");
+}
+
+#[tokio::test]
+async fn an_alarm_of_the_brokers_memory_is_told() {
+    let broker = Broker::start();
+    let sandbox = Served::start().await;
+    let toml = config(&broker.url(), &sandbox, "");
+    assert_eq!(found(&toml, 0, "alarms").await[0]["ok"], true);
+    broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.00001"]);
+    let told = async {
+        loop {
+            let lines = Call::new(&["check", "--json"]).config(&toml).run().await.lines();
+            let alarm = lines.into_iter().find(|line| line["check"] == "alarms").expect("a line");
+            if alarm["ok"] == false {
+                return alarm;
+            }
+        }
+    };
+    let alarm = tokio::time::timeout(crate::road::SOON, told).await.expect("the alarm");
+    assert!(text(&alarm, "advice").contains("rabbitmq-diagnostics alarms"), "{alarm}");
+}
+
+#[tokio::test]
+async fn oauth_credentials_are_tried_and_fixed_tokens_are_said_not_to_be() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let oauth = |secret: &str| {
+        config(&vhost.url(), &sandbox, "").replace(
+            "token = \"sandbox-antsomi-token\"",
+            &format!(
+                "oauth = {{ token_url = \"{}/oauth/token\", scope = \"profile\", client_id = \"sandbox-client\", \
+                 client_secret = \"{secret}\" }}",
+                sandbox.base(Kind::Antsomi)
+            ),
+        )
+    };
+    let tried = &found(&oauth("sandbox-secret"), 0, "credentials antsomi").await[0];
+    assert!(text(tried, "message").contains("gave a token"), "{tried}");
+    let tried = &found(&oauth("hunter2"), 1, "credentials antsomi").await[0];
+    assert!(text(tried, "message").contains("oauth.client_secret"), "{tried}");
+    assert!(!tried.to_string().contains("hunter2"));
+    let fixed = &found(&oauth("sandbox-secret"), 0, "credentials omeda").await[0];
+    assert!(text(fixed, "message").contains("lookup-worker lookup omeda"), "{fixed}");
+    assert_eq!(sandbox.stats(Kind::Omeda).await["lookups"], 3, "its root alone, once a check");
+}
+
+#[tokio::test]
+async fn a_providers_clock_that_differs_is_told_and_so_is_a_variable_that_is_not_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It goes with the test's process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = "HTTP/1.1 204 No Content\r\ndate: Thu, 01 Jan 2015 00:00:00 GMT\r\nconnection: close\r\n\r\n";
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let toml = format!(
+        "[amqp]\nurl = \"amqp://127.0.0.1:1\"\n[providers.late]\nkind = \"plume\"\ntoken = \"x\"\n\
+         base_url = \"http://{address}\"\n"
+    );
+    let call = Call::new(&["check"]).config(&toml).env("LOOKUP_AMQP_URL", "hunter2");
+    let ran = call.run().await.expect(1);
+    let line =
+        |part: &str| ran.out.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {ran:?}"));
+    assert!(
+        line("provider late").starts_with("note") && line("provider late").contains("ahead of its clock"),
+        "{ran:?}"
+    );
+    assert!(line("LOOKUP_AMQP_URL").starts_with("note") && !ran.out.contains("hunter2"), "{ran:?}");
+    let help = program().args(["check", "--help"]).output().expect("the program");
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--json"));
+}
