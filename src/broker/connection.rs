@@ -171,10 +171,26 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
     });
 }
 
-/// The wait before the next attempt to connect: 0.2 s to 10 s, each up to twice the last, with jitter.
+/// The wait before the next attempt to connect: 0.2 s to 2 s, each up to twice the last, with jitter. It grows no
+/// further, so that the worker consumes again within 2 s after the broker is back, in the mean: an attempt costs a
+/// broker that starts next to nothing, and a worker that waits costs somebody their answer.
 #[must_use]
 pub fn reconnect_delay(failures: u32) -> Duration {
     let bound =
-        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(10));
+        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(2));
     bound.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_waits_between_attempts_begin_small_and_end_at_two_seconds() {
+        let longest = |failures| (0..1000).map(|_| reconnect_delay(failures)).max().unwrap();
+        assert!(longest(0) <= Duration::from_millis(200));
+        for failures in [3, 10, 1000, u32::MAX] {
+            assert!((Duration::from_millis(800)..=Duration::from_secs(2)).contains(&longest(failures)), "{failures}");
+        }
+    }
 }
