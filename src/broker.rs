@@ -64,9 +64,14 @@ async fn bounded<T>(
     limit: Duration,
     answer: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, BrokerError> {
-    match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(BrokerError::Lost(format!("{what}: {error}"))),
-        Err(_) => Err(BrokerError::Lost(format!("{what}: no answer within {} s", limit.as_secs()))),
+    told(what, limit, tokio::time::timeout(limit, answer).await.ok())
+}
+
+/// The broker's answer; none if it did not come in time.
+fn told<T>(what: &str, limit: Duration, answer: Option<lapin::Result<T>>) -> Result<T, BrokerError> {
+    match answer {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(BrokerError::Lost(format!("{what}: {error}"))),
+        None => Err(BrokerError::Lost(format!("{what}: no answer within {} s", limit.as_secs()))),
     }
 }

@@ -1,5 +1,8 @@
 //! The worker's decisions, each pure where it can be: they know neither broker nor HTTP.
 
 pub mod circuit;
+pub mod poison;
+pub mod prefetch;
+pub mod progress;
 pub mod quota;
 pub mod retry;

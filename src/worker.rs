@@ -2,24 +2,30 @@
 //!
 //! Read `journey` first: one job's whole way. Around it:
 //! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
-//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `guard` keeps
-//! jobs in their queues while their provider fails.
+//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `suspects` lets jobs that
+//! may be poison go on alone. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
+//! while the broker takes no publishes, and `progress` looks whether it is given what it should be.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
 //! 2. Every consumer is cancelled: no new jobs.
 //! 3. What was delivered and not begun goes back to its queue.
-//! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
+//! 4. The jobs in flight are finished, answered and acknowledged; this and all before within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
+mod alarm;
+mod feed;
 mod guard;
 pub mod inbox;
 mod intake;
 mod journey;
+pub mod load;
 mod memory;
 mod parking;
+mod progress;
 mod renewal;
 mod settle;
+mod suspects;
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,6 +46,7 @@ use crate::{
     config::{AmqpSettings, Given, Settings},
     engine::Engine,
     job::Lane,
+    policy::{poison::Suspicion, progress::Progress},
     quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
@@ -49,6 +56,7 @@ use crate::{
 };
 use inbox::Inbox;
 use intake::Intake;
+use load::Exposed;
 use memory::Finished;
 
 /// Why the worker cannot go on.
@@ -75,13 +83,23 @@ struct Worker {
     strangers: ProviderMetrics,
     metrics: Metrics,
     readiness: Readiness,
+    suspicion: Suspicion,
+    exposed: Rc<Exposed>,
+    progress: RefCell<Progress>,
 }
 
 /// One provider, with the jobs that wait for it here.
 struct Provider {
     engine: Engine,
     inbox: Inbox,
+    suspects: Inbox,
     finished: Finished,
+}
+
+impl Provider {
+    fn inboxes(&self) -> [&Inbox; 2] {
+        [&self.inbox, &self.suspects]
+    }
 }
 
 /// Works until `stop` comes. What comes by `renewals` is taken over as far as it can be without losing a job.
@@ -133,7 +151,10 @@ impl Worker {
         let provider = |settings: &crate::config::ProviderSettings| {
             let engine = Engine::new(settings.clone(), &metrics)?;
             let finished = Finished::new(2 * usize::from(settings.concurrency));
-            Ok((settings.name.clone(), Provider { engine, inbox: Inbox::default(), finished }))
+            Ok((
+                settings.name.clone(),
+                Provider { engine, inbox: Inbox::default(), suspects: Inbox::default(), finished },
+            ))
         };
         Ok(Self {
             names: Names::new(&settings.amqp.prefix),
@@ -141,6 +162,9 @@ impl Worker {
             strangers: metrics.provider(UNKNOWN),
             broker: RefCell::new(settings.amqp.clone()),
             in_effect: RefCell::new(settings.given.clone()),
+            suspicion: Suspicion::new(settings.amqp.delivery_limit),
+            exposed: Rc::default(),
+            progress: RefCell::default(),
             settings,
             metrics,
             readiness,
@@ -246,6 +270,7 @@ impl Worker {
         for (name, provider) in &self.providers {
             let all = usize::from(provider.engine.settings.concurrency);
             let for_calls = std::iter::repeat_n(&Lane::ALL[..1], all.div_ceil(8));
+            slots.push(spawn_local(suspects::slot(Rc::clone(self), name.clone())));
             for lanes in std::iter::repeat_n(&Lane::ALL[..], all).chain(for_calls) {
                 slots.push(spawn_local(journey::slot(Rc::clone(self), name.clone(), lanes)));
             }
@@ -256,7 +281,7 @@ impl Worker {
     /// Deliveries of a session that is over: the broker delivers them again.
     fn forget_deliveries(&self) {
         for provider in self.providers.values() {
-            provider.inbox.take_all();
+            provider.inboxes().into_iter().for_each(|inbox| drop(inbox.take_all()));
         }
     }
 
@@ -268,15 +293,12 @@ impl Worker {
         slots: Vec<tokio::task::JoinHandle<()>>,
     ) -> Result<(), RunError> {
         tracing::info!("stopping: no new jobs");
-        intake.cancel().await;
-        for provider in self.providers.values() {
-            for delivery in provider.inbox.close() {
-                delivery.hand_back().await;
-            }
-            // A job that waits for quota was not sent; its delivery goes back with the channel.
-            provider.engine.quota.dismiss();
-        }
-        let finished = futures_util::future::join_all(slots);
+        let finished = async {
+            intake.cancel().await;
+            self.hand_all_back().await;
+            futures_util::future::join_all(slots).await;
+            intake.settled().await;
+        };
         if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {
             tracing::warn!("worker.shutdown_grace is over; what is in flight goes back to its queue");
         }
@@ -284,5 +306,20 @@ impl Worker {
         session.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Step 3. What cannot be handed back goes back with its channel.
+    async fn hand_all_back(&self) {
+        let mut waiting = Vec::new();
+        for provider in self.providers.values() {
+            waiting.extend(provider.inboxes().into_iter().flat_map(Inbox::close));
+            // A job that waits for quota was not sent; it goes back too.
+            provider.engine.quota.dismiss();
+        }
+        for delivery in waiting {
+            if let Err(error) = self.hand_back_one(&delivery).await {
+                tracing::debug!(%error, "a job goes back with its channel");
+            }
+        }
     }
 }

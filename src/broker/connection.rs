@@ -2,7 +2,7 @@
 //! not block for acknowledging. Together they are a [`Session`], which ends as a whole when a part of it fails.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     io,
     rc::Rc,
     time::Duration,
@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded};
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded, told};
 use crate::{
     config::AmqpSettings,
     tls::{self, TlsMaterial},
@@ -32,6 +32,8 @@ const HEARTBEAT: u16 = 10;
 pub struct Session {
     consuming: Connection,
     publishing: Rc<Connection>,
+    /// For looks at queues, one at a time.
+    pub(super) looking: RefCell<Option<Channel>>,
     /// Publishes with confirms.
     pub publisher: Publisher,
     /// Whether it goes on, shared with everything that may notice that it does not.
@@ -44,7 +46,7 @@ pub struct Health {
     reason: OnceCell<String>,
     ended: Notify,
     blocked: Cell<bool>,
-    unblocked: Notify,
+    alarm: Notify,
 }
 
 impl Health {
@@ -77,10 +79,45 @@ impl Health {
         self.blocked.get()
     }
 
+    /// Waits until the broker accepts no publishes.
+    pub async fn blocked(&self) {
+        self.alarm_is(true).await;
+    }
+
     /// Waits until the broker accepts publishes.
     pub async fn unblocked(&self) {
-        while self.blocked.get() {
-            self.unblocked.notified().await;
+        self.alarm_is(false).await;
+    }
+
+    async fn alarm_is(&self, blocked: bool) {
+        loop {
+            let changed = self.alarm.notified();
+            if self.blocked.get() == blocked {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn set_blocked(&self, blocked: bool) {
+        self.blocked.set(blocked);
+        self.alarm.notify_waiters();
+    }
+
+    /// Waits for the broker's answer on the publishing connection. While that is blocked nothing is sent on it and
+    /// nothing read from it, so silence proves nothing then.
+    pub(super) async fn bounded<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            match tokio::time::timeout(limit, &mut answer).await {
+                Err(_) if self.is_blocked() && self.is_well() => {}
+                answered => return told(what, limit, answered.ok()),
+            }
         }
     }
 }
@@ -113,7 +150,7 @@ impl Session {
         watch(&publishing, &health, "the publishing connection");
         let publishing = Rc::new(publishing);
         let publisher = Publisher::new(Rc::clone(&publishing), Rc::clone(&health));
-        Ok(Rc::new(Self { consuming, publishing, publisher, health }))
+        Ok(Rc::new(Self { consuming, publishing, looking: RefCell::default(), publisher, health }))
     }
 
     /// The virtual host.
@@ -135,7 +172,7 @@ impl Session {
     /// # Errors
     /// Where the broker does not open one in time.
     pub(super) async fn publishing_channel(&self) -> Result<Channel, BrokerError> {
-        bounded("open a channel", CALL_LIMIT, self.publishing.create_channel()).await
+        self.health.bounded("open a channel", CALL_LIMIT, self.publishing.create_channel()).await
     }
 
     /// Closes both connections; what the broker does not confirm soon is dropped.
@@ -143,7 +180,13 @@ impl Session {
         let close = async |connection: &Connection| {
             let _ = tokio::time::timeout(CLOSE_LIMIT, connection.close(200, "goodbye".into())).await;
         };
-        tokio::join!(close(&self.consuming), close(&self.publishing));
+        // On a blocked connection the broker reads nothing.
+        let publishing = async {
+            if !self.health.is_blocked() {
+                close(&self.publishing).await;
+            }
+        };
+        tokio::join!(close(&self.consuming), publishing);
     }
 }
 
@@ -201,12 +244,11 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
             match event {
                 Event::ConnectionBlocked(_) => {
                     tracing::warn!("the broker accepts no publishes for now: an alarm of its memory or disk");
-                    health.blocked.set(true);
+                    health.set_blocked(true);
                 }
                 Event::ConnectionUnblocked => {
                     tracing::info!("the broker accepts publishes again");
-                    health.blocked.set(false);
-                    health.unblocked.notify_waiters();
+                    health.set_blocked(false);
                 }
                 // A channel's own failure is seen by whoever uses that channel; the connection goes on.
                 Event::Error(error) if error.is_amqp_soft_error() => {}
@@ -217,10 +259,26 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
     });
 }
 
-/// The wait before the next attempt to connect: 0.2 s to 10 s, each up to twice the last, with jitter.
+/// The wait before the next attempt to connect: 0.2 s to 2 s, each up to twice the last, with jitter. It grows no
+/// further, so that the worker consumes again within 2 s after the broker is back, in the mean: an attempt costs a
+/// broker that starts next to nothing, and a worker that waits costs somebody their answer.
 #[must_use]
 pub fn reconnect_delay(failures: u32) -> Duration {
     let bound =
-        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(10));
+        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(2));
     bound.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_waits_between_attempts_begin_small_and_end_at_two_seconds() {
+        let longest = |failures| (0..1000).map(|_| reconnect_delay(failures)).max().unwrap();
+        assert!(longest(0) <= Duration::from_millis(200));
+        for failures in [3, 10, 1000, u32::MAX] {
+            assert!((Duration::from_millis(800)..=Duration::from_secs(2)).contains(&longest(failures)), "{failures}");
+        }
+    }
 }

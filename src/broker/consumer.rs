@@ -50,6 +50,8 @@ pub struct Delivery {
     pub redeliveries: u64,
     /// The routing key that a parked job or a dead letter came with at first.
     pub first_routing_key: Option<String>,
+    /// Whether it lies in its provider's queue of suspects (`policy::poison`).
+    pub suspect: bool,
     /// When a parked job is to go on.
     pub due: Option<Timestamp>,
     /// When it was parked.
@@ -71,7 +73,24 @@ impl Session {
         queue: &str,
         prefetch: u16,
     ) -> Result<(Subscription, Deliveries), BrokerError> {
-        let channel = self.consuming_channel().await?;
+        self.resubscribe(None, queue, prefetch).await
+    }
+
+    /// As [`Self::subscribe`], on the channel of a subscription that has ended, if there is one and it is still open:
+    /// its deliveries can still be settled then.
+    ///
+    /// # Errors
+    /// Where the broker does not start a consumer in time.
+    pub async fn resubscribe(
+        self: &Rc<Self>,
+        ended: Option<&Subscription>,
+        queue: &str,
+        prefetch: u16,
+    ) -> Result<(Subscription, Deliveries), BrokerError> {
+        let channel = match ended.filter(|ended| ended.channel.status().connected()) {
+            Some(ended) => ended.channel.clone(),
+            None => self.consuming_channel().await?,
+        };
         bounded("basic.qos", CALL_LIMIT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let consume =
             channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
@@ -112,6 +131,21 @@ impl Session {
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "empty".into())).await;
         Ok(None)
+    }
+}
+
+impl Session {
+    /// How many messages lie ready in a queue, asked on the connection that the broker does not block; none if it
+    /// cannot be told.
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        let open = self.looking.take().filter(|channel| channel.status().connected());
+        let channel = match open {
+            Some(channel) => channel,
+            None => self.consuming_channel().await.ok()?,
+        };
+        let ready = depth(&channel, queue, CALL_LIMIT).await.ok()?;
+        self.looking.replace(Some(channel));
+        Some(ready)
     }
 }
 
@@ -189,12 +223,17 @@ impl Delivery {
 
 pub(super) fn received(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Delivery {
     let properties = delivery.properties;
+    let first_routing_key = string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255);
+    // Sent to its queue by the queue's name: the key that the job came with stands in the header.
+    let suspect = delivery.exchange.as_str().is_empty() && integer(&properties, header::SUSPECT).is_some();
+    let routing_key = first_routing_key.as_deref().filter(|_| suspect).unwrap_or(delivery.routing_key.as_str());
     Delivery {
-        envelope: envelope(delivery.routing_key.as_str(), &properties),
+        envelope: envelope(routing_key, &properties),
         body: delivery.data.into(),
         redeliveries: integer(&properties, "x-delivery-count")
             .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
-        first_routing_key: string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255),
+        first_routing_key,
+        suspect,
         due: time(&properties, header::DUE_AT),
         parked: time(&properties, header::PARKED_AT),
         session: Rc::clone(session),

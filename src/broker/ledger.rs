@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use lapin::{BasicProperties, Channel, Confirmation, options::QueueDeclareOptions, types::FieldTable};
 use tokio::task::spawn_local;
 
-use super::{BrokerError, CALL_LIMIT, Names, Session, bounded, topology::QueueSpec};
+use super::{BrokerError, CALL_LIMIT, Names, Session, topology::QueueSpec};
 use crate::{
     clock::Moment,
     config::{AmqpSettings, QuotaLimit},
@@ -153,14 +153,18 @@ impl Session {
         let channel = self.publishing_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let depth = match tokio::time::timeout(CALL_LIMIT, declare).await {
-            Ok(Ok(queue)) => queue.message_count(),
-            // The broker has closed the channel.
-            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(None),
-            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look at the queue {queue}: {error}"))),
-            Err(_) => return Err(BrokerError::Lost(format!("look at the queue {queue}: no answer in time"))),
+        let look = async {
+            match declare.await {
+                Ok(queue) => Ok(Some(queue.message_count())),
+                // The broker has closed the channel.
+                Err(error) if error.is_amqp_soft_error() => Ok(None),
+                Err(error) => Err(error),
+            }
         };
-        bounded("close a channel", CALL_LIMIT, channel.close(200, "seen".into())).await?;
+        let Some(depth) = self.health.bounded(&format!("look at the queue {queue}"), CALL_LIMIT, look).await? else {
+            return Ok(None);
+        };
+        self.health.bounded("close a channel", CALL_LIMIT, channel.close(200, "seen".into())).await?;
         Ok(Some(depth))
     }
 }

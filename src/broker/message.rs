@@ -31,6 +31,8 @@ pub mod header {
     pub const HTTP_STATUS: &str = "x-lookup-http-status";
     /// Status of a result.
     pub const STATUS: &str = "x-lookup-status";
+    /// How often a job had come back to its queue when it was set aside as a suspect.
+    pub const SUSPECT: &str = "x-lookup-suspect";
     /// When a message became a dead letter, likewise.
     pub const DIED_AT: &str = "x-lookup-died-at";
     /// How often a dead letter was sent back to its queue.

@@ -30,6 +30,12 @@ impl Names {
         format!("{}.jobs.{provider}.{lane}", self.prefix)
     }
 
+    /// The queue of one provider's jobs that may have ended a worker.
+    #[must_use]
+    pub fn suspects(&self, provider: &str) -> String {
+        format!("{}.suspect.{provider}", self.prefix)
+    }
+
     /// Exchange and queue of jobs that nobody has declared a queue for.
     #[must_use]
     pub fn unrouted(&self) -> String {
@@ -73,7 +79,7 @@ impl Names {
             return false;
         };
         matches!(rest, "unrouted" | "results" | "dead")
-            || ["jobs.", "delay.", "quota."].iter().any(|kind| rest.starts_with(kind))
+            || ["jobs.", "delay.", "quota.", "suspect."].iter().any(|kind| rest.starts_with(kind))
     }
 }
 
@@ -84,8 +90,10 @@ mod tests {
     #[test]
     fn a_reply_queue_under_the_same_prefix_is_not_taken_for_one_of_our_own() {
         let names = Names::new("lookup");
-        for own in ["lookup.unrouted", "lookup.jobs.a.bulk", "lookup.delay.30s", "lookup.results", "lookup.dead"] {
-            assert!(names.owns(own), "{own}");
+        let steps = ["lookup.unrouted", "lookup.delay.30s", "lookup.results", "lookup.dead"].map(str::to_owned);
+        let of_provider = [names.jobs("a", Lane::Bulk), names.suspects("a"), names.quota("a")];
+        for own in steps.into_iter().chain(of_provider) {
+            assert!(names.owns(&own), "{own}");
         }
         for other in ["lookup.replies", "lookup", "lookupx.dead", "other.dead", "lookup.jobs", DIRECT_REPLY_TO] {
             assert!(!names.owns(other), "{other}");

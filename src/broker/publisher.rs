@@ -9,7 +9,7 @@ use lapin::{
 };
 use tokio::sync::{Mutex, Semaphore};
 
-use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, bounded, connection::Health};
+use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health};
 
 /// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
 const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
@@ -202,23 +202,30 @@ impl Publisher {
     }
 
     pub(super) async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
-        let channel = bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
-        bounded("confirm.select", CALL_LIMIT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        self.health.bounded("confirm.select", CALL_LIMIT, select).await?;
         Ok(channel)
     }
 
     /// Whether a requester still waits at a direct reply-to name. A return would mean nothing there: some
     /// brokers return what has arrived.
     async fn is_there(&self, name: &str) -> Result<bool, BrokerError> {
-        let channel = bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(name.into(), options, FieldTable::default());
-        let there = match tokio::time::timeout(CALL_LIMIT, declare).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(false),
-            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look for the requester: {error}"))),
-            Err(_) => return Err(BrokerError::Lost("look for the requester: no answer in time".into())),
+        let look = async {
+            match declare.await {
+                Ok(_) => Ok(true),
+                Err(error) if error.is_amqp_soft_error() => Ok(false),
+                Err(error) => Err(error),
+            }
         };
+        let there = self.health.bounded("look for the requester", CALL_LIMIT, look).await?;
+        if !there {
+            // The broker has closed the channel.
+            return Ok(false);
+        }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "seen".into())).await;
         Ok(there)
     }

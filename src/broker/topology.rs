@@ -13,7 +13,7 @@ use super::{BrokerError, CALL_LIMIT, Names, Session};
 use crate::{
     config::{AmqpSettings, ProviderSettings, Step},
     job::Lane,
-    policy::quota::Terms,
+    policy::{poison::Suspicion, quota::Terms},
     quota::is_common,
 };
 
@@ -65,8 +65,10 @@ impl Expected {
             queue(names.results(), PRACTICALLY_UNLIMITED, true, &[(names.results(), "#")]),
         ];
         queues.extend(steps.iter().map(|step| queue(names.delay(step), limit, true, &[])));
+        let limit_of_suspects = Suspicion::new(amqp.delivery_limit).limit().try_into().unwrap_or(i32::MAX);
         for settings in providers {
             let provider = &settings.name;
+            queues.push(queue(names.suspects(provider), limit_of_suspects, true, &[]));
             for lane in Lane::ALL {
                 let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
                 if lane == Lane::Bulk {

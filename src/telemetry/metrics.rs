@@ -32,6 +32,8 @@ pub struct Metrics {
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     dead_lettered: IntCounterVec,
+    suspects: IntCounterVec,
+    unsettled_bytes: IntGaugeVec,
     quota: QuotaVecs,
     /// Times that the worker connected to the broker.
     pub connects: IntCounter,
@@ -100,6 +102,8 @@ pub struct ProviderMetrics {
     pub in_flight: IntGauge,
     /// 1 while no attempts are made but probes.
     pub circuit_open: IntGauge,
+    /// Jobs that were set aside.
+    pub suspects: IntCounter,
 }
 
 impl Default for Metrics {
@@ -173,6 +177,12 @@ impl Metrics {
                 "Messages published to the dead-letter exchange.",
                 &["provider", "error"],
             ),
+            suspects: counters(
+                "lookup_suspects_total",
+                "Jobs that came back too often to be begun beside others, and were set aside.",
+                &["provider"],
+            ),
+            unsettled_bytes: gauges("lookup_unsettled_bytes", "Bytes delivered and not settled.", &["queue"]),
             quota: QuotaVecs {
                 limit: gauges(
                     "lookup_quota_limit",
@@ -220,9 +230,16 @@ impl Metrics {
             requests_found: self.requests.with_label_values(&[name, "found"]),
             in_flight: self.in_flight.with_label_values(&[name]),
             circuit_open: self.circuit_open.with_label_values(&[name]),
+            suspects: self.suspects.with_label_values(&[name]),
             name: name.to_owned(),
             all: self.clone(),
         }
+    }
+
+    /// The bytes that were delivered from one queue and are not settled.
+    #[must_use]
+    pub fn unsettled_bytes(&self, queue: &str) -> IntGauge {
+        self.unsettled_bytes.with_label_values(&[queue])
     }
 
     /// The metrics of one provider's quota.

@@ -1,4 +1,4 @@
-//! Whether the worker takes jobs: what `/readyz` says.
+//! Whether the worker takes jobs, and whether it ever will: what `/readyz` and `/livez` say.
 
 use std::{
     collections::BTreeMap,
@@ -13,19 +13,47 @@ pub struct Readiness(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     not_ready: Option<String>,
+    paused: Option<String>,
+    stuck: Option<String>,
     providers: BTreeMap<String, String>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State { not_ready: Some("starting".into()), providers: BTreeMap::new() })))
+        let (not_ready, providers) = (Some("starting".into()), BTreeMap::new());
+        Self(Arc::new(Mutex::new(State { not_ready, paused: None, stuck: None, providers })))
     }
 }
 
 impl Readiness {
     /// Connected and consuming.
     pub fn ready(&self) {
-        self.state().not_ready = None;
+        let mut state = self.state();
+        (state.not_ready, state.paused) = (None, None);
+    }
+
+    /// Connected, but consuming pauses for this reason.
+    pub fn pause(&self, reason: impl Into<String>) {
+        self.state().paused = Some(reason.into());
+    }
+
+    /// Consuming goes on.
+    pub fn resume(&self) {
+        self.state().paused = None;
+    }
+
+    /// Why only a new process can help; none if it need not.
+    pub fn stuck(&self, reason: Option<String>) {
+        self.state().stuck = reason;
+    }
+
+    /// Whether the process should go on, and what there is to say of it.
+    #[must_use]
+    pub fn live(&self) -> (bool, String) {
+        match &self.state().stuck {
+            None => (true, "live\n".to_owned()),
+            Some(reason) => (false, format!("not live: {reason}\n")),
+        }
     }
 
     /// Not so, for this reason.
@@ -50,13 +78,14 @@ impl Readiness {
     #[must_use]
     pub fn text(&self) -> (bool, String) {
         let state = self.state();
-        let mut text = match &state.not_ready {
+        let reason = state.not_ready.as_ref().or(state.paused.as_ref());
+        let mut text = match reason {
             None => "ready\n".to_owned(),
             Some(reason) => format!("not ready: {reason}\n"),
         };
         for (provider, trouble) in &state.providers {
             _ = writeln!(text, "provider {provider}: {trouble}");
         }
-        (state.not_ready.is_none(), text)
+        (reason.is_none(), text)
     }
 }

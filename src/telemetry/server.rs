@@ -30,7 +30,7 @@ impl Server {
             .await
             .map_err(|error| format!("http.listen: {address} cannot be had: {error}; choose another"))?;
         let router = Router::new()
-            .route("/livez", get(|| async { "live\n" }))
+            .route("/livez", get(livez).with_state(readiness.clone()))
             .route("/readyz", get(readyz).with_state(readiness))
             .route("/metrics", get(show_metrics).with_state(metrics));
         Ok(Self { listener, router })
@@ -44,9 +44,16 @@ impl Server {
     }
 }
 
+async fn livez(State(readiness): State<Readiness>) -> impl IntoResponse {
+    answer(readiness.live())
+}
+
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
-    let (ready, text) = readiness.text();
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+    answer(readiness.text())
+}
+
+fn answer((well, text): (bool, String)) -> impl IntoResponse {
+    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Provider, Worker, intake::Feed};
+use super::{
+    Provider, Worker,
+    feed::{Against, Feed},
+};
 use crate::{
     broker::{BrokerError, Session},
     engine::Waiting,
@@ -16,7 +19,7 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Guards one provider as long as the session goes on.
-pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes: [Rc<Feed>; 2]) {
+pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
     let provider = &worker.providers[&name];
     loop {
         provider.engine.circuit.opened().await;
@@ -24,15 +27,18 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes
         tracing::warn!(provider = name, why, "the circuit is open: jobs stay in their queues, probes are sent");
         worker.readiness.note(&name, Some(format!("circuit open: {why}")));
         let guarded = async {
-            for lane in &lanes {
-                lane.stop().await;
+            for feed in &feeds {
+                feed.hold(Against::Circuit);
+            }
+            for feed in &feeds {
+                feed.quiet().await;
             }
             worker.hand_back(provider).await?;
             worker.probe(provider, &session).await?;
             tracing::info!(provider = name, "the circuit is closed again");
             worker.readiness.note(&name, None);
-            for lane in &lanes {
-                lane.start(&worker, &session).await?;
+            for feed in &feeds {
+                feed.release(Against::Circuit);
             }
             Ok::<_, BrokerError>(())
         };
@@ -43,24 +49,12 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes
 }
 
 impl Worker {
-    /// What was delivered and not begun goes back to its queue.
-    async fn hand_back(&self, provider: &Provider) -> Result<(), BrokerError> {
-        for delivery in provider.inbox.take_all() {
-            // The broker counts how often it hands a job out, and dead-letters it at the limit.
-            if delivery.redeliveries * 2 < u64::from(self.settings.amqp.delivery_limit) {
-                delivery.hand_back().await;
-            } else {
-                self.put_back(&delivery, delivery.forward()).await?;
-                delivery.ack().await;
-            }
-        }
-        Ok(())
-    }
-
     /// One job after each cooldown, the urgent ones first, until the circuit is closed.
     async fn probe(&self, provider: &Provider, session: &Rc<Session>) -> Result<(), BrokerError> {
         let engine = &provider.engine;
-        let queues = Lane::ALL.map(|lane| self.names.jobs(&engine.settings.name, lane));
+        let name = &engine.settings.name;
+        let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
+        queues.push(self.names.suspects(name));
         while let Some(at) = engine.circuit.next_probe() {
             if let Some(wait) = at.checked_duration_since(Instant::now()) {
                 tokio::select! {
@@ -68,7 +62,9 @@ impl Worker {
                     () = engine.circuit.hurried() => {}
                 }
             }
+            session.health.unblocked().await;
             match session.take_one(&queues).await? {
+                Some(delivery) if self.is_suspicious(&delivery) => self.set_aside(provider, &delivery).await?,
                 Some(delivery) => self.process(Some(provider), &delivery, Waiting::Probing).await,
                 None => tokio::time::sleep(LOOK_AGAIN).await,
             }

@@ -1,21 +1,26 @@
 //! The consumers of one session: jobs into inboxes, what has no route to an answer, what waits to its parking.
 //!
 //! Each queue has a consumer on a channel of its own, so that one provider's unsettled jobs never hold up
-//! another's. A consumer that the broker cancels is started again.
+//! another's. Beside them stand those who watch the session: the guards of the providers, the broker's alarm, and
+//! whether there is progress.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::{Worker, guard, journey, parking};
+use super::{
+    Worker, alarm,
+    feed::{Against, Feed},
+    guard, journey,
+    load::{Held, Load},
+    parking, progress, suspects,
+};
 use crate::{
-    broker::{BrokerError, Deliveries, Delivery, Session, Subscription},
+    broker::{BrokerError, Delivery, Session},
     config::Step,
     job::{Address, Lane},
+    policy::prefetch::Prefetch,
 };
 
 /// Jobs of a delay queue that are held until they are due. The queue is in the order of arrival, and so nearly
@@ -25,28 +30,23 @@ const PARKED_PREFETCH: u16 = 1000;
 /// Messages without a route are few.
 const UNROUTED_PREFETCH: u16 = 16;
 
-/// After a cancel, what was on its way arrives at once.
-const LAST_DELIVERIES_LIMIT: Duration = Duration::from_secs(2);
+/// Parked jobs are held in as many bytes as this many of the largest have.
+const PARKED_BUDGET: u16 = 128;
+
+/// What came back, when the session before ended, has been delivered again after this.
+const BEGINNING: Duration = Duration::from_secs(1);
 
 /// The consumers of one session.
 pub struct Intake {
     feeds: Vec<Rc<Feed>>,
-    guards: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
-/// One consumer, and where its deliveries go.
-pub(super) struct Feed {
-    queue: String,
-    sink: Sink,
-    subscription: RefCell<Option<Subscription>>,
-    task: RefCell<Option<JoinHandle<()>>>,
-    /// It is we who end it.
-    stopping: Cell<bool>,
-}
-
+/// Where the deliveries of a queue go.
 #[derive(Clone)]
-enum Sink {
+pub(super) enum Sink {
     Jobs(Lane, String),
+    Suspects(String),
     Unrouted,
     Parked(Step),
 }
@@ -57,126 +57,122 @@ impl Intake {
     /// # Errors
     /// Where the broker does not start one in time.
     pub async fn start(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<Self, BrokerError> {
-        let (mut feeds, mut guards) = (Vec::new(), Vec::new());
+        let mut intake = Self { feeds: Vec::new(), tasks: Vec::new() };
         for (name, provider) in &worker.providers {
-            let lanes = Lane::ALL.map(|lane| Feed::new(worker.names.jobs(name, lane), Sink::Jobs(lane, name.clone())));
-            if provider.engine.circuit.why().is_none() {
-                for lane in &lanes {
-                    lane.start(worker, session).await?;
-                }
-            }
-            feeds.extend(lanes.iter().cloned());
-            let guard = guard::watch(Rc::clone(worker), name.clone(), Rc::clone(session), lanes);
-            guards.push(spawn_local(guard));
+            let open = provider.engine.circuit.why().map(|_| Against::Circuit);
+            let mut feeds = Lane::ALL.map(|lane| worker.feed(Sink::Jobs(lane, name.clone()), open)).to_vec();
+            feeds.push(worker.feed(Sink::Suspects(name.clone()), open));
+            intake.feeds.extend(feeds.iter().cloned());
+            intake.run(guard::watch(Rc::clone(worker), name.clone(), Rc::clone(session), feeds));
         }
-        let parked = worker.settings.retry.delays.iter();
-        let others = parked.map(|step| Feed::new(worker.names.delay(step), Sink::Parked(step.clone())));
-        for feed in others.chain([Feed::new(worker.names.unrouted(), Sink::Unrouted)]) {
-            feed.start(worker, session).await?;
-            feeds.push(feed);
+        let parked = worker.settings.retry.delays.iter().map(|step| Sink::Parked(step.clone()));
+        intake.feeds.extend(parked.chain([Sink::Unrouted]).map(|sink| worker.feed(sink, None)));
+        for feed in intake.feeds.clone() {
+            intake.run(feed.run(Rc::clone(worker), Rc::clone(session)));
         }
-        Ok(Self { feeds, guards })
+        tokio::select! {
+            _ = join_all(intake.feeds.iter().map(|feed| feed.started())) => {}
+            reason = session.health.ended() => return Err(BrokerError::Lost(reason)),
+        }
+        intake.run(alarm::watch(Rc::clone(worker), Rc::clone(session), intake.feeds.clone()));
+        intake.run(progress::watch(Rc::clone(worker), Rc::clone(session), intake.feeds.clone()));
+        intake.run(suspects_after_the_beginning(intake.feeds.clone()));
+        Ok(intake)
+    }
+
+    fn run(&mut self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.push(spawn_local(task));
     }
 
     /// Lets no more deliveries come, for good; those on their way still arrive.
     pub async fn cancel(&self) {
-        self.guards.iter().for_each(JoinHandle::abort);
-        futures_util::future::join_all(self.feeds.iter().map(|feed| feed.stop())).await;
+        for feed in &self.feeds {
+            feed.hold(Against::Stop);
+        }
+        join_all(self.feeds.iter().map(|feed| feed.quiet())).await;
     }
 
-    /// Closes the channels. The broker answers once it has every acknowledgement that was sent before; a
-    /// connection that is closed at once may leave some behind.
+    /// Waits until everything is settled that is not parked.
+    pub async fn settled(&self) {
+        let feeds = self.feeds.iter().filter(|feed| !matches!(feed.sink, Sink::Parked(_)));
+        join_all(feeds.map(|feed| feed.load.empty())).await;
+    }
+
+    /// Closes the channels.
     pub async fn close(&self) {
-        let closing = self.feeds.iter().filter_map(|feed| feed.subscription.borrow_mut().take());
-        futures_util::future::join_all(closing.map(|subscription| async move { subscription.close().await })).await;
+        join_all(self.feeds.iter().map(|feed| feed.close())).await;
     }
 }
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        self.guards.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-impl Feed {
-    fn new(queue: String, sink: Sink) -> Rc<Self> {
-        let (subscription, task, stopping) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        Rc::new(Self { queue, sink, subscription, task, stopping })
+async fn suspects_after_the_beginning(feeds: Vec<Rc<Feed>>) {
+    tokio::time::sleep(BEGINNING).await;
+    for feed in feeds {
+        feed.release(Against::Beginning);
     }
+}
 
-    /// Begins to consume.
-    pub(super) async fn start(self: &Rc<Self>, worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
-        self.stopping.set(false);
-        let deliveries = self.subscribe(worker, session).await?;
-        let task = spawn_local(Rc::clone(self).run(Rc::clone(worker), Rc::clone(session), deliveries));
-        *self.task.borrow_mut() = Some(task);
-        Ok(())
-    }
-
-    async fn subscribe(&self, worker: &Worker, session: &Rc<Session>) -> Result<Deliveries, BrokerError> {
-        let prefetch = match &self.sink {
-            Sink::Jobs(_, provider) => worker.providers[provider].engine.settings.concurrency,
-            Sink::Unrouted => UNROUTED_PREFETCH,
-            Sink::Parked(_) => PARKED_PREFETCH,
+impl Worker {
+    /// The consumer of a queue; it is not running yet.
+    fn feed(&self, sink: Sink, against: Option<Against>) -> Rc<Feed> {
+        let concurrency = |provider: &str| self.providers[provider].engine.settings.concurrency;
+        let (queue, most) = match &sink {
+            Sink::Jobs(lane, provider) => (self.names.jobs(provider, *lane), concurrency(provider)),
+            Sink::Suspects(provider) => (self.names.suspects(provider), 1),
+            Sink::Unrouted => (self.names.unrouted(), UNROUTED_PREFETCH),
+            Sink::Parked(step) => (self.names.delay(step), PARKED_PREFETCH),
         };
-        let (subscription, deliveries) = session.subscribe(&self.queue, prefetch).await?;
-        *self.subscription.borrow_mut() = Some(subscription);
-        Ok(deliveries)
-    }
-
-    /// Lets no more deliveries come; those on their way still arrive.
-    pub(super) async fn stop(&self) {
-        self.stopping.set(true);
-        let subscription = self.subscription.borrow().clone();
-        if let Some(subscription) = subscription {
-            subscription.cancel().await;
-        }
-        let task = self.task.borrow_mut().take();
-        if let Some(task) = task {
-            let _ = tokio::time::timeout(LAST_DELIVERIES_LIMIT, task).await;
-        }
-    }
-
-    /// Delivers as long as the session goes on.
-    async fn run(self: Rc<Self>, worker: Rc<Worker>, session: Rc<Session>, mut deliveries: Deliveries) {
-        loop {
-            while let Some(delivery) = deliveries.next().await {
-                self.sink.put(&worker, delivery);
-            }
-            if self.stopping.get() || !session.health.is_well() {
-                return;
-            }
-            // Most often somebody deleted the queue: declare it again, and go on.
-            tracing::warn!(queue = self.queue, "the broker cancelled a consumer; starting it again");
-            let again = async {
-                worker.expected().establish(&session).await?;
-                self.subscribe(&worker, &session).await
-            };
-            match again.await {
-                Ok(again) => deliveries = again,
-                Err(error) => return session.health.fail(error.to_string()),
-            }
-        }
+        // Jobs that are none of them too large are never short of it.
+        let largest = if matches!(sink, Sink::Parked(_)) { PARKED_BUDGET } else { most };
+        let prefetch = Prefetch::new(most, usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes));
+        let load = Load::new(self.metrics.unsettled_bytes(&queue));
+        let beginning = matches!(sink, Sink::Suspects(_)).then_some(Against::Beginning);
+        Feed::new(queue, sink, prefetch, load, against.into_iter().chain(beginning))
     }
 }
 
 impl Sink {
-    fn put(&self, worker: &Rc<Worker>, delivery: Delivery) {
+    /// Passes a delivery on.
+    pub fn put(&self, worker: &Rc<Worker>, load: &Rc<Load>, delivery: Delivery) {
+        let came_back = delivery.redeliveries > 0;
+        let exposed = match self {
+            Self::Jobs(..) | Self::Unrouted => came_back,
+            Self::Suspects(_) => false,
+            Self::Parked(_) => worker.is_suspicious(&delivery),
+        };
+        let delivery = Held::new(delivery, load, exposed.then_some(&worker.exposed));
         match self {
-            Self::Jobs(lane, provider) => worker.providers[provider].inbox.put(*lane, delivery),
+            Self::Jobs(lane, provider) => put_job(worker, provider, *lane, delivery),
+            Self::Suspects(provider) => {
+                let lane = Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk);
+                worker.providers[provider].suspects.put(lane, delivery);
+            }
             Self::Parked(step) => {
                 spawn_local(parking::hold(Rc::clone(worker), step.clone(), delivery));
             }
             Self::Unrouted => {
                 // A provider that was configured since is served; anybody else is told.
                 let address = Address::of(&delivery.envelope.routing_key);
-                match (worker.providers.get(address.provider), address.lane) {
-                    (Some(provider), Some(lane)) => provider.inbox.put(lane, delivery),
+                match (worker.providers.get_key_value(address.provider), address.lane) {
+                    (Some((provider, _)), Some(lane)) => put_job(worker, provider, lane, delivery),
                     _ => {
                         spawn_local(journey::refuse(Rc::clone(worker), delivery));
                     }
                 }
             }
         }
+    }
+}
+
+fn put_job(worker: &Rc<Worker>, provider: &str, lane: Lane, delivery: Held) {
+    if worker.is_suspicious(&delivery) {
+        spawn_local(suspects::set_aside(Rc::clone(worker), provider.to_owned(), delivery));
+    } else {
+        worker.providers[provider].inbox.put(lane, delivery);
     }
 }

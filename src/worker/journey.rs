@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, rc::Rc};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use super::{Provider, Worker, settle::Ending};
+use super::{Provider, Worker, load::Held, settle::Ending};
 use crate::{
     broker::Delivery,
     engine::{Conclusion, Waiting},
@@ -23,7 +23,7 @@ pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
 }
 
 /// A message that stands in no provider's queue.
-pub async fn refuse(worker: Rc<Worker>, delivery: Delivery) {
+pub async fn refuse(worker: Rc<Worker>, delivery: Held) {
     let provider = worker.providers.get(Address::of(&delivery.envelope.routing_key).provider);
     worker.process(provider, &delivery, Waiting::Queued).await;
 }
@@ -40,7 +40,7 @@ impl Worker {
             Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
         });
         match AssertUnwindSafe(self.settle(provider, delivery, ending)).catch_unwind().await {
-            Ok(Ok(())) => failpoint::reach(failpoint::ACKNOWLEDGED),
+            Ok(Ok(())) => failpoint::reach(failpoint::ACKNOWLEDGED, delivery.envelope.message_id.as_deref()),
             // Not acknowledged: the broker delivers it again, and what was finished is remembered.
             Ok(Err(error)) => tracing::debug!(%error, "a job is left to redelivery"),
             Err(_) => self.metrics.panics.inc(),
@@ -50,7 +50,8 @@ impl Worker {
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
     async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) -> Ending {
-        failpoint::reach(failpoint::TAKEN);
+        let id = delivery.envelope.message_id.as_deref();
+        failpoint::reach(failpoint::TAKEN, id);
         let (provider, job) = match self.admit(provider, delivery) {
             Ok(admitted) => admitted,
             Err(not_a_job) => return Ending::refused(*not_a_job),
@@ -59,7 +60,7 @@ impl Worker {
             return Ending::Answered(answer);
         }
         let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
-        failpoint::reach(failpoint::LOOKED_UP);
+        failpoint::reach(failpoint::LOOKED_UP, id);
         let ticket = job.ticket;
         match conclusion {
             Conclusion::Answered { outcome, raw } => Ending::answered(ticket, outcome, raw, attempts),

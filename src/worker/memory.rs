@@ -59,7 +59,8 @@ impl Finished {
     /// The result of a job that comes again.
     #[must_use]
     pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Answer> {
-        if delivery.redeliveries == 0 {
+        // A suspect is a copy, which the broker counts anew.
+        if delivery.redeliveries == 0 && !delivery.suspect {
             return None;
         }
         self.state.borrow().answers.get(&key(job_id, delivery)).filter(|answer| answer.job_id == job_id).cloned()

@@ -12,7 +12,7 @@ use crate::{
     broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
     failpoint,
     failure::{ErrorKind, Failure},
-    job::{Envelope, Lane, NotAJob, Ticket},
+    job::{Address, Envelope, Lane, NotAJob, Ticket},
     json::Malformed,
     policy::retry,
     provider::Outcome,
@@ -32,7 +32,7 @@ pub enum Ending {
     Parked(Carried, Duration),
     /// The job itself, later: in its own queue.
     PutBack(Carried),
-    /// Nothing: its session is over, and the broker delivers it again.
+    /// Nothing: no request was sent, and none will be; the broker delivers it again.
     Abandoned,
 }
 
@@ -176,9 +176,10 @@ impl Worker {
             }
             Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
             Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
+            Ending::Abandoned if delivery.session.health.is_well() => return self.hand_back_one(delivery).await,
             Ending::Abandoned => return Ok(()),
         }
-        failpoint::reach(failpoint::REPLACED);
+        failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
         delivery.ack().await;
         Ok(())
     }
@@ -247,7 +248,8 @@ impl Worker {
     async fn park(&self, delivery: &Delivery, carried: &Carried, wait: Duration) -> Result<(), BrokerError> {
         let now = Timestamp::now().as_millisecond();
         let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
-        let message = carried.message(delivery).count_header(header::DUE_AT, due).count_header(header::PARKED_AT, now);
+        let message = carried.message(delivery).without(&[header::SUSPECT]);
+        let message = message.count_header(header::DUE_AT, due).count_header(header::PARKED_AT, now);
         let queue = self.names.delay(retry::step(&self.settings.retry.delays, wait));
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await
     }
@@ -255,6 +257,10 @@ impl Worker {
     /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
     pub(super) async fn put_back(&self, delivery: &Delivery, message: Message) -> Result<(), BrokerError> {
         let (exchange, key) = (self.names.jobs_exchange(), delivery.envelope.routing_key.as_str());
+        if delivery.suspect {
+            let queue = self.names.suspects(Address::of(key).provider);
+            return self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await;
+        }
         self.publish_or_fail(delivery, Route::Exchange { exchange: &exchange, key }, message, &exchange).await
     }
 

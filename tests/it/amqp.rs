@@ -218,6 +218,17 @@ impl Job {
         self
     }
 
+    /// With a header that counts, or that is text where it is no number.
+    pub fn number_header(mut self, name: &str, value: &str) -> Self {
+        match value.parse() {
+            Ok(number) => {
+                self.headers.insert(name.into(), AMQPValue::LongLongInt(number));
+                self
+            }
+            Err(_) => self.header(name, value),
+        }
+    }
+
     /// With any other property.
     pub fn with(mut self, change: impl FnOnce(BasicProperties) -> BasicProperties) -> Self {
         self.properties = change(self.properties);

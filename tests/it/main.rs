@@ -15,12 +15,15 @@ mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
 
+mod alarm; // a broker that takes no publishes
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod dead; // dead letters, looked at, sent back and thrown away
 mod doctor; // `check`: what is not well is told, with what mends it
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
+mod poison; // jobs that end the process, and their neighbours
+mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so

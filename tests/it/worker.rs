@@ -58,7 +58,8 @@ impl Worker {
         self.start_with(&[]);
     }
 
-    fn start_with(&mut self, environment: &[(&str, &str)]) {
+    /// Starts it again after its end, with these variables in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.process.is_none(), "the worker still runs");
         let log = || {
             File::options()

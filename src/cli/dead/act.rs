@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a letter must not take along: it would go on where it ended, or be taken for a dead one.
-const ENDED: [&str; 9] = [
+const ENDED: [&str; 10] = [
     header::ERROR,
     header::MESSAGE,
     header::ATTEMPTS,
@@ -25,6 +25,7 @@ const ENDED: [&str; 9] = [
     header::DUE_AT,
     header::PARKED_AT,
     header::DIED_AT,
+    header::SUSPECT,
 ];
 
 /// What is done with a letter.

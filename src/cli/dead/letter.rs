@@ -17,6 +17,9 @@ use crate::{
 /// A result that came here through the results exchange is one that could not be delivered, like any other.
 const UNDELIVERABLE: &str = "undeliverable_result";
 
+/// The broker handed it out as often as its queue's limit says.
+const DELIVERY_LIMIT: &str = "delivery_limit";
+
 /// What is known of a letter, beside its body.
 #[derive(Debug)]
 pub(super) struct Letter {
@@ -100,7 +103,7 @@ impl Letter {
             id: id.unwrap_or_default().to_owned(),
             provider: is_name(provider).then(|| provider.to_owned()),
             error: text(header::ERROR).or(death.reason).unwrap_or(unknown).to_owned(),
-            message: text(header::MESSAGE).map(str::to_owned),
+            message: text(header::MESSAGE).or(death.message()).map(str::to_owned),
             attempts: count(header::ATTEMPTS),
             replays: count(header::REPLAYS),
             died: millisecond(&headers).or(death.time).or(sent),
@@ -148,6 +151,14 @@ impl<'a> FirstDeath<'a> {
             reason: death["reason"].as_str(),
             routing_key: death["routing-keys"][0].as_str(),
             time: death["time"].as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        }
+    }
+
+    /// The broker's reason, in words.
+    fn message(&self) -> Option<&'static str> {
+        match self.reason? {
+            DELIVERY_LIMIT => Some("the worker or its connection ended each time that it held the job; see its log"),
+            _ => None,
         }
     }
 }

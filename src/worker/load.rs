@@ -1,0 +1,135 @@
+//! What the consumers were given and have not settled: counted from a delivery until its [`Held`] is dropped.
+
+use std::{cell::Cell, ops::Deref, rc::Rc};
+
+use prometheus::IntGauge;
+use tokio::sync::Notify;
+
+use crate::broker::Delivery;
+
+/// What one consumer holds.
+#[derive(Debug)]
+pub struct Load {
+    messages: Cell<usize>,
+    bytes: Cell<usize>,
+    given: Cell<u64>,
+    settled: Notify,
+    gauge: IntGauge,
+}
+
+/// Deliveries in the whole worker that a death of its process would bring nearer to the delivery limit, and that were
+/// there before.
+#[derive(Debug, Default)]
+pub struct Exposed {
+    count: Cell<usize>,
+    fewer: Notify,
+}
+
+/// A delivery, counted until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    delivery: Delivery,
+    load: Rc<Load>,
+    exposed: Option<Rc<Exposed>>,
+}
+
+impl Load {
+    /// Nothing; the bytes are shown by `gauge`.
+    #[must_use]
+    pub fn new(gauge: IntGauge) -> Rc<Self> {
+        let (messages, bytes, given, settled) = Default::default();
+        Rc::new(Self { messages, bytes, given, settled, gauge })
+    }
+
+    /// Messages that are not settled.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.messages.get()
+    }
+
+    /// The bytes of their bodies.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Deliveries so far.
+    #[must_use]
+    pub fn given(&self) -> u64 {
+        self.given.get()
+    }
+
+    /// Waits until no more than this many bytes are held.
+    pub async fn at_most(&self, bytes: usize) {
+        self.until(|| self.bytes() <= bytes).await;
+    }
+
+    /// Waits until nothing is held.
+    pub async fn empty(&self) {
+        self.until(|| self.messages() == 0).await;
+    }
+
+    async fn until(&self, reached: impl Fn() -> bool) {
+        loop {
+            let settled = self.settled.notified();
+            if reached() {
+                return;
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Exposed {
+    /// Waits until there are none.
+    pub async fn none(&self) {
+        loop {
+            let fewer = self.fewer.notified();
+            if self.count.get() == 0 {
+                return;
+            }
+            fewer.await;
+        }
+    }
+}
+
+impl Held {
+    /// Counts a delivery of the consumer with this load; `exposed` where it counts among those too.
+    #[must_use]
+    pub fn new(delivery: Delivery, load: &Rc<Load>, exposed: Option<&Rc<Exposed>>) -> Self {
+        load.messages.set(load.messages.get() + 1);
+        load.bytes.set(load.bytes.get() + delivery.body.len());
+        load.given.set(load.given.get() + 1);
+        load.gauge.add(size(&delivery));
+        if let Some(exposed) = exposed {
+            exposed.count.set(exposed.count.get() + 1);
+        }
+        Self { delivery, load: Rc::clone(load), exposed: exposed.cloned() }
+    }
+}
+
+impl Deref for Held {
+    type Target = Delivery;
+
+    fn deref(&self) -> &Delivery {
+        &self.delivery
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let load = &self.load;
+        load.messages.set(load.messages.get() - 1);
+        load.bytes.set(load.bytes.get() - self.delivery.body.len());
+        load.gauge.sub(size(&self.delivery));
+        load.settled.notify_waiters();
+        if let Some(exposed) = &self.exposed {
+            exposed.count.set(exposed.count.get() - 1);
+            exposed.fewer.notify_waiters();
+        }
+    }
+}
+
+fn size(delivery: &Delivery) -> i64 {
+    delivery.body.len().try_into().unwrap_or(i64::MAX)
+}
