@@ -43,7 +43,7 @@ install_packages() {
     } >"$log" 2>&1
     # What counts is whether the program is there afterwards: a service that cannot be started on a machine
     # without an init fails the installation and is not needed here.
-    if "$PROOF"; then rm -f "$log"; else tail -n 20 "$log" >&2 && rm -f "$log" && return 1; fi
+    if $PROOF; then rm -f "$log"; else tail -n 20 "$log" >&2 && rm -f "$log" && return 1; fi
 }
 
 need_rust() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     broker::Broker,
-    keeper::{Node, free_ports},
+    keeper::{Node, free_ports, major_version},
 };
 
 /// Nodes that know each other; the minority pauses when they lose sight of each other.
@@ -65,10 +65,15 @@ impl Cluster {
 fn settings(count: usize) -> String {
     let mut settings = String::from(
         "cluster_partition_handling = pause_minority\n\
-         cluster_formation.peer_discovery_backend = classic_config\n\
-         cluster_formation.randomized_startup_delay_range.min = 0\n\
-         cluster_formation.randomized_startup_delay_range.max = 1\n",
+         cluster_formation.peer_discovery_backend = classic_config\n",
     );
+    // 4.x has no such delay any more, and refuses what it does not know.
+    if major_version() < 4 {
+        settings.push_str(
+            "cluster_formation.randomized_startup_delay_range.min = 0\n\
+             cluster_formation.randomized_startup_delay_range.max = 1\n",
+        );
+    }
     for number in 1..=count {
         let _ = writeln!(settings, "cluster_formation.classic_config.nodes.{number} = c{number}@localhost");
     }
