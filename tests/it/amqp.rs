@@ -166,6 +166,11 @@ impl Client {
         answer(queue, self.channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await;
     }
 
+    /// A channel of the caller's own.
+    pub async fn new_channel(&self) -> Channel {
+        answer("open a channel", self.connection.create_channel()).await
+    }
+
     /// The channel in confirm mode, for what has no method here.
     pub fn channel(&self) -> &Channel {
         &self.channel

@@ -180,15 +180,9 @@ impl Broker {
     /// runtime.
     pub fn accepts_connections(&self) -> bool {
         let url = self.url();
-        let attempt = async move {
-            let connect = Connection::connect(&url, ConnectionProperties::default());
-            let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
-            let close = connection.close(200, "ready".into());
-            tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
-        };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(attempt)
+            runtime.block_on(accepts_connections(&url))
         })
         .join()
         .expect("a probe that does not panic")
@@ -239,6 +233,14 @@ impl Drop for Vhost<'_> {
         // A broker that is gone has taken it along.
         let _ = self.broker.try_rabbitmqctl(&["delete_vhost", &self.name]);
     }
+}
+
+/// Whether a connection opens within two seconds.
+pub async fn accepts_connections(url: &str) -> bool {
+    let connect = Connection::connect(url, ConnectionProperties::default());
+    let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
+    let close = connection.close(200, "ready".into());
+    tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
 }
 
 /// `PREFIX-…`, as nothing else in this or another run is named.

@@ -8,7 +8,9 @@ mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
 mod cluster; // three of them that know each other
 mod keeper; // how such a node is run, and ended whatever happens
+mod proxy; // between worker and broker, to cut what passes
 mod road; // a worker, a sandbox and a broker, joined
+mod tally; // what became of every job
 mod worker; // the built program, running
 
 mod conformance; // the five kinds, held against their documents; no I/O
@@ -19,7 +21,8 @@ mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod dead; // dead letters, looked at, sent back and thrown away
 mod hostile; // providers that answer what no document lists
+mod cuts; // connections cut in the middle
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
-mod quota;
-mod readme; // what the README says is so // never one request too many, and hardly one too few
+mod quota; // never one request too many, and hardly one too few
+mod readme; // what the README says is so
