@@ -80,6 +80,33 @@ impl Client {
         }
     }
 
+    /// As [`Self::publish_all`], while queues may be electing their leaders: what is nacked is published again, on a
+    /// new channel, since the old one may go on nacking.
+    pub async fn publish_for_sure(&self, exchange: &str, routing_key: &str, jobs: impl IntoIterator<Item = Job>) {
+        let mut jobs: Vec<Job> = jobs.into_iter().collect();
+        let give_up = Instant::now() + ANSWER_WITHIN;
+        while !jobs.is_empty() {
+            assert!(Instant::now() < give_up, "{exchange} {routing_key}: nacked for {ANSWER_WITHIN:?}");
+            let channel = self.new_channel().await;
+            answer("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await;
+            let mut confirms = Vec::new();
+            for job in &jobs {
+                let (options, properties) = (BasicPublishOptions::default(), job.properties());
+                let publish =
+                    channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, properties);
+                confirms.push(answer(exchange, publish).await);
+            }
+            let mut nacked = Vec::new();
+            for (job, confirm) in jobs.into_iter().zip(confirms) {
+                if let Confirmation::Nack(_) = answer(exchange, confirm).await {
+                    nacked.push(job);
+                }
+            }
+            jobs = nacked;
+            answer("close a channel", channel.close(200, "published".into())).await;
+        }
+    }
+
     /// Takes up to `count` messages off a queue, fewer if the time passes before; never more. The others stay
     /// untouched.
     pub async fn take_up_to(&self, queue: &str, count: usize, wait: Duration) -> Vec<Received> {

@@ -70,7 +70,8 @@ impl Broker {
         self.node.port
     }
 
-    fn url_of(&self, vhost: &str) -> String {
+    /// Its address, of a virtual host.
+    pub fn url_of(&self, vhost: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.node.port)
     }
 

@@ -42,6 +42,25 @@ impl Cluster {
         self.nodes.iter().map(Broker::url).collect()
     }
 
+    /// Addresses of a virtual host on all nodes.
+    pub fn urls_of(&self, vhost: &str) -> Vec<String> {
+        self.nodes.iter().map(|node| node.url_of(vhost)).collect()
+    }
+
+    /// The node whose name stands in a line that RabbitMQ printed.
+    pub fn named_in(&self, line: &str) -> usize {
+        let named = |index: &usize| line.contains(&format!("c{}@localhost", index + 1));
+        (0..self.nodes.len()).find(named).unwrap_or_else(|| panic!("no node is named in {line:?}"))
+    }
+
+    /// Starts the nodes that do not run; returns when all see each other.
+    pub fn mend(&self) {
+        for node in self.nodes.iter().filter(|node| !node.accepts_connections()) {
+            node.start_again();
+        }
+        self.wait_complete();
+    }
+
     /// SIGKILL for one node.
     pub fn kill(&self, index: usize) {
         self.nodes[index].kill();

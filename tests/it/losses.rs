@@ -54,7 +54,11 @@ pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
     for n in 0..times {
         load.keep_up(&Client::connect(&broker.url()).await, 2 * ENOUGH).await;
         some_moment(Duration::from_millis(500)).await;
-        if n % 2 == 0 { broker.kill() } else { broker.stop() }
+        if n % 2 == 0 {
+            broker.kill()
+        } else {
+            broker.stop()
+        }
         broker.order_start();
         pauses.push(first_result(&road, &broker).await);
     }
@@ -96,7 +100,7 @@ async fn kill_9_of_the_worker_at_random_moments_loses_no_job() {
     kills(5).await.assert_all_answered();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_and_one_that_is_stopped_in_the_middle_lose_no_job() {
     let (tally, _) = restarts(2).await;
     tally.assert_all_answered();

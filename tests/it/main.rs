@@ -19,10 +19,14 @@ mod sandbox; // the sandbox answers as the documents say
 
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
-mod dead; // dead letters, looked at, sent back and thrown away
-mod hostile; // providers that answer what no document lists
 mod cuts; // connections cut in the middle
+mod dead; // dead letters, looked at, sent back and thrown away
+mod findings; // what broker and library really do
+mod frozen; // what answers nothing, and later goes on
+mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
+mod nodes; // a cluster of which a node dies
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
+mod soak; // the fault tests at scale, by hand

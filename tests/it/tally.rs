@@ -64,7 +64,7 @@ impl Load {
     pub async fn add(&mut self, client: &Client, jobs: u32) {
         let job = |n: u32| Job::json(&json!({"query": {"phone": phone(n)}, "context": {"n": n}})).id(&format!("j-{n}"));
         let more = self.published..self.published + jobs;
-        client.publish_all("lookup.jobs", "antsomi", more.clone().map(job)).await;
+        client.publish_for_sure("lookup.jobs", "antsomi", more.clone().map(job)).await;
         self.published = more.end;
     }
 
