@@ -146,6 +146,19 @@ impl Client {
         taken
     }
 
+    /// Whether there is a message in a queue, or will be soon.
+    pub async fn keeps_a_message(&self, queue: &str, wait: Duration) -> bool {
+        let give_up = Instant::now() + wait;
+        while Instant::now() < give_up {
+            match self.depth(queue).await {
+                None => return false,
+                Some(0) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Some(_) => return true,
+            }
+        }
+        false
+    }
+
     /// Messages that are ready in a queue; `None` if there is no such queue.
     pub async fn depth(&self, queue: &str) -> Option<u32> {
         let channel = answer("open a channel", self.connection.create_channel()).await;

@@ -208,3 +208,25 @@ async fn lapin_still_takes_returned_publishes_for_routed_where_several_are_outst
     println!("{wrong} of 10000 returned publishes were told to be routed");
     assert!(wrong > 0, "lapin seems to be mended");
 }
+
+#[tokio::test]
+#[ignore = "measures; run it alone"]
+async fn how_long_after_its_declaration_a_queue_may_be_forgotten() {
+    for wait in [0, 500, 1_000, 2_000, 3_000, 5_000].map(Duration::from_millis) {
+        let broker = Broker::start();
+        let (mut kept, names) = (0, ["one", "two", "three", "four", "five"]);
+        for name in names {
+            let client = Client::connect(&broker.url()).await;
+            let mut quorum = FieldTable::default();
+            quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+            client.declare_queue_with(name, quorum).await;
+            client.publish("", name, Job::new("")).await;
+            tokio::time::sleep(wait).await;
+            broker.kill();
+            broker.start_again();
+            let there = Client::connect(&broker.url()).await;
+            kept += usize::from(there.keeps_a_message(name, Duration::from_secs(15)).await);
+        }
+        println!("killed {wait:?} after the declaration: {kept} of {} queues and their messages kept", names.len());
+    }
+}

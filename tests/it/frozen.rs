@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use lookup_worker::sandbox::Kind;
+use serde_json::json;
+
 use crate::{
     amqp::Client,
     broker::Broker,
@@ -74,4 +77,25 @@ async fn a_worker_that_is_told_to_stop_while_its_broker_is_frozen_ends_and_its_j
     broker.wait_ready();
     road.worker.start_again();
     load.tally(&Client::connect(&broker.url()).await).await.assert_all_answered();
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_nothing_for_a_while_costs_waiting_and_no_job() {
+    let vhost = Broker::shared().vhost();
+    let short = "kind = \"antsomi\"\ntimeout = \"300ms\"\nconcurrency = 4\n\
+        breaker = { failures = 3, cooldown = \"200ms\" }";
+    let road = Road::open_with(&vhost.url(), |config| config.replace("kind = \"antsomi\"", short)).await;
+    road.sandbox.fault(Kind::Antsomi, "8491", json!({"hang": true}), None).await;
+    let load = Load::of(&road.client, 60).await;
+    // Many more requests than a job has attempts.
+    let asked = async || road.sandbox.stats(Kind::Antsomi).await["requests"].as_u64().expect("a number");
+    let probes = async {
+        while asked().await < 20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, probes).await.expect("probes");
+    assert!(road.worker.metric("lookup_results_total").await < f64::EPSILON, "all wait");
+    road.sandbox.clear_faults(Kind::Antsomi).await;
+    load.tally(&road.client).await.assert_all_answered();
 }

@@ -55,9 +55,9 @@ pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
         load.keep_up(&Client::connect(&broker.url()).await, 2 * ENOUGH).await;
         some_moment(Duration::from_millis(500)).await;
         if n % 2 == 0 {
-            broker.kill()
+            broker.kill();
         } else {
-            broker.stop()
+            broker.stop();
         }
         broker.order_start();
         pauses.push(first_result(&road, &broker).await);
@@ -139,6 +139,24 @@ async fn a_consumer_that_the_broker_cancels_is_started_again() {
     tokio::time::timeout(LONG, log).await.expect("the consumer is back");
     let result = road.ask("antsomi.bulk", &json!({"query": {"phone": "84907089782"}})).await.json();
     assert_eq!(result["status"], "found");
+}
+
+#[tokio::test]
+async fn kill_9_while_jobs_are_parked_loses_none() {
+    let vhost = Broker::shared().vhost();
+    let patient = "kind = \"antsomi\"\nbreaker = { failures = 1000000, cooldown = \"1s\" }";
+    let mut road = Road::open_with(&vhost.url(), |config| config.replace("kind = \"antsomi\"", patient)).await;
+    let come_later = json!({"status": 503, "retry_after": 3});
+    road.sandbox.fault(Kind::Antsomi, "8491", come_later, Some(400)).await;
+    let load = Load::of(&road.client, 300).await;
+    // Some die on the way into the delay queues, some there, some on the way out.
+    for _ in 0..6 {
+        road.worker.wait_ready().await;
+        some_moment(Duration::from_millis(1_000)).await;
+        road.worker.kill9();
+        road.worker.start_again();
+    }
+    load.tally(&road.client).await.assert_all_answered();
 }
 
 #[cfg(feature = "failpoints")]

@@ -21,6 +21,7 @@ mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
+mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
 mod frozen; // what answers nothing, and later goes on
 mod hostile; // providers that answer what no document lists
