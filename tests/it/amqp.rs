@@ -146,15 +146,14 @@ impl Client {
         taken
     }
 
-    /// Whether there is a message in a queue, or will be soon.
+    /// Whether there is a message in a queue, or will be by then.
     pub async fn keeps_a_message(&self, queue: &str, wait: Duration) -> bool {
         let give_up = Instant::now() + wait;
         while Instant::now() < give_up {
-            match self.depth(queue).await {
-                None => return false,
-                Some(0) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Some(_) => return true,
+            if self.depth(queue).await.is_some_and(|depth| depth > 0) {
+                return true;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         false
     }

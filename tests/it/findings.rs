@@ -189,30 +189,31 @@ async fn lapin_still_reports_refused_publishes_as_acked_where_threads_share_a_ch
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "a race, in the library; tells whether it is still there"]
-async fn lapin_still_takes_returned_publishes_for_routed_where_several_are_outstanding() {
+async fn lapin_still_gives_returns_to_the_wrong_publishes_where_several_are_outstanding() {
     let vhost = Broker::shared().vhost();
-    let client = Client::connect(&vhost.url()).await;
+    let client = taken_and_full(&vhost).await;
     let channel = confirming(&client).await;
     let mut wrong = 0;
-    for _ in 0..10 {
+    for _ in 0..20 {
         let mut confirms = Vec::new();
-        for _ in 0..1_000 {
+        for n in 0..1_000 {
+            let (queue, right) = if n % 2 == 0 { ("taken", true) } else { ("gone", false) };
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let publish = channel.basic_publish("".into(), "gone".into(), options, b"", BasicProperties::default());
-            confirms.push(publish.await.expect("a publish"));
+            let publish = channel.basic_publish("".into(), queue.into(), options, b"", BasicProperties::default());
+            confirms.push((publish.await.expect("a publish"), right));
         }
-        for confirm in confirms {
-            wrong += usize::from(confirm.await.expect("a confirm") == Confirmation::Ack(None));
+        for (confirm, right) in confirms {
+            wrong += usize::from((confirm.await.expect("a confirm") == Confirmation::Ack(None)) != right);
         }
     }
-    println!("{wrong} of 10000 returned publishes were told to be routed");
+    println!("{wrong} of 20000 publishes were told another's return, or none");
     assert!(wrong > 0, "lapin seems to be mended");
 }
 
 #[tokio::test]
 #[ignore = "measures; run it alone"]
 async fn how_long_after_its_declaration_a_queue_may_be_forgotten() {
-    for wait in [0, 500, 1_000, 2_000, 3_000, 5_000].map(Duration::from_millis) {
+    for wait in [0, 1_000, 3_000].map(Duration::from_millis) {
         let broker = Broker::start();
         let (mut kept, names) = (0, ["one", "two", "three", "four", "five"]);
         for name in names {
