@@ -94,6 +94,12 @@ impl Broker {
         self.keeper().order("kill");
     }
 
+    /// Returns when what was declared is written down: a node that is killed within a second or so after a queue was
+    /// declared for the first time may forget it.
+    pub fn write_down(&self) {
+        self.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
+    }
+
     /// SIGTERM, an orderly stop. Returns when the process is gone.
     pub fn stop(&self) {
         self.signal(Signal::TERM);
