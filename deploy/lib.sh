@@ -43,7 +43,7 @@ install_packages() {
     } >"$log" 2>&1
     # What counts is whether the program is there afterwards: a service that cannot be started on a machine
     # without an init fails the installation and is not needed here.
-    if "$PROOF"; then rm -f "$log"; else tail -n 20 "$log" >&2 && rm -f "$log" && return 1; fi
+    if $PROOF; then rm -f "$log"; else tail -n 20 "$log" >&2 && rm -f "$log" && return 1; fi
 }
 
 need_rust() {
@@ -77,4 +77,13 @@ has_rabbitmq() { rabbitmq_sbin >/dev/null && has epmd; }
 get_rabbitmq() {
     has_rabbitmq && return
     can_install && PROOF=has_rabbitmq install_packages rabbitmq-server
+}
+
+# use_rabbitmq 3|4: the tests find it in RABBITMQ_SBIN; 3 is what the machine has. Fails where 4 cannot be made.
+use_rabbitmq() {
+    case $1 in
+    3) ;;
+    4) RABBITMQ_SBIN=$("$ROOT/deploy/rabbitmq-4") && export RABBITMQ_SBIN ;;
+    *) die "--rabbitmq is 3 or 4, not $1" ;;
+    esac
 }

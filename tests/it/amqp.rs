@@ -80,6 +80,33 @@ impl Client {
         }
     }
 
+    /// As [`Self::publish_all`], while queues may be electing their leaders: what is nacked is published again, on a
+    /// new channel, since the old one may go on nacking.
+    pub async fn publish_for_sure(&self, exchange: &str, routing_key: &str, jobs: impl IntoIterator<Item = Job>) {
+        let mut jobs: Vec<Job> = jobs.into_iter().collect();
+        let give_up = Instant::now() + ANSWER_WITHIN;
+        while !jobs.is_empty() {
+            assert!(Instant::now() < give_up, "{exchange} {routing_key}: nacked for {ANSWER_WITHIN:?}");
+            let channel = self.new_channel().await;
+            answer("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await;
+            let mut confirms = Vec::new();
+            for job in &jobs {
+                let (options, properties) = (BasicPublishOptions::default(), job.properties());
+                let publish =
+                    channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, properties);
+                confirms.push(answer(exchange, publish).await);
+            }
+            let mut nacked = Vec::new();
+            for (job, confirm) in jobs.into_iter().zip(confirms) {
+                if let Confirmation::Nack(_) = answer(exchange, confirm).await {
+                    nacked.push(job);
+                }
+            }
+            jobs = nacked;
+            answer("close a channel", channel.close(200, "published".into())).await;
+        }
+    }
+
     /// Takes up to `count` messages off a queue, fewer if the time passes before; never more. The others stay
     /// untouched.
     pub async fn take_up_to(&self, queue: &str, count: usize, wait: Duration) -> Vec<Received> {
@@ -117,6 +144,18 @@ impl Client {
         let taken = self.take_up_to(queue, count, wait).await;
         assert_eq!(taken.len(), count, "{queue}: not as many messages within {wait:?}");
         taken
+    }
+
+    /// Whether there is a message in a queue, or will be by then.
+    pub async fn keeps_a_message(&self, queue: &str, wait: Duration) -> bool {
+        let give_up = Instant::now() + wait;
+        while Instant::now() < give_up {
+            if self.depth(queue).await.is_some_and(|depth| depth > 0) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 
     /// Messages that are ready in a queue; `None` if there is no such queue.
@@ -164,6 +203,11 @@ impl Client {
     /// Deletes a queue.
     pub async fn delete_queue(&self, queue: &str) {
         answer(queue, self.channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await;
+    }
+
+    /// A channel of the caller's own.
+    pub async fn new_channel(&self) -> Channel {
+        answer("open a channel", self.connection.create_channel()).await
     }
 
     /// The channel in confirm mode, for what has no method here.

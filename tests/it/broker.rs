@@ -76,7 +76,8 @@ impl Broker {
         self.node.port
     }
 
-    fn url_of(&self, vhost: &str) -> String {
+    /// Its address, of a virtual host.
+    pub fn url_of(&self, vhost: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.node.port)
     }
 
@@ -97,6 +98,12 @@ impl Broker {
     /// SIGKILL. Returns when the process is gone.
     pub fn kill(&self) {
         self.keeper().order("kill");
+    }
+
+    /// Returns when what was declared is written down: a node that is killed within a second or so after a queue was
+    /// declared for the first time may forget it.
+    pub fn write_down(&self) {
+        self.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
     }
 
     /// SIGTERM, an orderly stop. Returns when the process is gone.
@@ -186,15 +193,9 @@ impl Broker {
     /// runtime.
     pub fn accepts_connections(&self) -> bool {
         let url = self.url();
-        let attempt = async move {
-            let connect = Connection::connect(&url, ConnectionProperties::default());
-            let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
-            let close = connection.close(200, "ready".into());
-            tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
-        };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(attempt)
+            runtime.block_on(accepts_connections(&url))
         })
         .join()
         .expect("a probe that does not panic")
@@ -245,6 +246,14 @@ impl Drop for Vhost<'_> {
         // A broker that is gone has taken it along.
         let _ = self.broker.try_rabbitmqctl(&["delete_vhost", &self.name]);
     }
+}
+
+/// Whether a connection opens within two seconds.
+pub async fn accepts_connections(url: &str) -> bool {
+    let connect = Connection::connect(url, ConnectionProperties::default());
+    let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
+    let close = connection.close(200, "ready".into());
+    tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
 }
 
 /// `PREFIX-…`, as nothing else in this or another run is named.

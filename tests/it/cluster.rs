@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     broker::Broker,
-    keeper::{Node, free_ports},
+    keeper::{Node, free_ports, major_version},
 };
 
 /// Nodes that know each other; the minority pauses when they lose sight of each other.
@@ -42,6 +42,25 @@ impl Cluster {
         self.nodes.iter().map(Broker::url).collect()
     }
 
+    /// Addresses of a virtual host on all nodes.
+    pub fn urls_of(&self, vhost: &str) -> Vec<String> {
+        self.nodes.iter().map(|node| node.url_of(vhost)).collect()
+    }
+
+    /// The node whose name stands in a line that RabbitMQ printed.
+    pub fn named_in(&self, line: &str) -> usize {
+        let named = |index: &usize| line.contains(&format!("c{}@localhost", index + 1));
+        (0..self.nodes.len()).find(named).unwrap_or_else(|| panic!("no node is named in {line:?}"))
+    }
+
+    /// Starts the nodes that do not run; returns when all see each other.
+    pub fn mend(&self) {
+        for node in self.nodes.iter().filter(|node| !node.accepts_connections()) {
+            node.start_again();
+        }
+        self.wait_complete();
+    }
+
     /// SIGKILL for one node.
     pub fn kill(&self, index: usize) {
         self.nodes[index].kill();
@@ -65,10 +84,15 @@ impl Cluster {
 fn settings(count: usize) -> String {
     let mut settings = String::from(
         "cluster_partition_handling = pause_minority\n\
-         cluster_formation.peer_discovery_backend = classic_config\n\
-         cluster_formation.randomized_startup_delay_range.min = 0\n\
-         cluster_formation.randomized_startup_delay_range.max = 1\n",
+         cluster_formation.peer_discovery_backend = classic_config\n",
     );
+    // 4.x has no such delay any more, and refuses what it does not know.
+    if major_version() < 4 {
+        settings.push_str(
+            "cluster_formation.randomized_startup_delay_range.min = 0\n\
+             cluster_formation.randomized_startup_delay_range.max = 1\n",
+        );
+    }
     for number in 1..=count {
         let _ = writeln!(settings, "cluster_formation.classic_config.nodes.{number} = c{number}@localhost");
     }

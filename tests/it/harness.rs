@@ -48,6 +48,7 @@ async fn a_durable_message_survives_kill_9_of_the_broker() {
     client.declare_queue("kept").await;
     client.publish("", "kept", Job::new("{}").id("j-1")).await;
 
+    broker.write_down();
     let before = broker.pid();
     broker.kill();
     assert!(!broker.accepts_connections());

@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::LazyLock,
 };
 
 use rustix::process::Pid;
@@ -115,6 +116,18 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
         .env("RABBITMQ_NODENAME", format!("{}@localhost", node.name))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+}
+
+/// The first part of RabbitMQ's version.
+pub fn major_version() -> u32 {
+    static MAJOR: LazyLock<u32> = LazyLock::new(|| {
+        let mut command = Command::new(sbin().join("rabbitmqctl"));
+        let output = command.arg("version").stdin(Stdio::null()).output().expect("rabbitmqctl");
+        let version = String::from_utf8_lossy(&output.stdout);
+        let first = version.split('.').next().and_then(|first| first.trim().parse().ok());
+        first.unwrap_or_else(|| panic!("rabbitmqctl version printed {version:?}"))
+    });
+    *MAJOR
 }
 
 /// The folder of RabbitMQ's own scripts. Those in `/usr/sbin` insist on the user `rabbitmq`.

@@ -8,7 +8,9 @@ mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
 mod cluster; // three of them that know each other
 mod keeper; // how such a node is run, and ended whatever happens
+mod proxy; // between worker and broker, to cut what passes
 mod road; // a worker, a sandbox and a broker, joined
+mod tally; // what became of every job
 mod worker; // the built program, running
 
 mod conformance; // the five kinds, held against their documents; no I/O
@@ -18,14 +20,20 @@ mod sandbox; // the sandbox answers as the documents say
 mod alarm; // a broker that takes no publishes
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
+mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
 mod doctor; // `check`: what is not well is told, with what mends it
+mod failures; // the table of docs/failures.md names its tests
+mod findings; // what broker and library really do
+mod frozen; // what answers nothing, and later goes on
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
+mod nodes; // a cluster of which a node dies
 mod poison; // jobs that end the process, and their neighbours
 mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
 mod renewal; // SIGHUP: new secrets without losing a job
+mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider

@@ -144,6 +144,7 @@ async fn a_full_ledger_is_as_full_after_kill_9_of_its_node() {
     arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(18_000));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     client.declare_queue_with("ledger", arguments).await;
+    broker.write_down();
     client.publish_all("", "ledger", (0..20).map(|_| Job::new(""))).await;
     let begun = Instant::now();
     broker.kill();

@@ -19,6 +19,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub struct Worker {
     folder: TempDir,
     http_port: u16,
+    http: reqwest::Client,
     /// `None` after its end was awaited.
     process: Option<Process>,
 }
@@ -29,7 +30,8 @@ impl Worker {
         let folder = tempfile::Builder::new().prefix("lookup-worker-").tempdir().expect("a folder");
         fs::write(folder.path().join("config.toml"), config_toml).expect("a file in our folder");
         let [http_port] = free_ports();
-        let mut worker = Self { folder, http_port, process: None };
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
+        let mut worker = Self { folder, http_port, http, process: None };
         worker.start_again();
         worker
     }
@@ -144,8 +146,7 @@ impl Worker {
 
     /// Status and text of one of its HTTP pages, or `None` if it does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
-        let answer = client.get(format!("http://127.0.0.1:{}{path}", self.http_port)).send().await.ok()?;
+        let answer = self.http.get(format!("http://127.0.0.1:{}{path}", self.http_port)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
