@@ -17,6 +17,7 @@ mod consumer;
 mod ledger;
 mod message;
 mod names;
+mod notices;
 mod publisher;
 mod topology;
 
@@ -28,6 +29,7 @@ pub use consumer::{Deliveries, Delivery, Subscription};
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
+pub use notices::{Notice, Notices};
 pub use publisher::{Fate, Publisher, Route};
 pub use topology::{Expected, QueueSpec};
 

@@ -3,7 +3,7 @@
 //! Read `journey` first: one job's whole way. Around it:
 //! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
 //! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `guard` keeps
-//! jobs in their queues while their provider fails.
+//! jobs in their queues while their provider fails, `notices` are what workers hear of each other.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -17,6 +17,7 @@ pub mod inbox;
 mod intake;
 mod journey;
 mod memory;
+mod notices;
 mod parking;
 mod settle;
 
@@ -189,6 +190,7 @@ impl Worker {
                 connected.set(true);
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
+                notices::begin(self, &session).await?;
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))
             };

@@ -40,12 +40,15 @@ pub struct QueueSpec {
     bindings: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Kind {
     /// A quorum queue, for jobs and results.
     Kept { delivery_limit: i32, dead_letters: bool },
     /// A classic queue, whose room is exact: it counts a quota (`policy::quota`).
-    Ledger { room: u32, ttl: Duration },
+    /// What it forgets goes to the exchange `forgets_to`.
+    Ledger { room: u32, ttl: Duration, forgets_to: String },
+    /// A classic queue too, whose depth is known as soon as its node is up; each message in it expires.
+    Pause,
 }
 
 impl Expected {
@@ -75,6 +78,8 @@ impl Expected {
                 let kind = Kind::Kept { delivery_limit: limit, dead_letters: true };
                 queues.push(QueueSpec { name: names.jobs(provider, lane), kind, bindings });
             }
+            let bindings = vec![(names.pauses(), provider.clone())];
+            queues.push(QueueSpec { name: names.pause(provider), kind: Kind::Pause, bindings });
             let common = settings.quota.as_ref().filter(|limit| is_common(limit));
             queues.extend(common.into_iter().flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))));
         }
@@ -91,11 +96,14 @@ impl Expected {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
         for queue in &self.queues {
-            if matches!(queue.kind, Kind::Ledger { .. }) {
-                queue.establish_ledger(session, self.declare).await?;
-            } else {
-                self.queue(&channel, queue).await?;
-                self.bind(&channel, queue).await?;
+            match queue.kind {
+                Kind::Ledger { .. } => queue.establish_ledger(session, self.declare).await?,
+                Kind::Pause if !queue.declare_classic(session, self.declare).await? => {}
+                Kind::Kept { .. } => {
+                    self.queue(&channel, queue).await?;
+                    self.bind(&channel, queue).await?;
+                }
+                Kind::Pause => self.bind(&channel, queue).await?,
             }
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
@@ -103,12 +111,14 @@ impl Expected {
     }
 
     /// Each with its alternate exchange, which is declared before it.
-    fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 4] {
+    fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 6] {
         [
             (self.names.dead(), ExchangeKind::Fanout, None),
             (self.names.unrouted(), ExchangeKind::Fanout, None),
             (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
             (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
+            (self.names.room(), ExchangeKind::Direct, None),
+            (self.names.pauses(), ExchangeKind::Direct, None),
         ]
     }
 
@@ -183,7 +193,8 @@ impl Expected {
 impl QueueSpec {
     /// The ledgers of one provider's quota, the one for all requests first.
     pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
-        let ledger = |name, room| Self { name, kind: Kind::Ledger { room, ttl: terms.ttl }, bindings: Vec::new() };
+        let kind = |room| Kind::Ledger { room, ttl: terms.ttl, forgets_to: names.room() };
+        let ledger = |name, room| Self { name, kind: kind(room), bindings: Vec::new() };
         let shares = Lane::ALL.into_iter().filter_map(|lane| {
             let room = terms.own_ledger(lane)?;
             Some(ledger(names.quota_share(provider, lane), room))
@@ -197,35 +208,36 @@ impl QueueSpec {
     /// # Errors
     /// [`BrokerError::Foreign`] where it counts another quota and is in use.
     pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
-        match self.declare_ledger(session, declare).await {
+        match self.declare_classic(session, declare).await {
             Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
                 tracing::info!(queue = self.name, "the quota was changed; its ledger, which was empty, is made anew");
-                self.declare_ledger(session, declare).await
+                self.declare_classic(session, declare).await.map(drop)
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
                 "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
                  workers that are configured so, and start this one again once the quota's window has passed; it then \
                  replaces the queue by itself"
             ))),
-            outcome => outcome,
+            outcome => outcome.map(drop),
         }
     }
 
-    async fn declare_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
+    /// Declares a classic queue; says whether it is there. It may be away, with the node that it lives on.
+    async fn declare_classic(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
         // What is refused closes the channel.
         let channel = session.publishing_channel().await?;
         let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
-        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_ledger());
+        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_classic());
         match tokio::time::timeout(CALL_LIMIT, declaration).await {
             Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
-                tracing::warn!(queue = self.name, %error, "a quota's ledger is away; nothing is sent until it is back");
-                return Ok(());
+                tracing::warn!(queue = self.name, %error, "a queue is away with its node; a quota gives nothing without");
+                return Ok(false);
             }
             Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
             Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
-        Ok(())
+        Ok(true)
     }
 
     /// An empty ledger counts nothing any more, so nothing is forgotten with it.
@@ -243,12 +255,13 @@ impl QueueSpec {
         Ok(deleted)
     }
 
-    fn arguments_of_ledger(&self) -> FieldTable {
+    fn arguments_of_classic(&self) -> FieldTable {
         let mut arguments = FieldTable::default();
-        if let Kind::Ledger { room, ttl } = self.kind {
-            insert(&mut arguments, "x-queue-type", "classic");
+        insert(&mut arguments, "x-queue-type", "classic");
+        if let Kind::Ledger { room, ttl, forgets_to } = &self.kind {
             insert(&mut arguments, "x-overflow", "reject-publish");
-            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(room.into()));
+            insert(&mut arguments, "x-dead-letter-exchange", forgets_to);
+            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt((*room).into()));
             let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
         }
@@ -256,7 +269,7 @@ impl QueueSpec {
     }
 
     fn arguments(&self, names: &Names) -> FieldTable {
-        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_ledger() };
+        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_classic() };
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "quorum");
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));

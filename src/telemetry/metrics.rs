@@ -31,6 +31,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
+    paused: IntGaugeVec,
     dead_lettered: IntCounterVec,
     quota: QuotaVecs,
     /// Times that the worker connected to the broker.
@@ -100,6 +101,8 @@ pub struct ProviderMetrics {
     pub in_flight: IntGauge,
     /// 1 while no attempts are made but probes.
     pub circuit_open: IntGauge,
+    /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`.
+    pub paused: IntGauge,
 }
 
 impl Default for Metrics {
@@ -168,6 +171,11 @@ impl Metrics {
                 &["provider", "reason"],
             ),
             circuit_open: gauges("lookup_circuit_open", "1 while no attempts are made but probes.", &["provider"]),
+            paused: gauges(
+                "lookup_paused",
+                "1 while the provider is left alone, as it asked for by 429 and Retry-After.",
+                &["provider"],
+            ),
             dead_lettered: counters(
                 "lookup_dead_lettered_total",
                 "Messages published to the dead-letter exchange.",
@@ -220,6 +228,7 @@ impl Metrics {
             requests_found: self.requests.with_label_values(&[name, "found"]),
             in_flight: self.in_flight.with_label_values(&[name]),
             circuit_open: self.circuit_open.with_label_values(&[name]),
+            paused: self.paused.with_label_values(&[name]),
             name: name.to_owned(),
             all: self.clone(),
         }

@@ -1,15 +1,18 @@
-//! Keeps a provider's jobs in their queues while its circuit is open, and sends the probes.
+//! Keeps a provider's jobs in their queues while its circuit is open or it is to be left alone, and sends the probes.
 
 use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::{Provider, Worker, intake::Feed};
 use crate::{
     broker::{BrokerError, Session},
     engine::Waiting,
     job::Lane,
+    policy::circuit::{Next, Why},
 };
 
 /// With no job to probe with, the queues are looked at again after this.
@@ -20,16 +23,16 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes
     let provider = &worker.providers[&name];
     loop {
         provider.engine.circuit.opened().await;
-        let why = provider.engine.circuit.why().map(|why| why.to_string()).unwrap_or_default();
-        tracing::warn!(provider = name, why, "the circuit is open: jobs stay in their queues, probes are sent");
-        worker.readiness.note(&name, Some(format!("circuit open: {why}")));
+        let trouble = trouble(provider);
+        tracing::warn!(provider = name, "{trouble}; jobs stay in their queues");
+        worker.readiness.note(&name, Some(trouble));
         let guarded = async {
             for lane in &lanes {
                 lane.stop().await;
             }
             worker.hand_back(provider).await?;
             worker.probe(provider, &session).await?;
-            tracing::info!(provider = name, "the circuit is closed again");
+            tracing::info!(provider = name, "the provider is asked again");
             worker.readiness.note(&name, None);
             for lane in &lanes {
                 lane.start(&worker, &session).await?;
@@ -39,6 +42,19 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, lanes
         if let Err(error) = guarded.await {
             return session.health.fail(error.to_string());
         }
+    }
+}
+
+/// In words, for people.
+fn trouble(provider: &Provider) -> String {
+    let circuit = &provider.engine.circuit;
+    match (circuit.why(), circuit.paused_until()) {
+        (Some(Why::RateLimited), Some(until)) => {
+            let until = Timestamp::now() + until.saturating_duration_since(Instant::now());
+            format!("paused until about {until:.0}: {}", Why::RateLimited)
+        }
+        (Some(why), _) => format!("circuit open, probes are sent: {why}"),
+        (None, _) => "about to be asked again".to_owned(),
     }
 }
 
@@ -57,13 +73,17 @@ impl Worker {
         Ok(())
     }
 
-    /// One job after each cooldown, the urgent ones first, until the circuit is closed.
+    /// One job after each cooldown, the urgent ones first, until the circuit is closed; none before a pause is over.
     async fn probe(&self, provider: &Provider, session: &Rc<Session>) -> Result<(), BrokerError> {
         let engine = &provider.engine;
         let queues = Lane::ALL.map(|lane| self.names.jobs(&engine.settings.name, lane));
-        while let Some(at) = engine.circuit.next_probe() {
-            if let Some(wait) = at.checked_duration_since(Instant::now()) {
-                tokio::time::sleep(wait).await;
+        while let Some(next) = engine.circuit.next() {
+            let (Next::Probe(at) | Next::Resume(at)) = next;
+            tokio::time::sleep_until(at.into()).await;
+            engine.circuit.resume(Instant::now());
+            // A pause may have grown meanwhile, and its end may have been all that was waited for.
+            if engine.circuit.next() != Some(next) {
+                continue;
             }
             match session.take_one(&queues).await? {
                 Some(delivery) => self.process(Some(provider), &delivery, Waiting::Probing).await,

@@ -101,38 +101,73 @@ async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
 
 #[tokio::test]
 async fn workers_that_are_killed_and_frozen_and_thawed_never_send_one_request_too_many() {
-    kills_and_freezes(6).await;
+    let vhost = Broker::shared().vhost();
+    let used = kills_and_freezes(&vhost.url(), 4, |_| {}).await;
+    assert!(used >= 0.75, "{used:.3} of the quota was used");
+}
+
+#[tokio::test]
+#[ignore = "takes four minutes"]
+async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many_and_leave_nine_tenths_in_use() {
+    let vhost = Broker::shared().vhost();
+    let used = kills_and_freezes(&vhost.url(), 50, |_| {}).await;
+    assert!(used >= 0.9, "{used:.3} of the quota was used");
 }
 
 #[tokio::test]
 #[ignore = "takes three minutes"]
-async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many() {
-    kills_and_freezes(100).await;
+async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
+    let broker = Broker::start();
+    let used = kills_and_freezes(&broker.url(), 24, |round| match round % 6 {
+        2 => {
+            broker.kill();
+            broker.start_again();
+        }
+        5 => {
+            broker.stop();
+            broker.start_again();
+        }
+        _ => {}
+    })
+    .await;
+    println!("that is, of the whole time; without a broker nothing is sent");
+    assert!(used >= 0.3, "{used:.3} of the quota was used");
 }
 
-async fn kills_and_freezes(rounds: usize) {
-    let window = Duration::from_secs(2);
-    let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 3, window, &quota(window, ", reserve = 0.0")).await;
-    fleet.publish("bulk", 5_000).await;
+/// In each round one of three workers is killed and started again, and another is frozen, for more than the ledger
+/// remembers in every fifth. Returns the part of the quota that was used, once the first window was full.
+async fn kills_and_freezes(url: &str, rounds: usize, mut more: impl FnMut(usize)) -> f64 {
+    let (requests, window) = (50, Duration::from_secs(5));
+    let quota = format!("{{ requests = {requests}, per = \"5s\", reserve = 0.0 }}");
+    let mut fleet = Fleet::start(url, 3, window, &quota).await;
+    fleet.publish("bulk", 10_000).await;
+    // The first permissions are all given at once, and count for nothing here.
+    fleet.wait_for_lookups(requests).await;
     let begun = Instant::now();
     for round in 0..rounds {
-        fleet.workers[round % 2].kill9();
-        // Frozen at any point, for less and for more than a window.
-        fleet.workers[2].sigstop();
-        fleet.workers[round % 2].start_again();
-        tokio::time::sleep(Duration::from_millis(rand::random_range(50..2_500))).await;
-        fleet.workers[2].sigcont();
-        tokio::time::sleep(Duration::from_millis(rand::random_range(10..500))).await;
+        let [killed, frozen] = [round % 3, (round + 1) % 3];
+        fleet.workers[frozen].sigstop();
+        fleet.workers[killed].kill9();
+        more(round);
+        fleet.workers[killed].start_again();
+        let frozen_ms = if round % 5 == 4 { 5_500..7_000 } else { 50..2_500 };
+        tokio::time::sleep(Duration::from_millis(rand::random_range(frozen_ms))).await;
+        fleet.workers[frozen].sigcont();
+        tokio::time::sleep(Duration::from_millis(rand::random_range(10..1_000))).await;
     }
-    fleet.assert_quota_kept().await;
-    let (lookups, largest) = fleet.stats().await;
-    let used = lookups as f64 / REQUESTS as f64 / (begun.elapsed().as_secs_f64() / window.as_secs_f64());
-    println!("{rounds} kills and freezes: at most {largest} in a window, {used:.3} of the quota used");
-    assert!(used >= 0.5, "{used:.3} of the quota was used");
+    let (time, (lookups, largest)) = (begun.elapsed(), fleet.stats().await);
+    let allowed = requests as f64 * (time.as_secs_f64() / window.as_secs_f64());
+    let used = (lookups - requests) as f64 / allowed;
+    println!(
+        "{rounds} kills and {rounds} freezes in {time:.0?}: {lookups} requests, at most {largest} of {requests} in a \
+         window, {used:.3} of the quota used"
+    );
+    assert!(largest <= requests, "{largest} lookups in one window, of {lookups}\n{}", fleet.logs());
     // And it goes on, thawed and killed workers alike.
-    fleet.wait_for_lookups(lookups + REQUESTS).await;
-    fleet.assert_quota_kept().await;
+    fleet.wait_for_lookups(lookups + requests).await;
+    let (lookups, largest) = fleet.stats().await;
+    assert!(largest <= requests, "{largest} lookups in one window, of {lookups}\n{}", fleet.logs());
+    used
 }
 
 #[tokio::test]
@@ -159,7 +194,7 @@ async fn a_full_ledger_is_as_full_after_kill_9_of_its_node() {
 
 #[tokio::test]
 async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
-    let window = Duration::from_secs(15);
+    let window = Duration::from_secs(30);
     let broker = Broker::start();
     let mut fleet = Fleet::start(&broker.url(), 2, window, &quota(window, ", reserve = 0.0")).await;
     fleet.publish("bulk", 200).await;
@@ -191,9 +226,10 @@ async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_sh
         fleet.client.publish("lookup.jobs", "antsomi.interactive", call).await;
         let answer = fleet.client.take("calls", 1, LONG).await.remove(0);
         assert_eq!(answer.json()["status"], "found");
-        assert!(begun.elapsed() < Duration::from_millis(700), "answered after {:?}", begun.elapsed());
-        let (lookups, largest) = fleet.stats().await;
-        assert_eq!((lookups, largest <= 19), (window * 19 + 19, true), "bulk left the reserve: {largest}");
+        assert!(begun.elapsed() < Duration::from_millis(1_500), "answered after {:?}", begun.elapsed());
+        // On a busy machine two calls may come into one window.
+        let largest = fleet.stats().await.1;
+        assert!(largest <= 18 + (window + 1), "bulk left the reserve: {largest}");
     }
     let metrics = fleet.workers[0].metrics().await;
     assert!(metrics.contains("lookup_quota_limit{provider=\"antsomi\"} 20"), "{metrics}");
