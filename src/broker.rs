@@ -14,6 +14,7 @@
 mod browse;
 mod connection;
 mod consumer;
+mod depth;
 mod ledger;
 mod message;
 mod names;
@@ -26,6 +27,7 @@ use std::{future::Future, time::Duration};
 pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use depth::Depth;
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};

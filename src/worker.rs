@@ -12,6 +12,7 @@
 //! 4. The jobs in flight are finished, answered and acknowledged, within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
+mod gauges;
 mod guard;
 pub mod inbox;
 mod intake;

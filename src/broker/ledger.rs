@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use lapin::{BasicProperties, Channel, Confirmation, options::QueueDeclareOptions, types::FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::task::spawn_local;
 
-use super::{BrokerError, CALL_LIMIT, Names, Session, bounded, topology::QueueSpec};
+use super::{BrokerError, Names, Session, topology::QueueSpec};
 use crate::{
     clock::Moment,
     config::{AmqpSettings, QuotaLimit},
@@ -141,27 +141,6 @@ impl QuotaLedger {
             book.queue.establish_ledger(&self.session, true).await?;
         }
         Ok(())
-    }
-}
-
-impl Session {
-    /// How many messages lie ready in a queue; none if there is no such queue.
-    ///
-    /// # Errors
-    /// Where the broker does not say in time.
-    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, BrokerError> {
-        let channel = self.publishing_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let depth = match tokio::time::timeout(CALL_LIMIT, declare).await {
-            Ok(Ok(queue)) => queue.message_count(),
-            // The broker has closed the channel.
-            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(None),
-            Ok(Err(error)) => return Err(BrokerError::Lost(format!("look at the queue {queue}: {error}"))),
-            Err(_) => return Err(BrokerError::Lost(format!("look at the queue {queue}: no answer in time"))),
-        };
-        bounded("close a channel", CALL_LIMIT, channel.close(200, "seen".into())).await?;
-        Ok(Some(depth))
     }
 }
 

@@ -1,15 +1,13 @@
 //! `check`: is all well? One line each.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Write, process::ExitCode, time::Duration};
 
 use super::{Failed, print_line};
 use crate::{
+    backlog::Backlog,
     broker::{BrokerError, Expected, Names, Session},
-    config::{ProviderSettings, QuotaLimit, Settings},
-    job::Lane,
-    policy::quota::Terms,
+    config::{ProviderSettings, Settings},
     provider::http::Client,
-    quota::is_common,
 };
 
 /// Longest wait for a provider.
@@ -33,9 +31,7 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
             line("topology".into(), topology(&expected, &session, settings.amqp.declare).await)?;
             let names = Names::new(&settings.amqp.prefix);
             for provider in settings.providers.values() {
-                if let Some(limit) = provider.quota.as_ref().filter(|limit| is_common(limit)) {
-                    line(format!("quota {}", provider.name), quota(&session, &names, &provider.name, limit).await)?;
-                }
+                line(format!("backlog {}", provider.name), backlog(&session, &names, provider).await)?;
             }
             session.close().await;
         }
@@ -57,24 +53,20 @@ async fn topology(expected: &Expected, session: &Session, declare: bool) -> Resu
     }
 }
 
-/// What is used of a quota, and how long the jobs that wait will take.
-async fn quota(session: &Session, names: &Names, provider: &str, limit: &QuotaLimit) -> Result<String, String> {
-    let depth = async |queue: String| {
-        let depth = session.depth(&queue).await.map_err(|error: BrokerError| error.to_string())?;
-        Ok::<_, String>(depth.unwrap_or(0))
-    };
-    let used = depth(names.quota(provider)).await?;
-    let mut waiting = 0;
-    for lane in Lane::ALL {
-        waiting += depth(names.jobs(provider, lane)).await?;
+/// What waits for a provider, what is used of its quota, and how long it will take.
+async fn backlog(session: &Session, names: &Names, provider: &ProviderSettings) -> Result<String, String> {
+    let backlog = Backlog::look(session, names, provider).await.map_err(|error: BrokerError| error.to_string())?;
+    let mut text = format!("{} jobs wait", backlog.jobs());
+    if let Some(limit) = &provider.quota {
+        let time = humantime::format_duration(Duration::from_secs(backlog.time(limit).as_secs()));
+        let per = humantime::format_duration(limit.per);
+        let used = backlog.used.map_or("each worker counts for itself".to_owned(), |used| format!("{used} used now"));
+        write!(text, ", {time} at one request each; {} requests per {per}, {used}", limit.requests).ok();
     }
-    let per = humantime::format_duration(limit.per);
-    let time = Duration::from_secs_f64(Terms::of(limit).mean_time().as_secs_f64() * f64::from(waiting)).as_secs();
-    let time = humantime::format_duration(Duration::from_secs(time));
-    Ok(format!(
-        "{used} of {} requests per {per} are used; {waiting} jobs wait in queues: {time} at one request each",
-        limit.requests
-    ))
+    if backlog.paused {
+        text += "; paused: the provider answered 429 and asks to be left alone for a while";
+    }
+    Ok(text)
 }
 
 /// Any answer at all shows that the provider is reached; no lookup is spent on it.

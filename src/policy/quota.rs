@@ -31,8 +31,8 @@
 //! - clocks apart: each of the three counts lengths of time by its own, and none reads what another wrote.
 //!
 //! # What it assumes
-//! - From the socket to the provider a request takes less than `flight` (half of the margin: 1 s at one minute).
-//!   Where that is a second or more, `TCP_USER_TIMEOUT` ends what the network holds up longer.
+//! - From the socket to the provider a request takes less than `flight` (a sixtieth of the window: 1 s at one
+//!   minute). Where that is a second or more, `TCP_USER_TIMEOUT` ends what the network holds up longer.
 //! - The process is not stopped in the microseconds between that last look at the clock and the write.
 //! - The broker's clock, which is the wall clock of its machine, is not set forward while permissions are out, and
 //!   clocks go at the same rate to a thousandth. Set back, it lets less through.
@@ -58,12 +58,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{clock::Moment, config::QuotaLimit, job::Lane};
 
-/// The margin's bounds: below, what a busy broker and a short network path need; above, what they ever need.
-const MARGIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Validity and flight, each as a part of the window. Together they are what strictness costs: a thirtieth. They
+/// stand in the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
+const PART: u32 = 60;
 
-/// The margin as a part of the window, within those bounds. It is what strictness costs: a thirtieth. It stands in
-/// the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
-const MARGIN_PART: u32 = 30;
+/// Bounds of `validity`: a busy broker's confirm, and the longest that any broker and connect should need.
+const VALIDITY: (Duration, Duration) = (Duration::from_millis(125), Duration::from_millis(2500));
+
+/// Bounds of `flight`: a packet that is sent again after 200 ms, and the longest that a network should need.
+const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(2500));
 
 /// Clocks may differ in rate by one part in so many.
 const CLOCK_RATE: u32 = 1000;
@@ -104,24 +107,19 @@ impl Terms {
     /// Of a configured quota.
     #[must_use]
     pub fn of(limit: &QuotaLimit) -> Self {
-        let margin = (limit.per / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
-        let flight = margin / 2;
+        let part = limit.per / PART;
+        let (validity, flight) = (part.clamp(VALIDITY.0, VALIDITY.1), part.clamp(FLIGHT.0, FLIGHT.1));
+        let margin = validity + flight;
         // The broker's clock may be fast, and the worker's, which counts validity and flight, slow.
         let drift = (limit.per + 3 * margin) / CLOCK_RATE;
         Self {
             requests: limit.requests,
             bulk: bulk_share(limit),
             ttl: whole_milliseconds(limit.per + margin + drift),
-            validity: margin.saturating_sub(flight),
+            validity,
             flight,
             pace: limit.per / limit.requests,
         }
-    }
-
-    /// The mean time from one permission to the next, where all are used.
-    #[must_use]
-    pub fn mean_time(&self) -> Duration {
-        self.ttl / self.requests
     }
 
     /// Room in the ledger of a lane, where it needs one of its own.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::Worker;
+use super::{Worker, gauges};
 use crate::{
     broker::{BrokerError, Notice, Notices, Session},
     job::Lane,
@@ -29,7 +29,8 @@ pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), Bro
     let ledgers: Vec<_> = providers.iter().flat_map(|name| worker.ledgers(name)).map(|(ledger, _)| ledger).collect();
     // First listen, then look: what is said in between is heard.
     let notices = session.notices(&worker.names, &ledgers, &providers).await?;
-    spawn(session, listen(Rc::clone(worker), Rc::clone(session), notices));
+    spawn(session, listen(Rc::clone(worker), notices));
+    spawn(session, gauges::watch(Rc::clone(worker), Rc::clone(session)));
     for name in providers {
         if worker.look_for_pause(&name, session).await? {
             spawn(session, follow(Rc::clone(worker), name.clone(), Rc::clone(session)));
@@ -50,7 +51,7 @@ fn spawn(session: &Rc<Session>, task: impl Future<Output = Result<(), BrokerErro
     });
 }
 
-async fn listen(worker: Rc<Worker>, session: Rc<Session>, mut notices: Notices) -> Result<(), BrokerError> {
+async fn listen(worker: Rc<Worker>, mut notices: Notices) -> Result<(), BrokerError> {
     while let Some(notice) = notices.next().await {
         match notice {
             Notice::Room(queue) => worker.has_room(&queue),
@@ -61,7 +62,6 @@ async fn listen(worker: Rc<Worker>, session: Rc<Session>, mut notices: Notices) 
             }
         }
     }
-    drop(session);
     Err(BrokerError::Lost("the consumer of notices ended".into()))
 }
 

@@ -133,10 +133,7 @@ impl Limited {
 
     /// When each lookup came, in milliseconds from the refused one.
     async fn times(&self) -> Vec<i64> {
-        let url = format!("{}/_sandbox/requests", self.sandbox.base(Kind::Antsomi));
-        let text = reqwest::get(url).await.expect("the sandbox").text().await.expect("its answer");
-        let log: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let entries = log["requests"].as_array().expect("requests");
+        let entries = self.sandbox.requests(Kind::Antsomi).await;
         let refused = entries.iter().find(|entry| entry["answer"] == "429").expect("a refused one");
         let at = |entry: &serde_json::Value| entry["at_ms"].as_i64().expect("a time");
         entries.iter().map(|entry| at(entry) - at(refused)).collect()

@@ -192,7 +192,8 @@ fn the_model_would_notice_a_worker_that_spends_void_permissions() {
     let limit = limit(1, 1_000, 0.0);
     let ask =
         |at, to_socket| Ask { at, to_broker: 0, confirm: 0, to_socket, to_provider: 0, killed: false, bulk: false };
-    let frozen = [ask(0, 1_300_000), ask(1_260_000, 0)];
+    let ttl = u64::try_from(Terms::of(&limit).ttl.as_micros()).unwrap();
+    let frozen = [ask(0, ttl + 50_000), ask(ttl + 10_000, 0)];
     let times =
         |careful| seen(Terms::of(&limit), &frozen, careful).into_iter().map(|(time, _)| time).collect::<Vec<_>>();
     assert_eq!(largest_window(&times(false), limit.per), 2);
@@ -200,13 +201,13 @@ fn the_model_would_notice_a_worker_that_spends_void_permissions() {
 }
 
 #[test]
-fn the_margin_covers_validity_and_flight_and_costs_at_most_a_tenth_of_a_window_of_four_seconds_or_more() {
+fn the_margin_covers_validity_and_flight_and_costs_a_thirtieth_of_a_window_of_a_minute() {
     for (per_ms, requests) in [(1, 1), (1_000, 10), (4_000, 20), (60_000, 200), (300_000, 2_000), (86_400_000, 9)] {
         let limit = limit(requests, per_ms, 0.1);
         let terms = Terms::of(&limit);
         assert!(terms.ttl > limit.per + terms.validity + terms.flight, "{terms:?}");
         let use_of_it = limit.per.as_secs_f64() / terms.ttl.as_secs_f64();
-        assert!(per_ms < 4_000 || use_of_it > 0.93, "{terms:?}: {use_of_it}");
+        assert!(per_ms < 4_000 || use_of_it > 0.91, "{terms:?}: {use_of_it}");
         assert!(
             per_ms < 60_000 || use_of_it > 0.965 && terms.flight >= Duration::from_secs(1),
             "{terms:?}: {use_of_it}"

@@ -61,12 +61,14 @@ async fn check_tells_of_broker_topology_and_each_provider_in_a_line() {
     let toml = config(&vhost.url(), &sandbox, "");
     let ran = Call::new(&["check"]).config(&toml).run().await.expect(0);
     let lines: Vec<&str> = ran.out.lines().collect();
-    // Plume alone has a quota there.
-    assert_eq!(lines.len(), 3 + 1 + 5, "{ran:?}");
+    assert_eq!(lines.len(), 3 + 5 + 5, "{ran:?}");
     assert!(lines.iter().all(|line| line.starts_with("ok  ")), "{ran:?}");
-    for part in ["configuration", "broker", "topology", "quota plume", "provider antsomi", "provider plume"] {
+    for part in ["configuration", "broker", "topology", "backlog plume", "provider antsomi", "provider plume"] {
         assert_eq!(lines.iter().filter(|line| line.contains(part)).count(), 1, "{part}: {ran:?}");
     }
+    // Plume alone has a quota there.
+    assert!(ran.out.contains("backlog plume: 0 jobs wait, 0s at one request each; 2000 requests per 5m"), "{ran:?}");
+    assert!(ran.out.contains("backlog omeda: 0 jobs wait\n"), "{ran:?}");
 }
 
 #[tokio::test]
