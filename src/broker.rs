@@ -39,6 +39,9 @@ pub use topology::{Expected, QueueSpec};
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait for the broker's answer to one method.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for a word on a queue that may be away with its node: RabbitMQ 3 says so at once, 4 looks for it for
+/// a minute.
+pub(crate) const AWAY_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a publish to be confirmed.
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for a close; then it is dropped.

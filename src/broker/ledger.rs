@@ -40,6 +40,8 @@ struct Book {
     /// It refused the last who asked.
     full: Cell<bool>,
     missing_since: Cell<Option<Moment>>,
+    /// In this session it was there, and as it should be; before that nothing is asked of it.
+    found: Cell<bool>,
 }
 
 /// A channel for one ask at a time.
@@ -96,6 +98,10 @@ impl QuotaLedger {
         if book.log.borrow_mut().is_full(Moment::now()) {
             return Ok(false);
         }
+        if !book.found.get() && !book.queue.establish_ledger(&self.session, self.declare).await? {
+            return Ok(false);
+        }
+        book.found.set(true);
         let idle = book.idle.borrow_mut().pop();
         let desk = match idle {
             Some(desk) => desk,
@@ -152,6 +158,7 @@ impl Book {
             idle: RefCell::default(),
             full: Cell::default(),
             missing_since: Cell::default(),
+            found: Cell::default(),
         }
     }
 

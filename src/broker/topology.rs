@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
@@ -9,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{BrokerError, CALL_LIMIT, Names, Session};
+use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session};
 use crate::{
     config::{AmqpSettings, ProviderSettings, Step},
     job::Lane,
@@ -95,19 +96,29 @@ impl Expected {
         for (name, kind, alternate) in self.exchanges() {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
-        for queue in &self.queues {
-            match queue.kind {
-                Kind::Ledger { .. } => queue.establish_ledger(session, self.declare).await?,
-                Kind::Pause if !queue.declare_classic(session, self.declare).await? => {}
-                Kind::Kept { .. } => {
-                    self.queue(&channel, queue).await?;
-                    self.bind(&channel, queue).await?;
-                }
-                Kind::Pause => self.bind(&channel, queue).await?,
-            }
+        let (kept, classic): (Vec<_>, Vec<_>) =
+            self.queues.iter().partition(|queue| matches!(queue.kind, Kind::Kept { .. }));
+        for queue in kept {
+            self.queue(&channel, queue).await?;
+            self.bind(&channel, queue).await?;
         }
+        // Together: each may have to be waited for in vain.
+        try_join_all(classic.into_iter().map(|queue| self.establish_classic(session, &channel, queue))).await?;
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
         Ok(())
+    }
+
+    async fn establish_classic(
+        &self,
+        session: &Session,
+        channel: &Channel,
+        queue: &QueueSpec,
+    ) -> Result<(), BrokerError> {
+        match queue.kind {
+            Kind::Ledger { .. } => queue.establish_ledger(session, self.declare).await.map(drop),
+            _ if queue.declare_classic(session, self.declare).await? => self.bind(channel, queue).await,
+            _ => Ok(()),
+        }
     }
 
     /// Each with its alternate exchange, which is declared before it.
@@ -202,23 +213,23 @@ impl QueueSpec {
         std::iter::once(ledger(names.quota(provider), terms.requests)).chain(shares).collect()
     }
 
-    /// Declares a ledger, or checks that it is there. One that is away for now, with the node that it lives on, is
-    /// no error: its quota gives nothing until it is back, and other providers go on.
+    /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
+    /// that it lives on, is no error: its quota gives nothing until it is back, and other providers go on.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where it counts another quota and is in use.
-    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
+    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
         match self.declare_classic(session, declare).await {
             Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
                 tracing::info!(queue = self.name, "the quota was changed; its ledger, which was empty, is made anew");
-                self.declare_classic(session, declare).await.map(drop)
+                self.declare_classic(session, declare).await
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
                 "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
                  workers that are configured so, and start this one again once the quota's window has passed; it then \
                  replaces the queue by itself"
             ))),
-            outcome => outcome.map(drop),
+            outcome => outcome,
         }
     }
 
@@ -228,12 +239,14 @@ impl QueueSpec {
         let channel = session.publishing_channel().await?;
         let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
         let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_classic());
-        match tokio::time::timeout(CALL_LIMIT, declaration).await {
-            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
-                tracing::warn!(queue = self.name, %error, "a queue is away with its node; a quota gives nothing without");
-                return Ok(false);
-            }
+        let away = |reason: &dyn std::fmt::Display| {
+            tracing::warn!(queue = self.name, %reason, "a queue is away with its node; a quota gives nothing without");
+            Ok(false)
+        };
+        match tokio::time::timeout(AWAY_LIMIT, declaration).await {
+            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => return away(&error),
             Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
+            Err(_) if session.health.is_well() => return away(&"no answer in time"),
             Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;

@@ -63,7 +63,7 @@ use crate::{clock::Moment, config::QuotaLimit, job::Lane};
 const PART: u32 = 60;
 
 /// Bounds of `validity`: a busy broker's confirm, and the longest that any broker and connect should need.
-const VALIDITY: (Duration, Duration) = (Duration::from_millis(125), Duration::from_millis(2500));
+const VALIDITY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(2500));
 
 /// Bounds of `flight`: a packet that is sent again after 200 ms, and the longest that a network should need.
 const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(2500));

@@ -126,14 +126,6 @@ impl Fleet {
         }
     }
 
-    async fn wait_for_log(&self, text: &str) {
-        let begun = Instant::now();
-        while !self.logs().contains(text) {
-            assert!(begun.elapsed() < LONG, "no {text:?} in\n{}", self.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     fn logs(&self) -> String {
         self.workers.iter().map(|worker| worker.log() + "\n---\n").collect()
     }
@@ -158,7 +150,7 @@ async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
 #[tokio::test]
 async fn workers_that_are_killed_and_frozen_and_thawed_never_send_one_request_too_many() {
     let vhost = Broker::shared().vhost();
-    kills_and_freezes(&vhost.url(), 6, |_| {}).await;
+    kills_and_freezes(&vhost.url(), 10, |_| {}).await;
 }
 
 #[tokio::test]
@@ -190,11 +182,11 @@ async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
 }
 
 /// In each round one of three workers is killed and started again, and another is frozen meanwhile and longer, for
-/// more than the ledger remembers in every eighth. So there is always one that is well. Returns the part of the quota
+/// more than the ledger remembers in every sixteenth. So there is always one that is well. Returns the part of the quota
 /// that was used, once the first window was full.
 async fn kills_and_freezes(url: &str, rounds: usize, mut more: impl FnMut(usize)) -> f64 {
-    let (requests, window) = (100, Duration::from_secs(10));
-    let quota = format!("{{ requests = {requests}, per = \"10s\", reserve = 0.0 }}");
+    let (requests, window) = (200, Duration::from_secs(20));
+    let quota = format!("{{ requests = {requests}, per = \"20s\", reserve = 0.0 }}");
     let mut fleet = Fleet::start(url, 3, window, &quota).await;
     fleet.publish("bulk", 10_000).await;
     // The first permissions are all given at once, and count for nothing here.
@@ -207,7 +199,7 @@ async fn kills_and_freezes(url: &str, rounds: usize, mut more: impl FnMut(usize)
         more(round);
         fleet.workers[killed].start_again();
         fleet.workers[killed].wait_ready().await;
-        let frozen_ms = if round % 8 == 7 { 10_500..12_000 } else { 50..2_500 };
+        let frozen_ms = if round % 16 == 15 { 21_000..23_000 } else { 50..2_500 };
         tokio::time::sleep(Duration::from_millis(rand::random_range(frozen_ms))).await;
         fleet.workers[frozen].sigcont();
         tokio::time::sleep(Duration::from_millis(rand::random_range(10..1_000))).await;
@@ -379,7 +371,6 @@ async fn a_ledger_that_is_away_with_its_node_gives_nothing_and_counts_on_once_it
     fleet.workers = vec![Worker::start(&config)];
     fleet.workers[0].wait_ready().await;
     cluster.kill(0);
-    fleet.wait_for_log("a quota's ledger is missing").await;
     // One that starts now has a broker and no ledger.
     fleet.workers.push(Worker::start(&config));
     fleet.workers[1].wait_ready().await;
