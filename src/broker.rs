@@ -14,11 +14,13 @@
 mod browse;
 mod connection;
 mod consumer;
+mod depth;
 mod difference;
 mod inquiry;
 mod ledger;
 mod message;
 mod names;
+mod notices;
 mod publisher;
 mod topology;
 
@@ -27,11 +29,13 @@ use std::{future::Future, time::Duration};
 pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use depth::Depth;
 pub use difference::Difference;
 pub use inquiry::Greeting;
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
+pub use notices::{Notice, Notices};
 pub use publisher::{Fate, Publisher, Route};
 pub use topology::{Expected, QueueSpec};
 
@@ -39,6 +43,9 @@ pub use topology::{Expected, QueueSpec};
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait for the broker's answer to one method.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for a word on a queue that may be away with its node: RabbitMQ 3 says so at once, 4 looks for it for
+/// a minute.
+pub(crate) const AWAY_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a publish to be confirmed.
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for a close; then it is dropped.

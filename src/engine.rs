@@ -113,7 +113,7 @@ impl Engine {
     pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Self, String> {
         let client = RefCell::new(Self::client(&settings)?);
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
-        let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit);
+        let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit, settings.retry.in_process_limit);
         let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
         let places = Semaphore::new(settings.concurrency.into());
         Ok(Self { metrics: metrics.provider(&settings.name), circuit, quota, places, client, tokens, settings })
@@ -221,7 +221,7 @@ impl Engine {
             }
             outcome => self.circuit.note(purpose, outcome, Instant::now()),
         }
-        self.metrics.circuit_open.set(self.circuit.why().is_some().into());
+        self.metrics.circuit_open.set(self.circuit.is_open().into());
     }
 
     fn wait(&self, attempts: u32, failure: &Failure) -> Duration {
@@ -246,6 +246,7 @@ impl Engine {
     /// fetched first: a permission is good for a moment only.
     async fn leave(&self, job: &Job) -> Result<(Leave<'_>, Duration), Unpermitted> {
         loop {
+            self.resumed(job.deadline).await?;
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
             let client = self.client.borrow().clone();
             let authorization = self.tokens.authorization(&client, limit).await;
@@ -257,11 +258,18 @@ impl Engine {
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
             let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
-            if !permission.is_void(Moment::now()) {
+            if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
                 return Ok((Leave { authorization, permission, place }, limit));
             }
             self.quota.wasted();
         }
+    }
+
+    /// Waits while the provider is to be left alone, up to the deadline.
+    async fn resumed(&self, deadline: Option<Timestamp>) -> Result<(), Unpermitted> {
+        let left = deadline.map(|deadline| class::until(deadline, Timestamp::now())).filter(|left| *left < NOT_SOON);
+        let too_long = if left.is_some() { Unpermitted::TooLate } else { Unpermitted::NotSoon };
+        tokio::time::timeout(left.unwrap_or(NOT_SOON), self.circuit.resumed()).await.map_err(|_| too_long)
     }
 
     async fn attempt(&self, job: &Job, limit: Duration, leave: Leave<'_>) -> Attempt {

@@ -16,6 +16,8 @@ pub mod policy; // the decisions, pure
 pub mod provider;
 pub mod quota; // leave for each request, waited for in line // the closed set of kinds; one file a kind, pure
 
+pub mod backlog; // how much waits for a provider, and how long it will take
+
 pub mod customer; // the one normalised record
 pub mod failure; // why there is no answer: the classes of contract §5
 pub mod result; // the message that answers a job

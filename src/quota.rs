@@ -1,7 +1,8 @@
 //! Leave for each request: whoever wants to send one stands in its lane's line until a ledger grants it.
 //!
 //! [`policy::quota`](crate::policy::quota) says why the count holds. Here is the line: first come, first served in
-//! each lane; while there is room many ask at once, while there is none one of each lane asks, and rarely.
+//! each lane; while there is room many ask at once, while there is none one of each lane asks, when the ledger lets
+//! know that it has room.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -55,6 +56,8 @@ pub struct Quota {
 struct Line {
     turns: Semaphore,
     pace: RefCell<Pace>,
+    /// The ledger has room.
+    room: Notify,
 }
 
 impl Quota {
@@ -63,8 +66,11 @@ impl Quota {
     pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
         let terms = limit.map(Terms::of);
         metrics.limit.set(terms.map_or(0, |limit: Terms| limit.requests.into()));
-        let line =
-            |lane, terms: &Terms| Line { turns: Semaphore::new(WIDEST), pace: RefCell::new(Pace::new(lane, terms)) };
+        let line = |lane, terms: &Terms| Line {
+            turns: Semaphore::new(WIDEST),
+            pace: RefCell::new(Pace::new(lane, terms)),
+            room: Notify::new(),
+        };
         let own = terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
         Self { lines, ledger: RefCell::new(own), dismissal: Notify::new(), metrics }
@@ -79,6 +85,13 @@ impl Quota {
     /// Lets those who wait give up; who asks afterwards waits again.
     pub fn dismiss(&self) {
         self.dismissal.notify_waiters();
+    }
+
+    /// There is room for these lanes again, most likely.
+    pub fn has_room(&self, lanes: &[Lane]) {
+        for line in self.lines.iter().flat_map(|lines| lanes.iter().map(|lane| &lines[*lane as usize])) {
+            line.room.notify_one();
+        }
     }
 
     /// A permission, waited for up to the deadline.
@@ -107,7 +120,7 @@ impl Quota {
         loop {
             let Ok(turn) = line.turns.acquire().await else { return Err(Unpermitted::Gone) };
             loop {
-                sleep(line.pause()).await;
+                line.due().await;
                 match Rc::clone(ledger).ask(lane).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => self.metrics.void.inc(),
@@ -134,8 +147,18 @@ impl Quota {
 }
 
 impl Line {
-    fn pause(&self) -> Duration {
-        self.pace.borrow().pause(Moment::now())
+    /// Returns when it is time to ask.
+    async fn due(&self) {
+        loop {
+            let pause = self.pace.borrow().pause(Moment::now());
+            if pause.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.room.notified() => self.pace.borrow_mut().announced(Moment::now()),
+            }
+        }
     }
 
     fn granted(&self) {

@@ -4,7 +4,8 @@
 //! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
 //! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `suspects` lets jobs that
 //! may be poison go on alone. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
-//! while the broker takes no publishes, and `progress` looks whether it is given what it should be.
+//! while the broker takes no publishes, and `progress` looks whether it is given what it should be. `notices` are what
+//! workers hear of each other.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -15,12 +16,14 @@
 
 mod alarm;
 mod feed;
+mod gauges;
 mod guard;
 pub mod inbox;
 mod intake;
 mod journey;
 pub mod load;
 mod memory;
+mod notices;
 mod parking;
 mod progress;
 mod renewal;
@@ -228,6 +231,7 @@ impl Worker {
                 connected.set(true);
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
+                notices::begin(self, &session).await?;
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))
             };

@@ -98,7 +98,11 @@ impl Expected {
 }
 
 fn declare_exchange(admin: &str, name: &str, kind: &ExchangeKind, alternate: Option<&str>) -> String {
-    let kind = if *kind == ExchangeKind::Topic { "topic" } else { "fanout" };
+    let kind = match kind {
+        ExchangeKind::Topic => "topic",
+        ExchangeKind::Direct => "direct",
+        _ => "fanout",
+    };
     let arguments = alternate.map(|alternate| format!(" arguments='{{\"alternate-exchange\":\"{alternate}\"}}'"));
     format!("{admin} declare exchange name={name} type={kind} durable=true{}", arguments.unwrap_or_default())
 }

@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use lapin::{BasicProperties, Channel, Confirmation, options::QueueDeclareOptions, types::FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::task::spawn_local;
 
-use super::{BrokerError, CALL_LIMIT, Names, Session, topology::QueueSpec};
+use super::{BrokerError, Names, Session, topology::QueueSpec};
 use crate::{
     clock::Moment,
     config::{AmqpSettings, QuotaLimit},
@@ -40,6 +40,8 @@ struct Book {
     /// It refused the last who asked.
     full: Cell<bool>,
     missing_since: Cell<Option<Moment>>,
+    /// In this session it was there, and as it should be; before that nothing is asked of it.
+    found: Cell<bool>,
 }
 
 /// A channel for one ask at a time.
@@ -96,6 +98,10 @@ impl QuotaLedger {
         if book.log.borrow_mut().is_full(Moment::now()) {
             return Ok(false);
         }
+        if !book.found.get() && !book.queue.establish_ledger(&self.session, self.declare).await? {
+            return Ok(false);
+        }
+        book.found.set(true);
         let idle = book.idle.borrow_mut().pop();
         let desk = match idle {
             Some(desk) => desk,
@@ -144,31 +150,6 @@ impl QuotaLedger {
     }
 }
 
-impl Session {
-    /// How many messages lie ready in a queue; none if there is no such queue.
-    ///
-    /// # Errors
-    /// Where the broker does not say in time.
-    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, BrokerError> {
-        let channel = self.publishing_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let look = async {
-            match declare.await {
-                Ok(queue) => Ok(Some(queue.message_count())),
-                // The broker has closed the channel.
-                Err(error) if error.is_amqp_soft_error() => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let Some(depth) = self.health.bounded(&format!("look at the queue {queue}"), CALL_LIMIT, look).await? else {
-            return Ok(None);
-        };
-        self.health.bounded("close a channel", CALL_LIMIT, channel.close(200, "seen".into())).await?;
-        Ok(Some(depth))
-    }
-}
-
 impl Book {
     fn new(queue: QueueSpec, room: u32, terms: &Terms) -> Self {
         Self {
@@ -177,6 +158,7 @@ impl Book {
             idle: RefCell::default(),
             full: Cell::default(),
             missing_since: Cell::default(),
+            found: Cell::default(),
         }
     }
 

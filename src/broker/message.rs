@@ -1,6 +1,6 @@
 //! Messages out: what is published, and the names of our own headers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -78,6 +78,14 @@ impl Message {
     #[must_use]
     pub fn reply_to(mut self, queue: &str) -> Self {
         self.properties = self.properties.with_reply_to(short(queue));
+        self
+    }
+
+    /// With a time after which the broker forgets it, at most its 49 days.
+    #[must_use]
+    pub fn expiration(mut self, time: Duration) -> Self {
+        let ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        self.properties = self.properties.with_expiration(ms.to_string().into());
         self
     }
 

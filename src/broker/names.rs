@@ -72,6 +72,30 @@ impl Names {
         format!("{}.quota.{provider}.{lane}", self.prefix)
     }
 
+    /// The exchange at which ledgers let know that they have room; a key is the ledger's name.
+    #[must_use]
+    pub fn room(&self) -> String {
+        format!("{}.room", self.prefix)
+    }
+
+    /// The exchange at which workers tell each other to leave a provider alone; a key is its name.
+    #[must_use]
+    pub fn pauses(&self) -> String {
+        format!("{}.pause", self.prefix)
+    }
+
+    /// The queue that holds something while a provider is to be left alone.
+    #[must_use]
+    pub fn pause(&self, provider: &str) -> String {
+        format!("{}.pause.{provider}", self.prefix)
+    }
+
+    /// The queue by which one worker hears from those exchanges.
+    #[must_use]
+    pub fn notices(&self, worker: &str) -> String {
+        format!("{}.notices.{worker}", self.prefix)
+    }
+
     /// Whether a queue of this name is one of the worker's own.
     #[must_use]
     pub fn owns(&self, queue: &str) -> bool {
@@ -79,7 +103,7 @@ impl Names {
             return false;
         };
         matches!(rest, "unrouted" | "results" | "dead")
-            || ["jobs.", "delay.", "quota.", "suspect."].iter().any(|kind| rest.starts_with(kind))
+            || ["jobs.", "delay.", "quota.", "suspect.", "pause.", "notices."].iter().any(|kind| rest.starts_with(kind))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
@@ -9,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{BrokerError, CALL_LIMIT, Names, Session};
+use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session};
 use crate::{
     config::{AmqpSettings, ProviderSettings, Step},
     job::Lane,
@@ -40,12 +41,15 @@ pub struct QueueSpec {
     pub(super) bindings: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Kind {
     /// A quorum queue, for jobs and results.
     Kept { delivery_limit: i32, dead_letters: bool },
     /// A classic queue, whose room is exact: it counts a quota (`policy::quota`).
-    Ledger { room: u32, ttl: Duration },
+    /// What it forgets goes to the exchange `forgets_to`.
+    Ledger { room: u32, ttl: Duration, forgets_to: String },
+    /// A classic queue too, whose depth is known as soon as its node is up; each message in it expires.
+    Pause,
 }
 
 impl Expected {
@@ -77,6 +81,8 @@ impl Expected {
                 let kind = Kind::Kept { delivery_limit: limit, dead_letters: true };
                 queues.push(QueueSpec { name: names.jobs(provider, lane), kind, bindings });
             }
+            let bindings = vec![(names.pauses(), provider.clone())];
+            queues.push(QueueSpec { name: names.pause(provider), kind: Kind::Pause, bindings });
             let common = settings.quota.as_ref().filter(|limit| is_common(limit));
             queues.extend(common.into_iter().flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))));
         }
@@ -92,25 +98,40 @@ impl Expected {
         for (name, kind, alternate) in self.exchanges() {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
-        for queue in &self.queues {
-            if queue.is_ledger() {
-                queue.establish_ledger(session, self.declare).await?;
-            } else {
-                self.queue(&channel, queue).await?;
-                self.bind(&channel, queue).await?;
-            }
+        let (kept, classic): (Vec<_>, Vec<_>) =
+            self.queues.iter().partition(|queue| matches!(queue.kind, Kind::Kept { .. }));
+        for queue in kept {
+            self.queue(&channel, queue).await?;
+            self.bind(&channel, queue).await?;
         }
+        // Together: each may have to be waited for in vain.
+        try_join_all(classic.into_iter().map(|queue| self.establish_classic(session, &channel, queue))).await?;
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
         Ok(())
     }
 
+    async fn establish_classic(
+        &self,
+        session: &Session,
+        channel: &Channel,
+        queue: &QueueSpec,
+    ) -> Result<(), BrokerError> {
+        match queue.kind {
+            Kind::Ledger { .. } => queue.establish_ledger(session, self.declare).await.map(drop),
+            _ if queue.declare_classic(session, self.declare).await? => self.bind(channel, queue).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Each with its alternate exchange, which is declared before it.
-    pub(super) fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 4] {
+    pub(super) fn exchanges(&self) -> [(String, ExchangeKind, Option<String>); 6] {
         [
             (self.names.dead(), ExchangeKind::Fanout, None),
             (self.names.unrouted(), ExchangeKind::Fanout, None),
             (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
             (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
+            (self.names.room(), ExchangeKind::Direct, None),
+            (self.names.pauses(), ExchangeKind::Direct, None),
         ]
     }
 
@@ -155,7 +176,8 @@ impl Expected {
 impl QueueSpec {
     /// The ledgers of one provider's quota, the one for all requests first.
     pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
-        let ledger = |name, room| Self { name, kind: Kind::Ledger { room, ttl: terms.ttl }, bindings: Vec::new() };
+        let kind = |room| Kind::Ledger { room, ttl: terms.ttl, forgets_to: names.room() };
+        let ledger = |name, room| Self { name, kind: kind(room), bindings: Vec::new() };
         let shares = Lane::ALL.into_iter().filter_map(|lane| {
             let room = terms.own_ledger(lane)?;
             Some(ledger(names.quota_share(provider, lane), room))
@@ -163,16 +185,16 @@ impl QueueSpec {
         std::iter::once(ledger(names.quota(provider), terms.requests)).chain(shares).collect()
     }
 
-    /// Declares a ledger, or checks that it is there. One that is away for now, with the node that it lives on, is
-    /// no error: its quota gives nothing until it is back, and other providers go on.
+    /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
+    /// that it lives on, is no error: its quota gives nothing until it is back, and other providers go on.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where it counts another quota and is in use.
-    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
-        match self.declare_ledger(session, declare).await {
+    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
+        match self.declare_classic(session, declare).await {
             Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
                 tracing::info!(queue = self.name, "the quota was changed; its ledger, which was empty, is made anew");
-                self.declare_ledger(session, declare).await
+                self.declare_classic(session, declare).await
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
                 "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
@@ -183,21 +205,24 @@ impl QueueSpec {
         }
     }
 
-    async fn declare_ledger(&self, session: &Session, declare: bool) -> Result<(), BrokerError> {
+    /// Declares a classic queue; says whether it is there. It may be away, with the node that it lives on.
+    async fn declare_classic(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
         // What is refused closes the channel.
         let channel = session.publishing_channel().await?;
         let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
-        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_ledger());
-        match tokio::time::timeout(CALL_LIMIT, declaration).await {
-            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
-                tracing::warn!(queue = self.name, %error, "a quota's ledger is away; nothing is sent until it is back");
-                return Ok(());
-            }
+        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_classic());
+        let away = |reason: &dyn std::fmt::Display| {
+            tracing::warn!(queue = self.name, %reason, "a queue is away with its node; a quota gives nothing without");
+            Ok(false)
+        };
+        match tokio::time::timeout(AWAY_LIMIT, declaration).await {
+            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => return away(&error),
             Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
+            Err(_) if session.health.is_well() => return away(&"no answer in time"),
             Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
-        Ok(())
+        Ok(true)
     }
 
     /// An empty ledger counts nothing any more, so nothing is forgotten with it.
@@ -215,12 +240,13 @@ impl QueueSpec {
         Ok(deleted)
     }
 
-    fn arguments_of_ledger(&self) -> FieldTable {
+    fn arguments_of_classic(&self) -> FieldTable {
         let mut arguments = FieldTable::default();
-        if let Kind::Ledger { room, ttl } = self.kind {
-            insert(&mut arguments, "x-queue-type", "classic");
+        insert(&mut arguments, "x-queue-type", "classic");
+        if let Kind::Ledger { room, ttl, forgets_to } = &self.kind {
             insert(&mut arguments, "x-overflow", "reject-publish");
-            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(room.into()));
+            insert(&mut arguments, "x-dead-letter-exchange", forgets_to);
+            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt((*room).into()));
             let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
         }
@@ -233,7 +259,7 @@ impl QueueSpec {
     }
 
     pub(super) fn arguments(&self, names: &Names) -> FieldTable {
-        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_ledger() };
+        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_classic() };
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "quorum");
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));

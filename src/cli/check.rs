@@ -1,6 +1,6 @@
 //! `check`, the doctor: is all well, and if not, what to do? One line each.
 
-mod broker; // reach, topology, holds, replies, dead letters, quotas, alarms
+mod broker; // reach, topology, holds, replies, dead letters, backlogs, alarms
 mod configuration; // what was read
 mod finding; // a line
 mod provider; // reach, clock, credentials

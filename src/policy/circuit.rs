@@ -2,8 +2,14 @@
 //! and then, and so is one that keeps refusing the credentials.
 //!
 //! Closed, attempts are made. A run of failures opens it: none is made, jobs stay in their queues. After each
-//! cooldown one probe is sent; its outcome closes the circuit or begins the next cooldown. Time is passed in, so
-//! that it can be tested without waiting.
+//! cooldown one probe is sent; its outcome closes the circuit or begins the next cooldown.
+//!
+//! A 429 with `Retry-After` is no failure, but a *pause*: the provider is left alone until then by every worker of
+//! the broker, and then asked again without a probe. A pause never becomes shorter. One that is longer than a job
+//! may wait in the worker keeps jobs in their queues, as an open circuit does. Without `Retry-After` a 429 concerns
+//! its own job alone, which is tried again by its own delay.
+//!
+//! Time is passed in, so that it can be tested without waiting.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,9 +35,29 @@ pub struct Circuit {
     failures: Cell<u32>,
     auth_failures: Cell<u32>,
     state: RefCell<State>,
+    /// A pause that is no longer is waited for in the worker.
+    short: Duration,
+    pause: Cell<Option<Pause>>,
     changed: Notify,
     /// The next probe does not wait; kept while one is on its way.
     hurry: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pause {
+    until: Instant,
+    long: bool,
+    /// Other workers know of it.
+    told: bool,
+}
+
+/// What an open circuit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A probe, at this time.
+    Probe(Instant),
+    /// The end of a pause.
+    Resume(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +73,8 @@ pub enum Why {
     Failing,
     /// The provider refuses the credentials.
     Credentials,
+    /// The provider asks to be left alone for a while.
+    RateLimited,
 }
 
 impl fmt::Display for Why {
@@ -54,6 +82,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Failing => "the provider keeps failing",
             Self::Credentials => "the provider keeps refusing the credentials",
+            Self::RateLimited => "the provider answered 429 and asks to be left alone for a while",
         })
     }
 }
@@ -68,9 +97,9 @@ pub enum Purpose {
 }
 
 impl Circuit {
-    /// Closed.
+    /// Closed. Pauses up to `short` are waited for in the worker.
     #[must_use]
-    pub fn new(breaker: &Breaker, auth_failure_limit: u32) -> Self {
+    pub fn new(breaker: &Breaker, auth_failure_limit: u32, short: Duration) -> Self {
         Self {
             failures_limit: breaker.failures,
             auth_limit: auth_failure_limit,
@@ -78,6 +107,8 @@ impl Circuit {
             failures: Cell::new(0),
             auth_failures: Cell::new(0),
             state: RefCell::new(State::Closed),
+            short,
+            pause: Cell::new(None),
             changed: Notify::new(),
             hurry: Notify::new(),
         }
@@ -89,13 +120,16 @@ impl Circuit {
             Outcome::Found(..) | Outcome::NotFound(_) => return self.note_good(purpose),
             Outcome::Failed(failure) => failure,
         };
+        if let (ErrorKind::RateLimited, Some(wait)) = (failure.kind, failure.retry_after) {
+            self.pause(wait, false, now);
+        }
         let limit_reached = match sign(failure.kind) {
             Sign::Good => return self.note_good(purpose),
             Sign::Neither => None,
             Sign::Bad(why) => {
                 let (count, limit) = match why {
-                    Why::Failing => (&self.failures, self.failures_limit),
                     Why::Credentials => (&self.auth_failures, self.auth_limit),
+                    _ => (&self.failures, self.failures_limit),
                 };
                 count.set(count.get().saturating_add(1));
                 (count.get() >= limit).then_some(why)
@@ -104,7 +138,7 @@ impl Circuit {
         match (purpose, limit_reached) {
             // Whatever it shows, it is not that all is well again.
             (Purpose::Probe, _) => self.open(self.why().unwrap_or(Why::Failing), failure, now),
-            (_, Some(why)) if self.why().is_none() => {
+            (_, Some(why)) if !self.is_open() => {
                 // A hurry that no probe has heeded was of the last time.
                 let _ = self.hurry.notified().now_or_never();
                 self.open(why, failure, now);
@@ -146,25 +180,82 @@ impl Circuit {
         self.hurry.notified().await;
     }
 
-    /// When the next probe may be sent; none while the circuit is closed.
+    /// The provider is to be left alone for this long from now; `told` where other workers know that too.
+    pub fn pause(&self, wait: Duration, told: bool, now: Instant) {
+        let known = self.pause.get();
+        let until = now + wait;
+        if wait.is_zero() || known.is_some_and(|known| known.until >= until) {
+            return;
+        }
+        let long = wait > self.short || known.is_some_and(|known| known.long);
+        self.pause.set(Some(Pause { until, long, told }));
+        self.changed.notify_waiters();
+    }
+
+    /// Until when the provider is left alone, if it is.
     #[must_use]
-    pub fn next_probe(&self) -> Option<Instant> {
-        match *self.state.borrow() {
-            State::Open { until, .. } => Some(until),
-            State::Closed => None,
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.pause.get().map(|pause| pause.until)
+    }
+
+    /// The end of the pause, where other workers are to hear of it.
+    #[must_use]
+    pub fn untold(&self) -> Option<Instant> {
+        self.pause.get().filter(|pause| !pause.told).map(|pause| pause.until)
+    }
+
+    /// Other workers know of the pause until then.
+    pub fn told(&self, until: Instant) {
+        self.pause.set(self.pause.get().map(|pause| Pause { told: pause.told || pause.until <= until, ..pause }));
+    }
+
+    /// Ends a pause that is over.
+    pub fn resume(&self, now: Instant) {
+        if self.paused_until().is_some_and(|until| until <= now) {
+            self.pause.set(None);
+            self.changed.notify_waiters();
         }
     }
 
-    /// Why it is open, if it is.
+    /// Waits for the end of a pause, if there is one.
+    pub async fn resumed(&self) {
+        while let Some(until) = self.paused_until() {
+            tokio::time::sleep_until(until.into()).await;
+            self.resume(Instant::now());
+        }
+    }
+
+    /// Waits for what changes it.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What is waited for; none while attempts are made.
+    #[must_use]
+    pub fn next(&self) -> Option<Next> {
+        let pause = self.pause.get();
+        match *self.state.borrow() {
+            State::Open { until, .. } => Some(Next::Probe(pause.map_or(until, |pause| until.max(pause.until)))),
+            State::Closed => pause.filter(|pause| pause.long).map(|pause| Next::Resume(pause.until)),
+        }
+    }
+
+    /// Whether no attempts are made but probes.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), State::Open { .. })
+    }
+
+    /// Why jobs stay in their queues, if they do.
     #[must_use]
     pub fn why(&self) -> Option<Why> {
         match *self.state.borrow() {
             State::Open { why, .. } => Some(why),
-            State::Closed => None,
+            State::Closed => self.pause.get().filter(|pause| pause.long).map(|_| Why::RateLimited),
         }
     }
 
-    /// Waits until it is open.
+    /// Waits until jobs are to stay in their queues.
     pub async fn opened(&self) {
         loop {
             let changed = self.changed.notified();
@@ -196,116 +287,4 @@ fn sign(kind: ErrorKind) -> Sign {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COOLDOWN: Duration = Duration::from_secs(30);
-
-    fn circuit() -> Circuit {
-        Circuit::new(&Breaker { failures: 3, cooldown: COOLDOWN }, 2)
-    }
-
-    fn failed(kind: ErrorKind) -> Outcome {
-        Outcome::Failed(Failure::new(kind, "so it is"))
-    }
-
-    fn attempts(circuit: &Circuit, kinds: &[Option<ErrorKind>], now: Instant) {
-        for kind in kinds {
-            circuit.note(Purpose::Lookup, &kind.map_or(Outcome::NotFound(None), failed), now);
-        }
-    }
-
-    #[test]
-    fn a_run_of_failures_opens_it_and_an_answer_in_between_does_not() {
-        let (now, down) = (Instant::now(), Some(ErrorKind::Connection));
-        let circuit = circuit();
-        attempts(&circuit, &[down, down, None, down, down, Some(ErrorKind::Rejected), down, down], now);
-        assert_eq!(circuit.why(), None);
-        attempts(&circuit, &[Some(ErrorKind::Timeout)], now);
-        assert_eq!((circuit.why(), circuit.next_probe()), (Some(Why::Failing), Some(now + COOLDOWN)));
-    }
-
-    #[test]
-    fn a_429_and_a_deadline_count_neither_way() {
-        let (now, down) = (Instant::now(), Some(ErrorKind::ProviderError));
-        let circuit = circuit();
-        let neither = [Some(ErrorKind::RateLimited), Some(ErrorKind::DeadlineExceeded)];
-        attempts(&circuit, &[neither[0], neither[0], neither[0], neither[1], neither[1], neither[1]], now);
-        assert_eq!(circuit.why(), None);
-        attempts(&circuit, &[down, down, neither[0], neither[1], down], now);
-        assert_eq!(circuit.why(), Some(Why::Failing));
-    }
-
-    #[test]
-    fn a_probe_that_fails_begins_the_next_cooldown_and_one_that_succeeds_closes_it() {
-        let (start, down) = (Instant::now(), Some(ErrorKind::Connection));
-        let circuit = circuit();
-        attempts(&circuit, &[down, down, down], start);
-        for (at, kind) in [(1, ErrorKind::Timeout), (2, ErrorKind::RateLimited), (3, ErrorKind::Forbidden)] {
-            circuit.note(Purpose::Probe, &failed(kind), start + at * COOLDOWN);
-            assert_eq!(circuit.next_probe(), Some(start + (at + 1) * COOLDOWN), "{kind:?}");
-        }
-        circuit.note(Purpose::Probe, &Outcome::NotFound(None), start + 4 * COOLDOWN);
-        assert_eq!(circuit.why(), None);
-        attempts(&circuit, &[down, down], start);
-        assert_eq!(circuit.why(), None, "it begins to count anew");
-    }
-
-    #[test]
-    fn refused_credentials_open_it_by_a_limit_of_their_own() {
-        let (now, refused) = (Instant::now(), Some(ErrorKind::Forbidden));
-        let circuit = circuit();
-        attempts(&circuit, &[refused, None, refused], now);
-        assert_eq!(circuit.why(), None);
-        attempts(&circuit, &[Some(ErrorKind::Unauthorized)], now);
-        assert_eq!(circuit.why(), Some(Why::Credentials));
-    }
-
-    #[test]
-    fn new_secrets_hurry_the_next_probe_of_refused_credentials_and_of_nothing_else() {
-        let (now, refused, down) = (Instant::now(), Some(ErrorKind::Forbidden), Some(ErrorKind::Connection));
-        let circuit = circuit();
-        attempts(&circuit, &[refused], now);
-        circuit.secrets_renewed();
-        attempts(&circuit, &[refused], now);
-        assert_eq!(circuit.why(), None, "it begins to count anew");
-        attempts(&circuit, &[refused], now);
-        assert!(circuit.hurried().now_or_never().is_none(), "nothing was renewed since it opened");
-        circuit.secrets_renewed();
-        assert!(circuit.hurried().now_or_never().is_some());
-        assert!(circuit.hurried().now_or_never().is_none(), "one probe");
-
-        // A hurry that came while the last probe was on its way, which then closed it, is not for the next time.
-        circuit.secrets_renewed();
-        circuit.note(Purpose::Probe, &Outcome::NotFound(None), now);
-        attempts(&circuit, &[refused, refused], now);
-        assert!(circuit.hurried().now_or_never().is_none());
-
-        let circuit = self::circuit();
-        attempts(&circuit, &[down, down, down], now);
-        circuit.secrets_renewed();
-        assert!(circuit.hurried().now_or_never().is_none(), "it fails for another reason");
-    }
-
-    #[test]
-    fn the_cooldown_is_never_shorter_than_the_provider_asks_for() {
-        let (now, mut failure) = (Instant::now(), Failure::new(ErrorKind::ProviderError, "so it is"));
-        failure.retry_after = Some(2 * COOLDOWN);
-        let circuit = circuit();
-        for _ in 0..3 {
-            circuit.note(Purpose::Lookup, &Outcome::Failed(failure.clone()), now);
-        }
-        assert_eq!(circuit.next_probe(), Some(now + 2 * COOLDOWN));
-    }
-
-    #[test]
-    fn late_answers_to_attempts_from_before_change_nothing() {
-        let (now, down) = (Instant::now(), failed(ErrorKind::Connection));
-        let circuit = circuit();
-        for late in 0..10 {
-            circuit.note(Purpose::Lookup, &down, now + Duration::from_secs(late));
-        }
-        circuit.note(Purpose::Lookup, &Outcome::NotFound(None), now);
-        assert_eq!(circuit.next_probe(), Some(now + Duration::from_secs(2) + COOLDOWN));
-    }
-}
+mod tests;

@@ -16,19 +16,22 @@
 //! Since `asked <= stored <= confirmed <= written <= seen` and `written <= asked + validity`, every request is
 //! seen between `stored` and `stored + validity + flight`. Of N + 1 permissions the first stored had left the
 //! ledger before the last was stored, for otherwise there was no room: they were stored TTL or more apart. So
-//! the provider saw these two at least `TTL - validity - flight` apart. TTL is `per + margin`, and the margin is
-//! more than `validity + flight`: **no window of `per` holds N + 1 requests.** Nothing in this speaks of how many
-//! workers there are, so killing, starting or adding some changes nothing:
+//! the provider saw these two at least `TTL - validity - flight` apart. TTL is `per + validity + flight`, and what
+//! clocks of different rates make of them: **no window of `per` holds N + 1 requests.** Nothing in this speaks of
+//! how many workers there are, so killing, starting or adding some changes nothing:
 //!
 //! - killed before `stored`: nothing was taken; after it: one permission is lost until its TTL, none is won;
 //! - frozen or suspended anywhere before `written`: after the thaw the clock, which does not stop, shows that the
 //!   permission is void. It is read by the HTTP client when it puts the request's head into its buffer
 //!   (`provider::http`), after DNS, connect and TLS, so none of these belongs to `flight`;
-//! - the broker restarts: the queue is durable and its messages are persistent, each with its time of expiry;
-//! - the ledger is away with its node, or deleted: a publish comes back as unroutable, which is no permission.
+//! - the confirm is lost with its connection: the permission is taken for lost, as after a kill;
+//! - the broker's node is killed, and comes back: the queue is durable and its messages are persistent, each with
+//!   its time of expiry, and it confirms only what it has written;
+//! - the ledger is away with its node, or deleted: a publish comes back as unroutable, which is no permission;
+//! - clocks apart: each of the three counts lengths of time by its own, and none reads what another wrote.
 //!
 //! # What it assumes
-//! - From the socket to the provider a request takes less than `flight` (a third of the margin: 1.25 s at one
+//! - From the socket to the provider a request takes less than `flight` (a sixtieth of the window: 1 s at one
 //!   minute). Where that is a second or more, `TCP_USER_TIMEOUT` ends what the network holds up longer.
 //! - The process is not stopped in the microseconds between that last look at the clock and the write.
 //! - The broker's clock, which is the wall clock of its machine, is not set forward while permissions are out, and
@@ -41,6 +44,11 @@
 //! never fill a window, and calls find room. Interactive requests use the main ledger alone. At the broker the two
 //! are `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. The second is left out where it would be as large.
 //!
+//! # Waiting
+//! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
+//! (dead lettering, in the broker's own hands), and every worker hears of it at that moment. That is a hint of when
+//! to ask and nothing more: the answer is the ledger's alone. Where no hint comes, it is asked about once a second.
+//!
 //! # When the quota is changed
 //! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
 //! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
@@ -50,12 +58,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{clock::Moment, config::QuotaLimit, job::Lane};
 
-/// The margin's bounds: below, what a busy broker and a short network path need; above, what they ever need.
-const MARGIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Validity and flight, each as a part of the window. Together they are what strictness costs: a thirtieth. They
+/// stand in the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
+const PART: u32 = 60;
 
-/// The margin as a part of the window, within those bounds. It is what strictness costs: a sixteenth. It stands in
-/// the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
-const MARGIN_PART: u32 = 16;
+/// Bounds of `validity`: a busy broker's confirm, and the longest that any broker and connect should need.
+const VALIDITY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(2500));
+
+/// Bounds of `flight`: a packet that is sent again after 200 ms, and the longest that a network should need.
+const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(2500));
 
 /// Clocks may differ in rate by one part in so many.
 const CLOCK_RATE: u32 = 1000;
@@ -72,8 +83,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// Bulk asks a full ledger this much later than interactive jobs do, so that they are first there too.
 const COURTESY: Duration = Duration::from_millis(15);
 
-/// After so many refusals in a row bulk is courteous no more: it must not starve for good.
-const PATIENCE: u32 = 8;
+/// Where bulk has got nothing for this part of the ledger's time, it is courteous no more: it must not starve.
+const PATIENCE_PART: u32 = 8;
 
 /// A quota, worked out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,22 +107,19 @@ impl Terms {
     /// Of a configured quota.
     #[must_use]
     pub fn of(limit: &QuotaLimit) -> Self {
-        let margin = (limit.per / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
-        let flight = margin / 3;
+        let part = limit.per / PART;
+        let (validity, flight) = (part.clamp(VALIDITY.0, VALIDITY.1), part.clamp(FLIGHT.0, FLIGHT.1));
+        let margin = validity + flight;
+        // The broker's clock may be fast, and the worker's, which counts validity and flight, slow.
+        let drift = (limit.per + 3 * margin) / CLOCK_RATE;
         Self {
             requests: limit.requests,
             bulk: bulk_share(limit),
-            ttl: whole_milliseconds(limit.per + margin + limit.per / CLOCK_RATE),
-            validity: margin.saturating_sub(flight),
+            ttl: whole_milliseconds(limit.per + margin + drift),
+            validity,
             flight,
             pace: limit.per / limit.requests,
         }
-    }
-
-    /// The mean time from one permission to the next, where all are used.
-    #[must_use]
-    pub fn mean_time(&self) -> Duration {
-        self.ttl / self.requests
     }
 
     /// Room in the ledger of a lane, where it needs one of its own.
@@ -238,8 +246,11 @@ impl Books {
 pub struct Pace {
     lane: Lane,
     mean: Duration,
+    patience: Duration,
     width: usize,
     refusals: u32,
+    /// Since when there was nothing but refusals.
+    refused_since: Option<Moment>,
     not_before: Moment,
 }
 
@@ -247,7 +258,15 @@ impl Pace {
     /// Full speed.
     #[must_use]
     pub fn new(lane: Lane, terms: &Terms) -> Self {
-        Self { lane, mean: terms.pace, width: WIDEST, refusals: 0, not_before: Moment::default() }
+        Self {
+            lane,
+            mean: terms.pace,
+            patience: terms.ttl / PATIENCE_PART,
+            width: WIDEST,
+            refusals: 0,
+            refused_since: None,
+            not_before: Moment::default(),
+        }
     }
 
     /// How long to wait before the next may ask.
@@ -259,7 +278,7 @@ impl Pace {
     /// There was room. Says whether one more may ask at the same time.
     #[must_use]
     pub fn granted(&mut self) -> bool {
-        self.refusals = 0;
+        (self.refusals, self.refused_since) = (0, None);
         self.not_before = Moment::default();
         let wider = self.width < WIDEST;
         self.width += usize::from(wider);
@@ -270,6 +289,7 @@ impl Pace {
     /// steps back into the line; the last of them stays in front.
     #[must_use]
     pub fn refused(&mut self, now: Moment, room_at: Option<Moment>, jitter: f64) -> bool {
+        self.refused_since.get_or_insert(now);
         let steps_back = self.width > 1;
         if steps_back {
             self.width -= 1;
@@ -280,11 +300,19 @@ impl Pace {
         let guess = now.after(bound.min(LONGEST_PAUSE).mul_f64(jitter));
         // The broker forgets to the millisecond, and its timer is a little late.
         let known = room_at.map(|at| at.after(Duration::from_millis(2)));
-        self.not_before = known.map_or(guess, |known| known.min(guess)).max(now.after(Duration::from_millis(2)));
-        if self.lane == Lane::Bulk && self.refusals < PATIENCE {
-            self.not_before = self.not_before.after(COURTESY);
-        }
+        let not_before = known.map_or(guess, |known| known.min(guess)).max(now.after(Duration::from_millis(2)));
+        self.not_before = not_before.after(self.courtesy(now));
         steps_back
+    }
+
+    /// The ledger lets know that it has room.
+    pub fn announced(&mut self, now: Moment) {
+        self.not_before = self.not_before.min(now.after(self.courtesy(now)));
+    }
+
+    fn courtesy(&self, now: Moment) -> Duration {
+        let patient = self.refused_since.is_none_or(|since| now.since(since) < self.patience);
+        if self.lane == Lane::Bulk && patient { COURTESY } else { Duration::ZERO }
     }
 }
 

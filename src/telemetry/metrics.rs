@@ -1,5 +1,7 @@
 //! Metrics (contract §9), named as Prometheus does: base units, `_total`, nothing private in a label.
 
+mod quota;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -7,7 +9,10 @@ use prometheus::{
     TextEncoder,
 };
 
+pub use quota::{QuotaMetrics, Waits};
+
 use crate::{failure::ErrorKind, job::Lane};
+use quota::QuotaVecs;
 
 /// The label of a provider that is not configured: its name came with a job and could be anything.
 pub const UNKNOWN: &str = "unknown";
@@ -31,6 +36,9 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
+    paused: IntGaugeVec,
+    queued: IntGaugeVec,
+    backlog_seconds: IntGaugeVec,
     dead_lettered: IntCounterVec,
     suspects: IntCounterVec,
     unsettled_bytes: IntGaugeVec,
@@ -41,51 +49,23 @@ pub struct Metrics {
     pub panics: IntCounter,
 }
 
-#[derive(Debug, Clone)]
-struct QuotaVecs {
-    limit: IntGaugeVec,
-    permissions: IntCounterVec,
-    void: IntCounterVec,
-    waiting: IntGaugeVec,
-    wait_seconds: HistogramVec,
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
+    registry.register(Box::new(metric.clone())).expect("a metric of its own");
+    metric
 }
 
-/// What one provider's quota tells.
-#[derive(Debug, Clone)]
-pub struct QuotaMetrics {
-    /// Requests in a window; 0 where there is no limit.
-    pub limit: IntGauge,
-    /// Permissions that could not be used in time.
-    pub void: IntCounter,
-    permissions: [IntCounter; 2],
-    waiting: [IntGauge; 2],
-    wait_seconds: [Histogram; 2],
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
+    registry.register(Box::new(metric.clone())).expect("a metric of its own");
+    metric
 }
 
-/// Somebody who waits for a permission, counted until dropped.
-#[derive(Debug)]
-pub struct Waits(IntGauge);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-impl QuotaMetrics {
-    /// Somebody begins to wait.
-    #[must_use]
-    pub fn waits(&self, lane: Lane) -> Waits {
-        let gauge = self.waiting[lane as usize].clone();
-        gauge.inc();
-        Waits(gauge)
-    }
-
-    /// Somebody has a permission, after this long.
-    pub fn permitted(&self, lane: Lane, waited: Duration) {
-        self.permissions[lane as usize].inc();
-        self.wait_seconds[lane as usize].observe(waited.as_secs_f64());
-    }
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(options, labels).expect("a well-formed metric");
+    registry.register(Box::new(metric.clone())).expect("a metric of its own");
+    metric
 }
 
 /// The metrics of one provider, looked up once.
@@ -104,6 +84,8 @@ pub struct ProviderMetrics {
     pub circuit_open: IntGauge,
     /// Jobs that were set aside.
     pub suspects: IntCounter,
+    /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`.
+    pub paused: IntGauge,
 }
 
 impl Default for Metrics {
@@ -120,21 +102,10 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
-            registry.register(Box::new(metric.clone())).expect("a metric of its own");
-            metric
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("a well-formed metric");
-            registry.register(Box::new(metric.clone())).expect("a metric of its own");
-            metric
-        };
+        let counters = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
+        let gauges = |name: &str, help: &str, labels: &[&str]| gauges(&registry, name, help, labels);
         let histograms = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            let metric = HistogramVec::new(options, labels).expect("a well-formed metric");
-            registry.register(Box::new(metric.clone())).expect("a metric of its own");
-            metric
+            histograms(&registry, name, help, labels, buckets)
         };
         let counter = |name: &str, help: &str| {
             let metric = IntCounter::new(name, help).expect("a well-formed metric");
@@ -172,6 +143,21 @@ impl Metrics {
                 &["provider", "reason"],
             ),
             circuit_open: gauges("lookup_circuit_open", "1 while no attempts are made but probes.", &["provider"]),
+            paused: gauges(
+                "lookup_paused",
+                "1 while the provider is left alone, as it asked for by 429 and Retry-After.",
+                &["provider"],
+            ),
+            queued: gauges(
+                "lookup_jobs_queued",
+                "Jobs in the queue of the lane that no worker has been given.",
+                &["provider", "lane"],
+            ),
+            backlog_seconds: gauges(
+                "lookup_backlog_seconds",
+                "How long the jobs that wait take at the rate of the quota, at one request each.",
+                &["provider"],
+            ),
             dead_lettered: counters(
                 "lookup_dead_lettered_total",
                 "Messages published to the dead-letter exchange.",
@@ -183,35 +169,7 @@ impl Metrics {
                 &["provider"],
             ),
             unsettled_bytes: gauges("lookup_unsettled_bytes", "Bytes delivered and not settled.", &["queue"]),
-            quota: QuotaVecs {
-                limit: gauges(
-                    "lookup_quota_limit",
-                    "Requests that the quota allows in its window; 0 where there is no limit.",
-                    &["provider"],
-                ),
-                permissions: counters(
-                    "lookup_quota_permissions_total",
-                    "Permissions given to this worker, each for one HTTP request.",
-                    &["provider", "lane"],
-                ),
-                void: counters(
-                    "lookup_quota_void_total",
-                    "Permissions that this worker was given and could not use in time, by a freeze or a slow broker or \
-                     network; each is one request fewer in its window.",
-                    &["provider"],
-                ),
-                waiting: gauges(
-                    "lookup_quota_waiting",
-                    "Jobs in this worker that wait for a permission.",
-                    &["provider", "lane"],
-                ),
-                wait_seconds: histograms(
-                    "lookup_quota_wait_seconds",
-                    "From asking for a permission to having it.",
-                    &["provider", "lane"],
-                    &JOB_SECONDS,
-                ),
-            },
+            quota: QuotaVecs::new(&registry),
             connects: counter("lookup_broker_connects_total", "Times that the worker connected to the broker."),
             panics: counter("lookup_panics_total", "Panics that were caught; each is a bug."),
             registry,
@@ -231,6 +189,7 @@ impl Metrics {
             in_flight: self.in_flight.with_label_values(&[name]),
             circuit_open: self.circuit_open.with_label_values(&[name]),
             suspects: self.suspects.with_label_values(&[name]),
+            paused: self.paused.with_label_values(&[name]),
             name: name.to_owned(),
             all: self.clone(),
         }
@@ -245,14 +204,7 @@ impl Metrics {
     /// The metrics of one provider's quota.
     #[must_use]
     pub fn quota(&self, name: &str) -> QuotaMetrics {
-        let lanes = Lane::ALL.map(Lane::as_str);
-        QuotaMetrics {
-            limit: self.quota.limit.with_label_values(&[name]),
-            void: self.quota.void.with_label_values(&[name]),
-            permissions: lanes.map(|lane| self.quota.permissions.with_label_values(&[name, lane])),
-            waiting: lanes.map(|lane| self.quota.waiting.with_label_values(&[name, lane])),
-            wait_seconds: lanes.map(|lane| self.quota.wait_seconds.with_label_values(&[name, lane])),
-        }
+        self.quota.of(name)
     }
 
     /// Everything, as Prometheus reads it.
@@ -285,6 +237,22 @@ impl ProviderMetrics {
             self.all.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
         }
         self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What was seen at the broker: jobs in the queues of both lanes, how long all that wait will take, requests
+    /// of the present window.
+    pub fn backlog(&self, queued: [u32; 2], time: Option<Duration>, used: Option<u32>) {
+        for lane in Lane::ALL {
+            let gauge = self.all.queued.with_label_values(&[self.name.as_str(), lane.as_str()]);
+            gauge.set(queued[lane as usize].into());
+        }
+        if let Some(time) = time {
+            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+            self.all.backlog_seconds.with_label_values(&[&self.name]).set(seconds);
+        }
+        if let Some(used) = used {
+            self.all.quota.used(&self.name, used);
+        }
     }
 
     /// An attempt will be repeated.

@@ -1,9 +1,11 @@
-//! Keeps a provider's jobs in their queues while its circuit is open, and sends the probes.
+//! Keeps a provider's jobs in their queues while its circuit is open or it is to be left alone, and sends the probes.
 
 use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
+
+use jiff::Timestamp;
 
 use super::{
     Provider, Worker,
@@ -13,6 +15,7 @@ use crate::{
     broker::{BrokerError, Session},
     engine::Waiting,
     job::Lane,
+    policy::circuit::{Next, Why},
 };
 
 /// With no job to probe with, the queues are looked at again after this.
@@ -23,9 +26,9 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
     let provider = &worker.providers[&name];
     loop {
         provider.engine.circuit.opened().await;
-        let why = provider.engine.circuit.why().map(|why| why.to_string()).unwrap_or_default();
-        tracing::warn!(provider = name, why, "the circuit is open: jobs stay in their queues, probes are sent");
-        worker.readiness.note(&name, Some(format!("circuit open: {why}")));
+        let trouble = trouble(provider);
+        tracing::warn!(provider = name, "{trouble}; jobs stay in their queues");
+        worker.readiness.note(&name, Some(trouble));
         let guarded = async {
             for feed in &feeds {
                 feed.hold(Against::Circuit);
@@ -35,7 +38,7 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
             }
             worker.hand_back(provider).await?;
             worker.probe(provider, &session).await?;
-            tracing::info!(provider = name, "the circuit is closed again");
+            tracing::info!(provider = name, "the provider is asked again");
             worker.readiness.note(&name, None);
             for feed in &feeds {
                 feed.release(Against::Circuit);
@@ -48,19 +51,36 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
     }
 }
 
+/// In words, for people.
+fn trouble(provider: &Provider) -> String {
+    let circuit = &provider.engine.circuit;
+    match (circuit.why(), circuit.paused_until()) {
+        (Some(Why::RateLimited), Some(until)) => {
+            let until = Timestamp::now() + until.saturating_duration_since(Instant::now());
+            format!("paused until about {until:.0}: {}", Why::RateLimited)
+        }
+        (Some(why), _) => format!("circuit open, probes are sent: {why}"),
+        (None, _) => "about to be asked again".to_owned(),
+    }
+}
+
 impl Worker {
-    /// One job after each cooldown, the urgent ones first, until the circuit is closed.
+    /// One job after each cooldown, the urgent ones first, until the circuit is closed; none before a pause is over.
     async fn probe(&self, provider: &Provider, session: &Rc<Session>) -> Result<(), BrokerError> {
         let engine = &provider.engine;
         let name = &engine.settings.name;
         let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
         queues.push(self.names.suspects(name));
-        while let Some(at) = engine.circuit.next_probe() {
-            if let Some(wait) = at.checked_duration_since(Instant::now()) {
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = engine.circuit.hurried() => {}
-                }
+        while let Some(next) = engine.circuit.next() {
+            let (Next::Probe(at) | Next::Resume(at)) = next;
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                () = engine.circuit.hurried() => {}
+            }
+            engine.circuit.resume(Instant::now());
+            // A pause may have grown meanwhile, and its end may have been all that was waited for.
+            if engine.circuit.next() != Some(next) {
+                continue;
             }
             session.health.unblocked().await;
             match session.take_one(&queues).await? {

@@ -1,10 +1,10 @@
 //! A road of one's own: a virtual host or broker, a sandbox in this process, a worker process, a client.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, thread, time::Duration};
 
 use lookup_worker::sandbox::{Kind, Options, Sandbox};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use crate::{
     amqp::{Client, Job, Received},
@@ -14,11 +14,12 @@ use crate::{
 /// The bound of what takes no time on an idle machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// The sandbox, served until it is dropped.
+/// The sandbox, served until it is dropped. It has a thread of its own: what a test does must not make it count late.
 pub struct Served {
     config: String,
     bases: BTreeMap<Kind, String>,
-    task: JoinHandle<()>,
+    client: reqwest::Client,
+    _end: oneshot::Sender<()>,
 }
 
 impl Served {
@@ -32,10 +33,20 @@ impl Served {
         let mut options = Options::default();
         options.ports.values_mut().for_each(|port| *port = 0);
         change(&mut options);
-        let sandbox = Sandbox::bind(&options).await.expect("free ports");
-        let bases = Kind::ALL.into_iter().filter_map(|kind| Some((kind, sandbox.base_url(kind)?))).collect();
-        let config = sandbox.config();
-        Self { config, bases, task: tokio::spawn(sandbox.serve(std::future::pending())) }
+        let ((end, ended), (bound, is_bound)) = (oneshot::channel::<()>(), oneshot::channel());
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let sandbox = Sandbox::bind(&options).await.expect("free ports");
+                let bases = Kind::ALL.into_iter().filter_map(|kind| Some((kind, sandbox.base_url(kind)?))).collect();
+                let _ = bound.send((bases, sandbox.config()));
+                let _ = futures_util::future::select(pin!(sandbox.serve(std::future::pending())), ended).await;
+            });
+        });
+        let (bases, config) = is_bound.await.expect("a sandbox");
+        // One for all calls: a new one reads the system's certificates, which takes its time.
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { config, bases, client, _end: end }
     }
 
     /// The address of a kind.
@@ -45,15 +56,24 @@ impl Served {
 
     /// What the sandbox counted for a kind.
     pub async fn stats(&self, kind: Kind) -> Value {
-        let url = format!("{}/_sandbox/stats", self.base(kind));
-        let text = reqwest::get(url).await.expect("the sandbox").text().await.expect("its answer");
-        serde_json::from_str(&text).expect("JSON")
+        self.get(kind, "stats").await
+    }
+
+    /// The last requests of a kind.
+    pub async fn requests(&self, kind: Kind) -> Vec<Value> {
+        self.get(kind, "requests").await["requests"].as_array().expect("requests").clone()
+    }
+
+    async fn get(&self, kind: Kind, route: &str) -> Value {
+        let url = format!("{}/_sandbox/{route}", self.base(kind));
+        let answer = self.client.get(url).send().await.expect("the sandbox");
+        serde_json::from_str(&answer.text().await.expect("its answer")).expect("JSON")
     }
 
     /// Ends every fault of a kind.
     pub async fn clear_faults(&self, kind: Kind) {
         let url = format!("{}/_sandbox/faults", self.base(kind));
-        reqwest::Client::new().delete(url).send().await.expect("the sandbox");
+        self.client.delete(url).send().await.expect("the sandbox");
     }
 
     /// Lets a fault befall the requests that hold `part` in their address or body.
@@ -63,15 +83,9 @@ impl Served {
             rule["count"] = count.into();
         }
         let url = format!("{}/_sandbox/faults", self.base(kind));
-        let request = reqwest::Client::new().post(url).body(rule.to_string());
+        let request = self.client.post(url).body(rule.to_string());
         let answer = request.header("content-type", "application/json").send().await.expect("the sandbox");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

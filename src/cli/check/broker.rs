@@ -1,14 +1,12 @@
-//! The broker: reach and version, topology, how long jobs are held, replies, dead letters, quotas, alarms.
+//! The broker: reach and version, topology, how long jobs are held, replies, dead letters, backlogs, alarms.
 
-use std::{rc::Rc, time::Duration};
+use std::{fmt::Write, rc::Rc, time::Duration};
 
 use super::finding::Finding;
 use crate::{
+    backlog::Backlog,
     broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
-    config::{AmqpSettings, ProviderSettings, QuotaLimit, Settings},
-    job::Lane,
-    policy::quota::Terms,
-    quota::is_common,
+    config::{AmqpSettings, ProviderSettings, Settings},
 };
 
 /// Takes back what is unacknowledged for longer, unless it is configured otherwise.
@@ -70,10 +68,8 @@ pub async fn findings(settings: &Settings, session: &Session) -> Vec<Finding> {
     findings.push(replies(settings, session, &names).await);
     findings.push(dead_letters(session, &names).await);
     for provider in settings.providers.values() {
-        if let Some(limit) = provider.quota.as_ref().filter(|limit| is_common(limit)) {
-            let found = quota(session, &names, &provider.name, limit).await;
-            findings.push(Finding::of(format!("quota {}", provider.name), found));
-        }
+        let found = backlog(session, &names, provider).await;
+        findings.push(Finding::of(format!("backlog {}", provider.name), found));
     }
     findings.push(alarms(session).await);
     findings
@@ -154,24 +150,20 @@ async fn dead_letters(session: &Session, names: &Names) -> Finding {
     }
 }
 
-/// What is used of a quota, and how long the jobs that wait will take.
-async fn quota(session: &Session, names: &Names, provider: &str, limit: &QuotaLimit) -> Result<String, String> {
-    let depth = async |queue: String| {
-        let depth = session.depth(&queue).await.map_err(|error: BrokerError| error.to_string())?;
-        Ok::<_, String>(depth.unwrap_or(0))
-    };
-    let used = depth(names.quota(provider)).await?;
-    let mut waiting = 0;
-    for lane in Lane::ALL {
-        waiting += depth(names.jobs(provider, lane)).await?;
+/// What waits for a provider, what is used of its quota, and how long it will take.
+async fn backlog(session: &Session, names: &Names, provider: &ProviderSettings) -> Result<String, String> {
+    let backlog = Backlog::look(session, names, provider).await.map_err(|error: BrokerError| error.to_string())?;
+    let mut text = format!("{} jobs wait", backlog.jobs());
+    if let Some(limit) = &provider.quota {
+        let time = humantime::format_duration(Duration::from_secs(backlog.time(limit).as_secs()));
+        let per = humantime::format_duration(limit.per);
+        let used = backlog.used.map_or("each worker counts for itself".to_owned(), |used| format!("{used} used now"));
+        let _ = write!(text, ", {time} at one request each; {} requests per {per}, {used}", limit.requests);
     }
-    let per = humantime::format_duration(limit.per);
-    let time = Duration::from_secs_f64(Terms::of(limit).mean_time().as_secs_f64() * f64::from(waiting)).as_secs();
-    let time = humantime::format_duration(Duration::from_secs(time));
-    Ok(format!(
-        "{used} of {} requests per {per} are used; {waiting} jobs wait in queues: {time} at one request each",
-        limit.requests
-    ))
+    if backlog.paused {
+        text += "; paused: the provider answered 429 and asks to be left alone for a while";
+    }
+    Ok(text)
 }
 
 async fn alarms(session: &Session) -> Finding {

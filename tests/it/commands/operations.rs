@@ -61,11 +61,10 @@ async fn check_tells_of_everything_in_a_line_for_each() {
     let toml = config(&vhost.url(), &sandbox, "");
     let ran = Call::new(&["check"]).config(&toml).run().await.expect(0);
     let lines: Vec<&str> = ran.out.lines().collect();
-    // Plume alone has a quota there.
-    assert_eq!(lines.len(), 7 + 1 + 2 * 5, "{ran:?}");
+    assert_eq!(lines.len(), 7 + 3 * 5, "{ran:?}");
     assert!(lines.iter().all(|line| line.starts_with("ok  ")), "{ran:?}");
     let parts = ["configuration", "broker", "topology", "holds", "replies", "dead letters", "alarms"];
-    let of_providers = ["quota plume", "provider antsomi", "provider plume", "credentials egain"];
+    let of_providers = ["backlog plume", "provider antsomi", "provider plume", "credentials egain"];
     for part in parts.into_iter().chain(of_providers) {
         let of_part = |line: &&&str| line[6..].split("  ").next() == Some(part);
         assert_eq!(lines.iter().filter(of_part).count(), 1, "{part}: {ran:?}");
@@ -75,6 +74,9 @@ async fn check_tells_of_everything_in_a_line_for_each() {
     for (json, text) in json.iter().zip(&lines) {
         assert!(json["ok"] == true && text.contains(json["check"].as_str().unwrap()), "{json} {text}");
     }
+    // Plume alone has a quota there.
+    assert!(ran.out.contains("backlog plume: 0 jobs wait, 0s at one request each; 2000 requests per 5m"), "{ran:?}");
+    assert!(ran.out.contains("backlog omeda: 0 jobs wait\n"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,91 @@
+//! How much waits for a provider, and how long it will take: what `check` and `/metrics` tell.
+
+use std::time::Duration;
+
+use crate::{
+    broker::{BrokerError, Depth, Names, Session},
+    config::{ProviderSettings, QuotaLimit},
+    job::Lane,
+    policy::quota::Terms,
+    quota::is_common,
+};
+
+/// One provider's queues at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// Jobs that no worker has been given, by lane.
+    pub ready: [u32; 2],
+    /// Jobs that wait or are worked on, by lane, as far as can be told from outside.
+    jobs: [u64; 2],
+    /// Requests of the present window; none where no ledger at the broker counts them.
+    pub used: Option<u32>,
+    /// The provider asked to be left alone.
+    pub paused: bool,
+}
+
+impl Backlog {
+    /// A look at the broker.
+    ///
+    /// # Errors
+    /// Where the broker does not say in time.
+    pub async fn look(session: &Session, names: &Names, provider: &ProviderSettings) -> Result<Self, BrokerError> {
+        let name = &provider.name;
+        let [interactive, bulk] = Lane::ALL.map(|lane| names.jobs(name, lane));
+        let mut queues = vec![interactive, bulk, names.pause(name)];
+        queues.extend(provider.quota.as_ref().filter(|limit| is_common(limit)).map(|_| names.quota(name)));
+        let depths = session.depths(&queues).await?;
+        let lanes = [0, 1].map(|lane| depths[lane].unwrap_or_default());
+        Ok(Self {
+            ready: lanes.map(|lane| lane.ready),
+            jobs: lanes.map(|lane| jobs(lane, provider.concurrency)),
+            used: depths.get(3).copied().flatten().map(|ledger| ledger.ready),
+            paused: depths[2].is_some_and(|pause| pause.ready > 0),
+        })
+    }
+
+    /// Jobs that wait or are worked on.
+    #[must_use]
+    pub fn jobs(&self) -> u64 {
+        self.jobs.iter().sum()
+    }
+
+    /// How long they take at the quota's rate, at one request each; bulk jobs have their share of it alone.
+    #[must_use]
+    pub fn time(&self, limit: &QuotaLimit) -> Duration {
+        let terms = Terms::of(limit);
+        let time = |jobs: u64, requests: u32| terms.ttl.as_secs_f64() * jobs as f64 / f64::from(requests);
+        let all = time(self.jobs(), terms.requests);
+        Duration::from_secs_f64(all.max(time(self.jobs[Lane::Bulk as usize], terms.bulk)))
+    }
+}
+
+/// While something is left in a queue, each of its consumers holds as much as it may.
+fn jobs(queue: Depth, prefetch: u16) -> u64 {
+    let held = if queue.ready > 0 { u64::from(queue.consumers) * u64::from(prefetch) } else { 0 };
+    u64::from(queue.ready) + held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::QuotaScope;
+
+    #[test]
+    fn what_consumers_hold_belongs_to_the_backlog() {
+        assert_eq!(jobs(Depth { ready: 0, consumers: 3 }, 128), 0);
+        assert_eq!(jobs(Depth { ready: 10, consumers: 3 }, 128), 394);
+        assert_eq!(jobs(Depth { ready: 10, consumers: 0 }, 128), 10, "in a pause nobody consumes");
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_quota_and_of_bulks_share_in_it() {
+        let per = Duration::from_mins(1);
+        let limit = QuotaLimit { requests: 200, per, reserve: 0.1, scope: QuotaScope::Broker };
+        let backlog =
+            |interactive, bulk| Backlog { ready: [0, 0], jobs: [interactive, bulk], used: None, paused: false };
+        let minutes = |backlog: Backlog| backlog.time(&limit).as_secs_f64() / Terms::of(&limit).ttl.as_secs_f64();
+        assert!((minutes(backlog(0, 1_800)) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(2_000, 0)) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(1_000, 1_000)) - 10.0).abs() < 1e-6);
+    }
+}

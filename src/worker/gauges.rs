@@ -1,0 +1,25 @@
+//! What is told of queues and quotas: looked at every few seconds.
+
+use std::{rc::Rc, time::Duration};
+
+use super::Worker;
+use crate::{
+    backlog::Backlog,
+    broker::{BrokerError, Session},
+};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Looks as long as it can.
+pub async fn watch(worker: Rc<Worker>, session: Rc<Session>) -> Result<(), BrokerError> {
+    loop {
+        for provider in worker.providers.values() {
+            let settings = &provider.engine.settings;
+            let backlog = Backlog::look(&session, &worker.names, settings).await?;
+            let time = settings.quota.as_ref().map(|limit| backlog.time(limit));
+            provider.engine.metrics.backlog(backlog.ready, time, backlog.used);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
