@@ -1,6 +1,6 @@
 //! Lookups without a broker: what `lookup` and `pipe` are made of.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::{
 /// Every configured provider, ready to be asked.
 #[derive(Debug)]
 pub struct Embedded {
-    engines: BTreeMap<String, Engine>,
+    engines: BTreeMap<String, Rc<Engine>>,
     max_job_bytes: usize,
 }
 
@@ -40,7 +40,7 @@ impl Embedded {
     /// Why it is none.
     pub fn read(&self, envelope: &Envelope, body: &[u8]) -> Result<Job, Box<NotAJob>> {
         let engine = self.engines.get(Address::of(&envelope.routing_key).provider);
-        Job::read(envelope, body, self.max_job_bytes, engine.map(Engine::adapter), Timestamp::now())
+        Job::read(envelope, body, self.max_job_bytes, engine.map(|engine| engine.adapter()), Timestamp::now())
     }
 
     /// Looks a job up; every wait is spent here.

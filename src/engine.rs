@@ -1,36 +1,40 @@
 //! One provider at work: a job's lookup with all its attempts. It knows nothing of the broker, so the worker,
 //! `lookup` and `pipe` share it.
+//!
+//! Each attempt joins whoever asks the same (`pool`), waits for leave, alone or in a batch, and hears what came of
+//! the request that it shares (`call`). What comes next is each job's own affair.
+
+mod attempt; // who joins whom, waits for leave, and hears the answer
+mod cache; // answers of the last while
+mod call; // one HTTP request, and who is answered by it
+mod course; // how far one job has come, and what comes next
+mod pool; // who waits, and with whom
 
 use std::{
-    cell::RefCell,
-    time::{Duration, Instant},
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
-use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use crate::{
     clock::Moment,
     config::{Credentials, ProviderSettings},
-    failure::{ErrorKind, Failure},
-    job::{Job, Progress},
-    policy::{
-        circuit::{Circuit, Purpose},
-        quota::{Permission, Terms},
-        retry,
-    },
-    provider::{Adapter, Outcome, class, http::Client, oauth::Tokens},
-    quota::{Quota, Unpermitted},
+    failure::Failure,
+    job::Job,
+    policy::{batch, circuit::Circuit, quota::Terms},
+    provider::{Adapter, Outcome, http::Client, oauth::Tokens},
+    quota::Quota,
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
-
-/// Where the quota gave nothing for a long time, the job is parked for about this long.
-const NOT_SOON: Duration = Duration::from_mins(5);
+use cache::Cache;
+use course::{Course, Next};
+use pool::Pool;
 
 /// One configured provider, ready to be asked.
-#[derive(Debug)]
 pub struct Engine {
     /// How it was configured.
     pub settings: ProviderSettings,
@@ -41,9 +45,14 @@ pub struct Engine {
     /// How many requests there may be.
     pub quota: Quota,
     /// Room for `concurrency` requests at once.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     client: RefCell<Client>,
     tokens: Tokens,
+    cache: Cache,
+    pool: Pool,
+    batches: batch::Worth,
+    /// Nobody waits for the quota any more.
+    stopping: Cell<bool>,
 }
 
 /// Where a wait before the next attempt is spent.
@@ -90,33 +99,23 @@ pub enum Conclusion {
     Abandoned,
 }
 
-/// What a request needs besides itself.
-struct Leave<'a> {
-    authorization: Result<(HeaderName, HeaderValue), Failure>,
-    permission: Permission,
-    place: Option<SemaphorePermit<'a>>,
-}
-
-/// What one HTTP request came to.
-struct Attempt {
-    outcome: Outcome,
-    raw: Option<Box<RawValue>>,
-    /// A fresh token may be let in where this one was not.
-    token_refused: bool,
-}
-
 impl Engine {
     /// From the settings.
     ///
     /// # Errors
     /// A sentence that names the key, where no HTTP client can be made of them.
-    pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Self, String> {
+    pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Rc<Self>, String> {
         let client = RefCell::new(Self::client(&settings)?);
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
         let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit, settings.retry.in_process_limit);
         let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
-        let places = Semaphore::new(settings.concurrency.into());
-        Ok(Self { metrics: metrics.provider(&settings.name), circuit, quota, places, client, tokens, settings })
+        let places = Arc::new(Semaphore::new(settings.concurrency.into()));
+        let pace = settings.quota.as_ref().map_or(Duration::ZERO, |limit| limit.per / limit.requests);
+        let most = batch::largest(settings.adapter.most_in_batch(), 0, settings.retry.max_attempts);
+        let (cache, pool) = (Cache::new(&settings.cache), Pool::new(most, settings.concurrency.into(), pace));
+        let (metrics, stopping) = (metrics.provider(&settings.name), Cell::new(false));
+        let batches = batch::Worth::default();
+        Ok(Rc::new(Self { settings, metrics, circuit, quota, places, client, tokens, cache, pool, batches, stopping }))
     }
 
     /// The HTTP client that the settings ask for.
@@ -144,172 +143,49 @@ impl Engine {
         &self.settings.adapter
     }
 
+    /// Lets those who wait for quota give up, and whoever would wait later.
+    pub fn dismiss(&self) {
+        self.stopping.set(true);
+        self.quota.dismiss();
+    }
+
     /// Makes attempts until there is an answer, none are left, or the next must wait longer than may be spent
     /// here. With it the number of HTTP requests made for the job so far.
-    pub async fn lookup(&self, job: &Job, waiting: Waiting) -> (Conclusion, u32) {
-        let retry = &self.settings.retry;
-        let Progress { mut attempts, mut spared, mut http_status, .. } = job.ticket.progress;
-        let mut refreshed = false;
+    pub async fn lookup(self: &Rc<Self>, job: &Job, waiting: Waiting) -> (Conclusion, u32) {
+        let mut course = Course::new(job, waiting);
+        if let Some(conclusion) = self.remembered(job, waiting) {
+            return (conclusion, course.attempts);
+        }
         let conclusion = loop {
-            let leave = tokio::select! {
-                biased;
-                () = self.circuit.opened(), if waiting == Waiting::Queued => {
-                    break Conclusion::Suspended { http_status, spared };
-                }
-                leave = self.leave(job) => leave,
+            let next = match self.attempt(job, waiting, &mut course).await {
+                Ok(answer) => self.after(job, &mut course, answer),
+                Err(obstacle) => course.held_up(obstacle),
             };
-            let (leave, limit) = match leave {
-                Ok(leave) => leave,
-                Err(Unpermitted::TooLate) => {
-                    break Conclusion::over(too_late("no attempt could be made in time", http_status));
-                }
-                Err(Unpermitted::Gone) => break Conclusion::Abandoned,
-                Err(Unpermitted::NotSoon) if waiting == Waiting::Here => continue,
-                Err(Unpermitted::NotSoon) => {
-                    let failure = Failure::new(ErrorKind::RateLimited, "the quota gives no permission for now");
-                    break Conclusion::Pause { failure, wait: NOT_SOON, spared };
-                }
-            };
-            attempts += 1;
-            let Attempt { outcome, raw, token_refused } = self.attempt(job, limit, leave).await;
-            if token_refused && !refreshed {
-                refreshed = true;
-                continue;
+            match next {
+                Next::Over(conclusion) => break conclusion,
+                Next::AtOnce => {}
+                Next::After(wait) => tokio::time::sleep(wait).await,
             }
-            self.note(waiting, &outcome, limit);
-            let failure = match outcome {
-                // A probe that comes to nothing costs its job none of its attempts.
-                Outcome::Failed(failure) if waiting == Waiting::Probing && self.circuit.why().is_some() => {
-                    spared += 1;
-                    break Conclusion::Suspended { http_status: failure.http_status.or(http_status), spared };
-                }
-                Outcome::Failed(failure) if failure.kind.retryable() => failure,
-                outcome => break Conclusion::Answered { outcome, raw },
-            };
-            http_status = failure.http_status.or(http_status);
-            let wait = self.wait(attempts - spared, &failure);
-            let too_late_then = job.deadline.is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait);
-            if too_late_then {
-                // Another attempt would come to nothing, and somebody waits for the answer.
-                break Conclusion::over(too_late(&failure.message, http_status));
-            }
-            if waiting == Waiting::Queued && self.circuit.why().is_some() && failure.retry_after.is_none() {
-                break Conclusion::Suspended { http_status, spared };
-            }
-            if attempts - spared >= retry.max_attempts {
-                break Conclusion::Exhausted(failure);
-            }
-            self.metrics.retried(failure.kind);
-            let here = wait <= retry.in_process_limit && !self.must_rest(&failure);
-            if waiting != Waiting::Here && !here {
-                break Conclusion::Pause { failure, wait, spared };
-            }
-            tokio::time::sleep(wait).await;
         };
-        (conclusion, attempts)
+        (conclusion, course.attempts)
     }
 
-    /// Lets the circuit know what came of an attempt.
-    fn note(&self, waiting: Waiting, outcome: &Outcome, limit: Duration) {
-        let purpose = if waiting == Waiting::Probing { Purpose::Probe } else { Purpose::Lookup };
-        let cut_short = limit < self.settings.timeout / 2;
-        match outcome {
-            Outcome::Failed(failure) if failure.kind == ErrorKind::Timeout && cut_short => {
-                // It was the job that had no time, not the provider that took too much of it.
-                let deadline = Outcome::Failed(Failure::new(ErrorKind::DeadlineExceeded, ""));
-                self.circuit.note(purpose, &deadline, Instant::now());
-            }
-            outcome => self.circuit.note(purpose, outcome, Instant::now()),
+    fn remembered(&self, job: &Job, waiting: Waiting) -> Option<Conclusion> {
+        if waiting == Waiting::Probing {
+            return None;
         }
-        self.metrics.circuit_open.set(self.circuit.is_open().into());
-    }
-
-    fn wait(&self, attempts: u32, failure: &Failure) -> Duration {
-        let wait = retry::delay(&self.settings.retry, attempts, failure);
-        let rest = self.settings.retry.delays.first().filter(|_| self.must_rest(failure));
-        wait.max(rest.map_or(Duration::ZERO, |step| step.wait))
-    }
-
-    /// Whether the kind's document advises against a quick repeat.
-    fn must_rest(&self, failure: &Failure) -> bool {
-        failure.http_status == Some(500) && self.adapter().rules().rest_after_500
-    }
-
-    /// How long a request may take now; none if it may not begin.
-    fn time_left(&self, deadline: Option<Timestamp>) -> Option<Duration> {
-        let Some(deadline) = deadline else { return Some(self.settings.timeout) };
-        let left = class::until(deadline, Timestamp::now());
-        (!left.is_zero()).then(|| left.min(self.settings.timeout))
-    }
-
-    /// Everything that a request waits for, and the time that it may take then. A token that has to be fetched is
-    /// fetched first: a permission is good for a moment only.
-    async fn leave(&self, job: &Job) -> Result<(Leave<'_>, Duration), Unpermitted> {
-        loop {
-            self.resumed(job.deadline).await?;
-            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
-            let client = self.client.borrow().clone();
-            let authorization = self.tokens.authorization(&client, limit).await;
-            if authorization.is_err() {
-                return Ok((Leave { authorization, permission: Permission::UNLIMITED, place: None }, limit));
-            }
-            let permission = self.quota.permission(job.ticket.lane, job.deadline).await?;
-            let place = self.places.acquire().await.ok();
-            // From memory, unless it expired during the wait.
-            let authorization = self.tokens.authorization(&client, limit).await;
-            let limit = self.time_left(job.deadline).ok_or(Unpermitted::TooLate)?;
-            if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
-                return Ok((Leave { authorization, permission, place }, limit));
-            }
-            self.quota.wasted();
-        }
-    }
-
-    /// Waits while the provider is to be left alone, up to the deadline.
-    async fn resumed(&self, deadline: Option<Timestamp>) -> Result<(), Unpermitted> {
-        let left = deadline.map(|deadline| class::until(deadline, Timestamp::now())).filter(|left| *left < NOT_SOON);
-        let too_long = if left.is_some() { Unpermitted::TooLate } else { Unpermitted::NotSoon };
-        tokio::time::timeout(left.unwrap_or(NOT_SOON), self.circuit.resumed()).await.map_err(|_| too_long)
-    }
-
-    async fn attempt(&self, job: &Job, limit: Duration, leave: Leave<'_>) -> Attempt {
-        let begun = Instant::now();
-        let Leave { authorization, permission, place: _place } = leave;
-        let adapter = self.adapter();
-        let (answer, used) = match authorization {
-            Ok(authorization) => {
-                let used = authorization.1.clone();
-                let request = job.lookup.request.clone();
-                let client = self.client.borrow().clone();
-                (client.call(request, authorization, limit, permission).await, Some(used))
-            }
-            Err(failure) => (Err(failure), None),
-        };
-        let (outcome, raw) = match answer {
-            Ok(response) => {
-                let raw = job.lookup.raw.then(|| adapter.raw(response.body())).flatten();
-                (adapter.read(&job.lookup, &response, Timestamp::now()), raw)
-            }
-            Err(failure) => (Outcome::Failed(failure), None),
-        };
-        let (label, unauthorized) = match &outcome {
-            Outcome::Found(..) => ("found", false),
-            Outcome::NotFound(_) => ("not_found", false),
-            Outcome::Failed(failure) => (failure.kind.as_str(), failure.kind == ErrorKind::Unauthorized),
-        };
-        self.metrics.requested(label, begun.elapsed());
-        let token_refused = unauthorized && used.is_some_and(|used| self.tokens.refused(&used));
-        Attempt { outcome, raw, token_refused }
+        let (outcome, payload) = self.cache.recall(&job.lookup, Moment::now())?;
+        self.metrics.cached.inc();
+        let raw = payload.and_then(|payload| self.adapter().raw(&payload));
+        Some(Conclusion::Answered { outcome, raw })
     }
 }
 
-impl Conclusion {
-    fn over(failure: Failure) -> Self {
-        Self::Answered { outcome: Outcome::Failed(failure), raw: None }
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Engine").field("provider", &self.settings.name).finish_non_exhaustive()
     }
 }
 
-fn too_late(last: &str, http_status: Option<u16>) -> Failure {
-    let message = format!("the job's deadline came before an answer: {last}");
-    Failure { http_status, ..Failure::new(ErrorKind::DeadlineExceeded, message) }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One lookup request: from a message's bytes to a [`Job`], or to the reason why it is none (contract §3).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, rc::Rc};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -147,7 +147,7 @@ pub struct Job {
     /// Who asks, and how they are answered.
     pub ticket: Ticket,
     /// The request.
-    pub lookup: Lookup,
+    pub lookup: Rc<Lookup>,
     /// No HTTP request starts or goes on past it.
     pub deadline: Option<Timestamp>,
 }
@@ -202,7 +202,7 @@ impl Job {
             ticket.id = Uuid::new_v4().to_string();
         }
         match read {
-            Ok((lookup, deadline)) => Ok(Self { ticket, lookup, deadline }),
+            Ok((lookup, deadline)) => Ok(Self { ticket, lookup: Rc::new(lookup), deadline }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }
     }

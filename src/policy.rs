@@ -1,5 +1,6 @@
 //! The worker's decisions, each pure where it can be: they know neither broker nor HTTP.
 
+pub mod batch;
 pub mod circuit;
 pub mod poison;
 pub mod prefetch;

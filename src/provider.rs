@@ -27,7 +27,11 @@ pub mod phone; // telephone numbers as the documents write them
 pub mod scalar; // a string here, a number there
 pub mod scrub; // secrets out of a payload
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use bytes::Bytes;
@@ -101,6 +105,31 @@ pub trait Kind: Sized {
     /// What a response to `status` says beyond its class; most kinds have nothing to add.
     fn refine(_status: u16, _headers: &HeaderMap, _body: &[u8], _now: Timestamp, _failure: &mut Failure) {}
 
+    /// Most lookups in one request.
+    fn most_in_batch(&self) -> usize {
+        1
+    }
+
+    /// What a lookup may be asked by together with others, and by which its part of the answer is told from theirs;
+    /// none where it must be asked alone.
+    fn part(&self, _query: &Self::Query, _options: &Self::Options) -> Option<Box<str>> {
+        None
+    }
+
+    /// The request that asks for several parts, all different; none where there is no such request.
+    fn batch(&self, _parts: &[&str]) -> Option<Request<Bytes>> {
+        None
+    }
+
+    /// The body of a batch's 200, checked to be well-formed JSON: an outcome for each part; none where it is not
+    /// certain whose is what.
+    ///
+    /// # Errors
+    /// What befalls them all.
+    fn split(&self, _parts: &[&str], _body: &[u8]) -> Result<Option<Vec<Outcome>>, Outcome> {
+        Ok(None)
+    }
+
     /// The payload, for a result's `raw`: verbatim, but for secrets.
     fn raw(body: &[u8]) -> Option<Box<RawValue>> {
         serde_json::from_slice(body).ok()
@@ -140,7 +169,32 @@ pub struct Lookup {
     pub request: Request<Bytes>,
     /// The payload is wanted in the result.
     pub raw: bool,
+    /// What it may be asked by together with others; none where it must be asked alone.
+    pub part: Option<Box<str>>,
     question: Question,
+}
+
+/// Lookups are equal that send the same request and want the same of its answer.
+impl PartialEq for Lookup {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&self.request, &other.request);
+        self.raw == other.raw
+            && a.uri() == b.uri()
+            && a.body() == b.body()
+            && a.method() == b.method()
+            && a.headers() == b.headers()
+    }
+}
+
+impl Eq for Lookup {}
+
+/// By what differs most.
+impl Hash for Lookup {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.request.uri().path().hash(state);
+        self.request.uri().query().hash(state);
+        self.request.body().hash(state);
+    }
 }
 
 macro_rules! kinds {
@@ -217,8 +271,8 @@ macro_rules! kinds {
             pub fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
                 match self {
                     $(Self::$kind(adapter) => {
-                        let (request, raw, query) = prepare(&**adapter, query, options)?;
-                        Ok(Lookup { request, raw, question: Question::$kind(Arc::new(query)) })
+                        let (request, raw, part, query) = prepare(&**adapter, query, options)?;
+                        Ok(Lookup { request, raw, part, question: Question::$kind(Arc::new(query)) })
                     })+
                 }
             }
@@ -230,6 +284,31 @@ macro_rules! kinds {
                     $((Self::$kind(adapter), Question::$kind(query)) => read(&**adapter, query, response, now),)+
                     _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
                 }
+            }
+
+            /// Most lookups in one request.
+            #[must_use]
+            pub fn most_in_batch(&self) -> usize {
+                match self { $(Self::$kind(adapter) => adapter.most_in_batch(),)+ }
+            }
+
+            /// The request that asks for several parts, all different; none where there is no such request.
+            #[must_use]
+            pub fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>> {
+                match self { $(Self::$kind(adapter) => adapter.batch(parts),)+ }
+            }
+
+            /// What the response to a batch says of each part; none where it is not certain whose is what.
+            ///
+            /// # Errors
+            /// What befalls them all.
+            pub fn split(
+                &self,
+                parts: &[&str],
+                response: &Response<Bytes>,
+                now: Timestamp,
+            ) -> Result<Option<Vec<Outcome>>, Outcome> {
+                match self { $(Self::$kind(adapter) => split(&**adapter, parts, response, now),)+ }
             }
 
             /// The payload of a response, for a result's `raw`.
@@ -273,36 +352,55 @@ fn configure<K: Kind>(
     Ok((adapter, credentials, unknown))
 }
 
-fn prepare<K: Kind>(
-    adapter: &K,
-    query: &RawValue,
-    options: Option<&RawValue>,
-) -> Result<(Request<Bytes>, bool, K::Query), Malformed> {
+type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, <K as Kind>::Query);
+
+fn prepare<K: Kind>(adapter: &K, query: &RawValue, options: Option<&RawValue>) -> Result<Prepared<K>, Malformed> {
     let query: K::Query = json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
     let options: K::Options = match options {
         Some(options) => json::read(options.get().as_bytes()).map_err(|problem| problem.below("options"))?,
         None => K::Options::default(),
     };
     let request = adapter.request(&query, &options)?;
-    Ok((request, K::wants_raw(&options), query))
+    Ok((request, K::wants_raw(&options), adapter.part(&query, &options), query))
 }
 
 fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+    match answer::<K>(response, now) {
+        Ok(body) => with_status(adapter.read(query, body), response.status().as_u16()),
+        Err(outcome) => outcome,
+    }
+}
+
+fn split<K: Kind>(
+    adapter: &K,
+    parts: &[&str],
+    response: &Response<Bytes>,
+    now: Timestamp,
+) -> Result<Option<Vec<Outcome>>, Outcome> {
+    let body = answer::<K>(response, now)?;
+    adapter.split(parts, body).map_err(|outcome| with_status(outcome, response.status().as_u16()))
+}
+
+/// The body that answers, well-formed JSON.
+///
+/// # Errors
+/// What the status alone says, or a body that is no JSON.
+fn answer<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<&[u8], Outcome> {
     let (status, body) = (response.status().as_u16(), response.body());
     let class = class::of(status, K::RULES);
     if matches!(class, Class::NoneIfJson | Class::Failed(ErrorKind::Rejected))
         && json::is_container(body)
         && let Some(failure) = K::despite(status, body)
     {
-        return Outcome::Failed(failure.with_status(status));
+        return Err(Outcome::Failed(failure.with_status(status)));
     }
     let kind = match class {
-        Class::Answer => match json::check(body) {
-            Ok(()) => return with_status(adapter.read(query, body), status),
-            Err(problem) => return Outcome::unreadable(&problem),
-        },
-        Class::None => return Outcome::NotFound(None),
-        Class::NoneIfJson if json::is_container(body) => return Outcome::NotFound(None),
+        Class::Answer => {
+            json::check(body).map_err(|problem| Outcome::unreadable(&problem))?;
+            return Ok(body);
+        }
+        Class::None => return Err(Outcome::NotFound(None)),
+        Class::NoneIfJson if json::is_container(body) => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson => ErrorKind::EndpointNotFound,
         Class::Failed(kind) => kind,
     };
@@ -314,7 +412,7 @@ fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now:
         failure = failure.said(&words);
     }
     K::refine(status, response.headers(), body, now, &mut failure);
-    Outcome::Failed(failure)
+    Err(Outcome::Failed(failure))
 }
 
 fn with_status(outcome: Outcome, status: u16) -> Outcome {

@@ -93,7 +93,7 @@ struct Worker {
 
 /// One provider, with the jobs that wait for it here.
 struct Provider {
-    engine: Engine,
+    engine: Rc<Engine>,
     inbox: Inbox,
     suspects: Inbox,
     finished: Finished,
@@ -318,7 +318,7 @@ impl Worker {
         for provider in self.providers.values() {
             waiting.extend(provider.inboxes().into_iter().flat_map(Inbox::close));
             // A job that waits for quota was not sent; it goes back too.
-            provider.engine.quota.dismiss();
+            provider.engine.dismiss();
         }
         for delivery in waiting {
             if let Err(error) = self.hand_back_one(&delivery).await {

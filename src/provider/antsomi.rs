@@ -3,6 +3,8 @@
 //! Inferred, not documented: the unnamed pagination parameter is `page`, as in the sibling APIs; and the `null`
 //! of the operators `exists` and `not_exists` is the parameter left out, since a query string has no null.
 
+mod reply; // the wire of the answers
+
 use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
@@ -16,13 +18,16 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, scalar::Scalar, trimmed};
+use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, trimmed};
 use crate::{
     config::{self, Batch, Credentials, OAuthSettings, PhoneFormat},
-    customer::{Customer, Page, Phone},
-    failure::{ErrorKind, Failure},
     json::{self, Malformed},
+    policy::batch,
 };
+use reply::Reply;
+
+/// Customers on a batch's page for each of its numbers; where that is too few, the batch is asked again in parts.
+const PLACES_FOR_EACH: usize = 4;
 
 const PATH: &str = "/access/api/profile/get-customer-id-by-phone";
 
@@ -208,108 +213,39 @@ impl Kind for Antsomi {
     }
 
     fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
-        let reply: Reply = match json::read(body) {
-            Ok(reply) => reply,
-            Err(problem) => return Outcome::unreadable(&problem),
-        };
-        match reply.code.as_ref().map_or(Some(200), Scalar::number) {
-            Some(200) => reply.customers().unwrap_or_else(|problem| Outcome::unreadable(&problem)),
-            Some(code) => Outcome::Failed(reply.failure(code)),
-            None => Outcome::unreadable(&Malformed::at("code", "expected a number")),
-        }
+        reply::read(body)
     }
 
     fn said(body: &[u8]) -> Option<String> {
         json::read::<Reply>(body).ok()?.words()
     }
-}
 
-/// What a reply may have. `data` is an object, a string or absent, and nothing else is sure either.
-#[derive(Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    code: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-}
-
-impl Reply<'_> {
-    fn message(&self) -> String {
-        self.message.and_then(|message| serde_json::from_str(message.get()).ok()).unwrap_or_default()
+    fn most_in_batch(&self) -> usize {
+        self.batch.max_size
     }
 
-    /// The message, unless it is the gateway's HTML page.
-    fn words(&self) -> Option<String> {
-        Some(self.message()).filter(|message| !message.trim_start().starts_with('<'))
-    }
-
-    /// The body's own code, under HTTP 200.
-    fn failure(&self, code: i64) -> Failure {
-        let (kind, what) = match code {
-            301 => (ErrorKind::Forbidden, "the token is invalid, expired or lacks the scope"),
-            500 if self.message().contains("429") => {
-                (ErrorKind::RateLimited, "too many requests (429); check the provider's quota")
-            }
-            500 => (ErrorKind::ProviderError, "the provider failed"),
-            _ => (ErrorKind::Rejected, "the provider refuses this request"),
+    /// A lookup that asks for nothing but the customers of one number.
+    fn part(&self, query: &Query, options: &Options) -> Option<Box<str>> {
+        let plain =
+            matches!(options, Options { operator: None | Some(Operator::Equals), page: None, limit: None, raw: false });
+        let Some(Phones::One(one)) = query.phone.as_ref().filter(|_| plain && self.batch.max_size > 1) else {
+            return None;
         };
-        let failure = Failure::new(kind, format!("HTTP 200 with the body's code {code}, expected 200: {what}"));
-        match self.words() {
-            Some(words) => failure.said(&words),
-            None => failure,
+        let number = phone::written(one, self.phone_format, "").ok()?;
+        batch::is_part(&number).then(|| number.into_boxed_str())
+    }
+
+    /// With room on the page for several customers of a number.
+    fn batch(&self, numbers: &[&str]) -> Option<Request<Bytes>> {
+        let mut uri = format!("{}?operator={}", self.endpoint, Operator::Matches.name());
+        for number in numbers {
+            let _ = write!(uri, "&phone_number%5B%5D={}", encoded(number));
         }
+        let _ = write!(uri, "&limit={}", PLACES_FOR_EACH * numbers.len());
+        Request::get(uri).body(Bytes::new()).ok()
     }
 
-    fn customers(&self) -> Result<Outcome, Malformed> {
-        let data = self.data.ok_or_else(|| Malformed::at("data", "missing; expected an object with entries"))?;
-        let data: Data = json::read(data.get().as_bytes()).map_err(|problem| problem.below("data"))?;
-        let customers = data.entries.iter().enumerate().map(|(at, entry)| {
-            entry.customer().ok_or_else(|| {
-                let path = format!("data.entries[{at}].customer_id.value");
-                Malformed::at(&path, "expected a string or a number that is not blank")
-            })
-        });
-        let total = data.meta.and_then(|meta| meta.total).and_then(|total| total.number()?.try_into().ok());
-        let page = total.map(|total| Page { total: Some(total), ..Page::default() });
-        Ok(Outcome::of(customers.collect::<Result<_, _>>()?, page))
-    }
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    entries: Vec<Entry<'a>>,
-    #[serde(borrow, default)]
-    meta: Option<Meta<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Meta<'a> {
-    #[serde(borrow, default)]
-    total: Option<Scalar<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    customer_id: Field<'a>,
-    #[serde(borrow, default)]
-    phone: Option<Field<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Field<'a> {
-    #[serde(borrow, default)]
-    value: Option<Scalar<'a>>,
-}
-
-impl Entry<'_> {
-    fn customer(&self) -> Option<Customer> {
-        let customer_id = self.customer_id.value.as_ref()?.text()?;
-        let number = self.phone.as_ref().and_then(|phone| phone.value.as_ref()?.text());
-        let phones = number.map(|number| Phone { number, ..Phone::default() }).into_iter().collect();
-        Some(Customer { customer_id, phones, ..Customer::default() })
+    fn split(&self, numbers: &[&str], body: &[u8]) -> Result<Option<Vec<Outcome>>, Outcome> {
+        reply::split(numbers, body)
     }
 }

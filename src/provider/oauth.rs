@@ -33,7 +33,8 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// A clock that is wrong must not make every job ask for a token of its own.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
-type Header = (HeaderName, HeaderValue);
+/// The header that authorises a request.
+pub type Header = (HeaderName, HeaderValue);
 
 /// What lets one provider's requests in. Shared by all of its jobs.
 #[derive(Debug)]
@@ -99,6 +100,12 @@ impl Tokens {
         if again { now.authorization(http, limit).await } else { answer }
     }
 
+    /// The header, where nobody has to be asked for it.
+    #[must_use]
+    pub fn at_hand(&self) -> Option<Header> {
+        self.source().at_hand()
+    }
+
     /// The provider answered 401 to `used`: forgets it, unless another has already taken its place. Says
     /// whether an attempt with a fresh token makes sense; with a fixed one only where it was renewed meanwhile.
     pub fn refused(&self, used: &HeaderValue) -> bool {
@@ -137,6 +144,14 @@ impl Source {
                 let waited = || Failure::new(ErrorKind::Timeout, "no token in time; somebody else is asking for one");
                 timeout(limit, fetched.authorization(http, limit)).await.unwrap_or_else(|_| Err(waited()))
             }
+        }
+    }
+
+    /// The header, where nobody has to be asked for it.
+    fn at_hand(&self) -> Option<Header> {
+        match self {
+            Self::Fixed(header) => header.clone(),
+            Self::Fetched(fetched) => fetched.remembered(),
         }
     }
 }

@@ -43,6 +43,7 @@ pub struct Metrics {
     suspects: IntCounterVec,
     unsettled_bytes: IntGaugeVec,
     quota: QuotaVecs,
+    shared: SharedVecs,
     /// Times that the worker connected to the broker.
     pub connects: IntCounter,
     /// Panics that were caught.
@@ -68,6 +69,39 @@ fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buck
     metric
 }
 
+/// Lookups that cost no request of their own.
+#[derive(Debug, Clone)]
+struct SharedVecs {
+    batched: IntCounterVec,
+    split: IntCounterVec,
+    coalesced: IntCounterVec,
+    cached: IntCounterVec,
+}
+
+impl SharedVecs {
+    fn new(counters: &impl Fn(&str, &str, &[&str]) -> IntCounterVec) -> Self {
+        Self {
+            batched: counters(
+                "lookup_batched_total",
+                "Lookups that shared one HTTP request with others.",
+                &["provider"],
+            ),
+            split: counters(
+                "lookup_batches_split_total",
+                "HTTP requests for several lookups that were refused as a whole, or whose answer could not be split \
+                 for certain; their lookups are asked again in smaller batches.",
+                &["provider"],
+            ),
+            coalesced: counters(
+                "lookup_coalesced_total",
+                "Lookups that joined an equal one which was waiting or in flight.",
+                &["provider"],
+            ),
+            cached: counters("lookup_cache_hits_total", "Lookups that were answered from memory.", &["provider"]),
+        }
+    }
+}
+
 /// The metrics of one provider, looked up once.
 #[derive(Debug, Clone)]
 pub struct ProviderMetrics {
@@ -86,6 +120,14 @@ pub struct ProviderMetrics {
     pub suspects: IntCounter,
     /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`.
     pub paused: IntGauge,
+    /// Lookups that went in a request with others.
+    pub batched: IntCounter,
+    /// Batches whose lookups are asked again in smaller ones.
+    pub split: IntCounter,
+    /// Lookups that joined an equal one.
+    pub coalesced: IntCounter,
+    /// Lookups that were answered from memory.
+    pub cached: IntCounter,
 }
 
 impl Default for Metrics {
@@ -170,6 +212,7 @@ impl Metrics {
             ),
             unsettled_bytes: gauges("lookup_unsettled_bytes", "Bytes delivered and not settled.", &["queue"]),
             quota: QuotaVecs::new(&registry),
+            shared: SharedVecs::new(&counters),
             connects: counter("lookup_broker_connects_total", "Times that the worker connected to the broker."),
             panics: counter("lookup_panics_total", "Panics that were caught; each is a bug."),
             registry,
@@ -190,6 +233,10 @@ impl Metrics {
             circuit_open: self.circuit_open.with_label_values(&[name]),
             suspects: self.suspects.with_label_values(&[name]),
             paused: self.paused.with_label_values(&[name]),
+            batched: self.shared.batched.with_label_values(&[name]),
+            split: self.shared.split.with_label_values(&[name]),
+            coalesced: self.shared.coalesced.with_label_values(&[name]),
+            cached: self.shared.cached.with_label_values(&[name]),
             name: name.to_owned(),
             all: self.clone(),
         }

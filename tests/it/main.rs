@@ -13,6 +13,7 @@ mod road; // a worker, a sandbox and a broker, joined
 mod tally; // what became of every job
 mod worker; // the built program, running
 
+mod batching; // many lookups out of few requests
 mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say

@@ -83,7 +83,9 @@ impl Fleet {
     }
 
     fn config(&self, url: &str, quota: &str) -> String {
-        config(url, &self.sandbox, "").replace("quota = \"none\"", &format!("quota = {quota}"))
+        // One lookup is one request here.
+        let keys = format!("batch = {{ max_size = 1 }}\nquota = {quota}");
+        config(url, &self.sandbox, "").replace("quota = \"none\"", &keys)
     }
 
     async fn publish(&mut self, lane: &str, jobs: u32) {

@@ -70,6 +70,12 @@ impl Served {
         serde_json::from_str(&answer.text().await.expect("its answer")).expect("JSON")
     }
 
+    /// The last requests of a kind, as they were sent: path and query.
+    pub async fn targets(&self, kind: Kind) -> Vec<String> {
+        let target = |entry: &Value| entry["target"].as_str().expect("a target").to_owned();
+        self.requests(kind).await.iter().map(target).collect()
+    }
+
     /// Ends every fault of a kind.
     pub async fn clear_faults(&self, kind: Kind) {
         let url = format!("{}/_sandbox/faults", self.base(kind));

@@ -49,7 +49,7 @@ impl QuotaVecs {
             waiting: gauges(
                 registry,
                 "lookup_quota_waiting",
-                "Jobs in this worker that wait for a permission.",
+                "Requests of this worker that wait for a permission, a batch as one.",
                 &["provider", "lane"],
             ),
             wait_seconds: histograms(

@@ -1,0 +1,226 @@
+//! One HTTP request and its answer, shared by every lookup that it answers.
+
+use std::{cell::Cell, rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::future::{LocalBoxFuture, Shared};
+use http::{HeaderValue, Request, Response};
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Engine;
+use crate::{
+    clock::Moment,
+    failure::{ErrorKind, Failure},
+    policy::{circuit::Purpose, quota::Permission},
+    provider::{Lookup, Outcome, oauth::Header},
+};
+
+/// A request on its way. Whoever waits drives it.
+pub(super) type Call = Shared<LocalBoxFuture<'static, Rc<Heard>>>;
+
+/// What a request needs besides itself.
+pub(super) struct Leave {
+    pub authorization: Result<Header, Failure>,
+    pub permission: Permission,
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+/// What came of a call, for each of its lookups.
+#[derive(Clone)]
+pub(super) struct Heard {
+    /// In the order of the lookups; none for one that must be asked again, with fewer others.
+    pub outcomes: Vec<Option<Outcome>>,
+    /// The body, where it is wanted.
+    pub payload: Option<Bytes>,
+    /// A fresh token may be let in where this one was not.
+    pub token_refused: bool,
+    /// It never left: its permission was void too soon.
+    pub unsent: bool,
+    /// The circuit was told.
+    pub noted: Cell<bool>,
+}
+
+/// Asks for these lookups, which are different, and reads the answer.
+pub(super) async fn run(engine: Rc<Engine>, lookups: Vec<Rc<Lookup>>, leave: Leave, purpose: Purpose) -> Rc<Heard> {
+    let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false };
+    let Leave { authorization, permission, place: _place } = leave;
+    let (answer, used) = match authorization {
+        Ok(header) => {
+            let used = header.1.clone();
+            let answer = match engine.request(&lookups) {
+                Some(request) => {
+                    let client = engine.client.borrow().clone();
+                    client.call(request, header, engine.settings.timeout, permission).await
+                }
+                None => Err(Failure::new(ErrorKind::Rejected, "these lookups cannot be asked for together")),
+            };
+            (answer, Some(used))
+        }
+        Err(failure) => (Err(failure), None),
+    };
+    record.over = true;
+    let reading = engine.reading(&lookups, answer.as_ref());
+    let heard = engine.heard(&lookups, reading, answer.ok(), used.as_ref());
+    if heard.unsent {
+        engine.quota.wasted();
+    } else {
+        engine.metrics.requested(heard.label(), record.begun.elapsed());
+    }
+    if !heard.token_refused {
+        engine.note(purpose, &heard);
+    }
+    Rc::new(heard)
+}
+
+impl Engine {
+    fn request(&self, lookups: &[Rc<Lookup>]) -> Option<Request<Bytes>> {
+        match lookups {
+            [lookup] => Some(lookup.request.clone()),
+            several => {
+                self.metrics.batched.inc_by(several.len() as u64);
+                self.adapter().batch(&parts(several)?)
+            }
+        }
+    }
+
+    /// Each lookup's outcome; none where it is not certain whose is what.
+    fn reading(
+        &self,
+        lookups: &[Rc<Lookup>],
+        answer: Result<&Response<Bytes>, &Failure>,
+    ) -> Result<Option<Vec<Outcome>>, Outcome> {
+        let response = answer.map_err(|failure| Outcome::Failed(failure.clone()))?;
+        match lookups {
+            [lookup] => Ok(Some(vec![self.adapter().read(lookup, response, Timestamp::now())])),
+            several => match parts(several) {
+                Some(parts) => self.adapter().split(&parts, response, Timestamp::now()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn heard(
+        &self,
+        lookups: &[Rc<Lookup>],
+        reading: Result<Option<Vec<Outcome>>, Outcome>,
+        response: Option<Response<Bytes>>,
+        used: Option<&HeaderValue>,
+    ) -> Heard {
+        let outcomes = match reading {
+            Ok(Some(outcomes)) => outcomes.into_iter().map(Some).collect(),
+            Ok(None) => vec![None; lookups.len()],
+            Err(outcome) if lookups.len() > 1 && may_be_one_s_fault(&outcome) => vec![None; lookups.len()],
+            Err(outcome) => vec![Some(outcome); lookups.len()],
+        };
+        if lookups.len() > 1 {
+            self.note_batch(&outcomes);
+        }
+        let body = response.map(Response::into_body).unwrap_or_default();
+        let payload = lookups.iter().any(|lookup| lookup.raw).then(|| body.clone());
+        for (lookup, outcome) in lookups.iter().zip(&outcomes) {
+            if let Some(outcome) = outcome {
+                let share = body.len() / lookups.len();
+                self.cache.remember(lookup, outcome, payload.as_ref(), share, Moment::now());
+            }
+        }
+        let mut heard = Heard { outcomes, payload, token_refused: false, unsent: false, noted: Cell::new(false) };
+        let failure = heard.failure().map(|failure| (failure.kind, failure.http_status));
+        let unauthorized = failure.is_some_and(|(kind, _)| kind == ErrorKind::Unauthorized);
+        heard.token_refused = unauthorized && used.is_some_and(|used| self.tokens.refused(used));
+        // A provider that says so says it with a status.
+        heard.unsent = used.is_some() && failure == Some((ErrorKind::RateLimited, None));
+        heard
+    }
+
+    fn note_batch(&self, outcomes: &[Option<Outcome>]) {
+        let split = match outcomes.first() {
+            Some(None) => false,
+            // Its hour is the provider's, and says nothing of batches.
+            Some(Some(Outcome::Failed(_))) => return,
+            _ => true,
+        };
+        if !split {
+            self.metrics.split.inc();
+        }
+        if self.batches.note(split, Moment::now()) {
+            let provider = &self.settings.name;
+            tracing::warn!(
+                provider,
+                "every batch is refused or cannot be split; each lookup is asked alone for a while"
+            );
+        }
+    }
+
+    /// Lets the circuit know what came of a call, once.
+    pub(super) fn note(&self, purpose: Purpose, heard: &Heard) {
+        if heard.noted.replace(true) {
+            return;
+        }
+        // An answer that has to be asked for again is an answer.
+        let answered = Outcome::NotFound(None);
+        let outcome = heard.outcomes.first().and_then(Option::as_ref).unwrap_or(&answered);
+        self.tell_circuit(purpose, outcome);
+    }
+
+    fn tell_circuit(&self, purpose: Purpose, outcome: &Outcome) {
+        self.circuit.note(purpose, outcome, Instant::now());
+        self.metrics.circuit_open.set(self.circuit.is_open().into());
+    }
+}
+
+/// A refusal of the request as it stands, or an answer that cannot be read: one alone may have brought it about.
+/// What is the provider's own hour, or a matter of the credentials, befalls them all.
+fn may_be_one_s_fault(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(failure) => {
+            !failure.kind.retryable() && !matches!(failure.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
+        }
+        _ => true,
+    }
+}
+
+fn parts(lookups: &[Rc<Lookup>]) -> Option<Vec<&str>> {
+    lookups.iter().map(|lookup| lookup.part.as_deref()).collect()
+}
+
+impl Heard {
+    /// What befell it as a whole.
+    fn failure(&self) -> Option<&Failure> {
+        match self.outcomes.first() {
+            Some(Some(Outcome::Failed(failure))) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        let nobody = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::NotFound(_)));
+        match self.failure() {
+            Some(failure) => failure.kind.as_str(),
+            None if self.outcomes.iter().all(nobody) => "not_found",
+            None => "found",
+        }
+    }
+}
+
+/// Sees to it that a request is told of, also one that nobody waited for to its end.
+struct Record<'a> {
+    engine: &'a Engine,
+    purpose: Purpose,
+    begun: Instant,
+    over: bool,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let took = self.begun.elapsed();
+        self.engine.metrics.requested(ErrorKind::Timeout.as_str(), took);
+        // Soon given up, it was the job that had no time, not the provider that took too much of it.
+        let cut_short = took < self.engine.settings.timeout / 2;
+        let kind = if cut_short { ErrorKind::DeadlineExceeded } else { ErrorKind::Timeout };
+        self.engine.tell_circuit(self.purpose, &Outcome::Failed(Failure::new(kind, "")));
+    }
+}
