@@ -39,6 +39,7 @@ use crate::{
     quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
+        notify,
         readiness::Readiness,
         server::Server,
     },
@@ -87,12 +88,14 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         Server::bind(settings.http.listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Start)?;
     let server = tokio::spawn(server.serve());
     let worker = Rc::new(Worker::new(settings, metrics, readiness).map_err(RunError::Start)?);
+    notify::started();
+    let watchdog = spawn_local(notify::watchdog());
 
     let (stopping, stopped) = watch::channel(false);
     let sessions = worker.sessions(stopped);
     let signal = async {
         stop.await;
-        worker.readiness.not_ready("stopping");
+        worker.readiness.stopping();
         let _ = stopping.send(true);
         std::future::pending::<Infallible>().await
     };
@@ -100,6 +103,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
         ended = sessions => ended,
         never = signal => match never {},
     };
+    watchdog.abort();
     server.abort();
     ended
 }

@@ -1,10 +1,12 @@
-//! Whether the worker takes jobs: what `/readyz` says.
+//! Whether the worker takes jobs: what `/readyz` says, and systemd's status line.
 
 use std::{
     collections::BTreeMap,
     fmt::Write,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use super::notify;
 
 /// Whether the worker takes jobs, and if not, why not; and what is not well with single providers.
 #[derive(Debug, Clone)]
@@ -26,11 +28,20 @@ impl Readiness {
     /// Connected and consuming.
     pub fn ready(&self) {
         self.state().not_ready = None;
+        notify::status("connected and consuming");
     }
 
     /// Not so, for this reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.state().not_ready = Some(reason.into());
+        let reason = reason.into();
+        notify::status(&reason);
+        self.state().not_ready = Some(reason);
+    }
+
+    /// Not any more: the process is to end.
+    pub fn stopping(&self) {
+        self.not_ready("stopping");
+        notify::stopping();
     }
 
     /// What is not well with a provider; none if all is. The worker stays ready for the others.
