@@ -19,6 +19,7 @@ mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod dead; // dead letters, looked at, sent back and thrown away
 mod deployment; // what is deployed beside the program goes with it
+mod descriptions; // what is committed for tools is what the program says
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
