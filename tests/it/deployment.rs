@@ -1,7 +1,10 @@
 //! What is deployed beside the program: it names metrics that there are, rights that suffice, configurations that are
 //! understood; and systemd is told what it waits for.
 
+mod configurations;
+mod figures;
 mod packaging;
+mod rights;
 mod systemd;
 
 use std::fs;
