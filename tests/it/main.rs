@@ -20,6 +20,7 @@ mod contract; // jobs and results, as the contract has them
 mod dead; // dead letters, looked at, sent back and thrown away
 mod deployment; // what is deployed beside the program goes with it
 mod descriptions; // what is committed for tools is what the program says
+mod examples; // they do what they show
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod providers_down; // a provider's bad hour costs waiting, not jobs
