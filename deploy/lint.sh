@@ -71,8 +71,8 @@ lint_manifests() {
 
 lint_texts() {
     yamllint --config-file tests/tools/yamllint.yaml deploy
-    shellcheck --external-sources --source-path=SCRIPTDIR deploy/test deploy/demo deploy/lib.sh deploy/lint.sh deploy/rabbitmq-node \
-        examples/shell/*.sh
+    shellcheck --external-sources --source-path=SCRIPTDIR \
+        deploy/test deploy/demo deploy/lib.sh deploy/lint.sh deploy/rabbitmq-node examples/shell/*.sh
 }
 
 # Expressions of the dashboard too: as rules, which is what promtool reads.
@@ -88,7 +88,7 @@ lint_figures() {
 # As verified, the unit names a program that is there.
 lint_unit() {
     local unit=$TOOLS/lookup-worker.service
-    sed "s#^ExecStart=/usr/bin/lookup-worker#ExecStart=$(command -v true)#" deploy/systemd/lookup-worker.service >"$unit"
+    sed "s#^ExecStart=[^ ]*#ExecStart=$(command -v true)#" deploy/systemd/lookup-worker.service >"$unit"
     systemd-analyze verify --man=no "$unit"
     # Of 100; 12 now: it talks to the network, which is what it is for.
     systemd-analyze security --offline=true --threshold=15 --no-pager "$unit" | tail -n 1
@@ -116,23 +116,23 @@ lint_deployment() {
         lint_texts
         examples+=(examples::the_python examples::the_shell)
     else
-        leave_out "lints of image, composition, manifests and scripts, examples in Python: no Python with venv and pip"
+        leave_out "image, composition, manifests, scripts, examples in Python: no Python, or no packages for it"
     fi
     if has node && node_packages "$ROOT/tests/tools" checks; then
         lint_descriptions
     else
-        leave_out "AsyncAPI's parser, schemas of KEDA and ServiceMonitor: no Node.js with npm"
+        leave_out "AsyncAPI's parser, schemas of KEDA and ServiceMonitor: no Node.js, or no packages for it"
     fi
     if has node && node_packages "$ROOT/examples/node" examples; then
         examples+=(examples::the_node)
     else
-        leave_out "examples in Node.js: no Node.js with npm"
+        leave_out "examples in Node.js: no Node.js, or no packages for it"
     fi
     if get_promtool && has python3; then
         lint_figures
         examples+=(figures::promtool)
     else
-        leave_out "rules and dashboard: no promtool"
+        leave_out "rules and dashboard: no promtool (Debian: prometheus)"
     fi
     if has systemd-analyze; then
         lint_unit

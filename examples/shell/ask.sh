@@ -4,7 +4,7 @@
 #   ask.sh PROVIDER '{"phone": "+84 907 089 782"}'
 #
 # rabbitmqadmin comes with RabbitMQ's management plugin (http://HOST:15672/cli/). RABBITMQADMIN is how it is called,
-# where its defaults (localhost:15672, guest) do not do: "rabbitmqadmin --host=… --vhost=… --username=… --password=…".
+# where its defaults (localhost:15672, guest) do not do: "rabbitmqadmin --host=… --vhost=… --username=…".
 # LOOKUP_PREFIX is the worker's amqp.prefix.
 #
 # To look and to try. It asks the queue again and again, which no program should do: see the other examples.
