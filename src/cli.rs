@@ -2,8 +2,11 @@
 
 mod check;
 mod dead;
+mod examples;
+mod health;
 mod lines;
 mod lookup;
+mod packaging;
 mod pipe;
 mod progress;
 mod run;
@@ -18,7 +21,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -31,18 +34,9 @@ use crate::{
     telemetry::logs,
 };
 
-const AFTER_HELP: &str = "\
-Examples:
-  lookup-worker sandbox --print-config > lookup-worker.toml   a configuration to begin with
-  lookup-worker check --config lookup-worker.toml             is all well?
-  lookup-worker run --config lookup-worker.toml               work
-  lookup-worker lookup antsomi --query '{\"phone\":\"+84 907 089 782\"}' --config lookup-worker.toml
-
-Exit codes: 0 done, 1 failed, 2 a mistake in the command line, the configuration or the job.";
-
 /// Consumes customer-lookup jobs from RabbitMQ, asks the provider, publishes the results.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(version, after_help = examples::PROGRAM)]
 struct Cli {
     /// Configuration file (TOML); variables LOOKUP__SECTION__KEY stand over it.
     #[arg(long, global = true, value_name = "FILE")]
@@ -54,22 +48,36 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Work: consume jobs, look them up, publish the results.
-    #[command(after_help = run::AFTER_HELP)]
+    #[command(after_help = examples::RUN)]
     Run,
     /// Is all well? Configuration, broker, topology, providers; one line each, with what to do.
+    #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
+    /// Ask the worker on this machine whether it is ready.
+    #[command(after_help = examples::HEALTH)]
+    Health(health::Arguments),
     /// Look one customer up, without a broker.
+    #[command(after_help = examples::LOOKUP)]
     Lookup(lookup::Arguments),
     /// Jobs as JSON lines on standard input, results on standard output, without a broker.
+    #[command(after_help = examples::PIPE)]
     Pipe,
     /// Publish jobs from JSON lines, wait for their results and print them.
+    #[command(after_help = examples::SEND)]
     Send(send::Arguments),
     /// Dead letters: look at them, send them back, throw them away.
     Dead(dead::Arguments),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
     /// Print a description of the messages.
+    #[command(after_help = examples::SCHEMA)]
     Schema(schema::Arguments),
+    /// Print a script that completes the command line in a shell.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(packaging::Completions),
+    /// Write manual pages into a folder.
+    #[command(after_help = examples::MAN)]
+    Man(packaging::Man),
 }
 
 /// A command failed: what to say, and the exit code.
@@ -129,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             let settings = with_providers(settings()?)?;
             on_one_thread(check::run(settings, cli.config, arguments))
         }
+        Command::Health(arguments) => on_one_thread(health::run(settings()?, arguments)),
         Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
@@ -138,6 +147,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Completions(arguments) => packaging::completions(Cli::command(), &arguments),
+        Command::Man(arguments) => packaging::man(Cli::command(), &arguments),
     }
 }
 

@@ -29,6 +29,6 @@ pub mod tls; // whom to trust, and as whom to come
 pub mod cli; // the commands, one file each
 pub mod embedded; // lookups without a broker
 pub mod schema; // descriptions of the messages
-pub mod telemetry; // logs, metrics, /livez /readyz /metrics
+pub mod telemetry; // logs, metrics, /livez /readyz /metrics, systemd
 
 pub mod sandbox; // the five APIs as their documents say, with faults on request

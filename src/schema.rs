@@ -1,7 +1,12 @@
 //! Descriptions of the messages that tools read, made from the types that read and write them.
 
+mod asyncapi;
+mod messages;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
+
+pub use asyncapi::asyncapi;
 
 use crate::{job::Body, provider::Adapter, result::LookupResult};
 
@@ -33,106 +38,6 @@ pub fn result() -> Value {
     let mut generator = generator();
     let schema = root::<LookupResult>(&mut generator, "lookup-worker result");
     with_definitions(schema, &mut generator)
-}
-
-/// An AsyncAPI 3.0 document of queues, exchanges and messages, for `prefix`.
-#[must_use]
-pub fn asyncapi(prefix: &str) -> Value {
-    let queue = |name: String| json!({"is": "queue", "queue": {"name": name, "durable": true, "exclusive": false, "autoDelete": false}, "bindingVersion": "0.3.0"});
-    let exchange = |name: String| json!({"is": "routingKey", "exchange": {"name": name, "type": "topic", "durable": true, "autoDelete": false}, "bindingVersion": "0.3.0"});
-    let payload = |message: &str, mut schema: Value| {
-        rebase(&mut schema, &format!("#/components/messages/{message}/payload/schema/$defs/"));
-        json!({"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema})
-    };
-    json!({
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "lookup-worker",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": env!("CARGO_PKG_DESCRIPTION"),
-        },
-        "defaultContentType": "application/json",
-        "channels": {
-            "jobs": {
-                "address": "{provider}.{lane}",
-                "description": "Lookup jobs. The routing key is NAME, NAME.bulk or NAME.interactive.",
-                "parameters": {
-                    "provider": {"description": "The provider's configured name."},
-                    "lane": {"enum": ["interactive", "bulk"], "default": "bulk"},
-                },
-                "messages": {"job": {"$ref": "#/components/messages/job"}},
-                "bindings": {"amqp": exchange(format!("{prefix}.jobs"))},
-            },
-            "results": {
-                "address": format!("{prefix}.results"),
-                "description": "Results of jobs without a reply_to; the exchange of this name routes by NAME.STATUS.",
-                "messages": {"result": {"$ref": "#/components/messages/result"}},
-                "bindings": {"amqp": queue(format!("{prefix}.results"))},
-            },
-            "replies": {
-                "address": null,
-                "description": "Results of jobs with a reply_to, through the default exchange.",
-                "messages": {"result": {"$ref": "#/components/messages/result"}},
-            },
-            "dead": {
-                "address": format!("{prefix}.dead"),
-                "description": "What needs a person: the original message, with the reason in its headers.",
-                "messages": {"job": {"$ref": "#/components/messages/job"}, "result": {"$ref": "#/components/messages/result"}},
-                "bindings": {"amqp": queue(format!("{prefix}.dead"))},
-            },
-        },
-        "operations": {
-            "receiveJob": {
-                "action": "receive",
-                "channel": {"$ref": "#/channels/jobs"},
-                "messages": [{"$ref": "#/channels/jobs/messages/job"}],
-                "reply": {
-                    "address": {"location": "$message.header#/replyTo"},
-                    "channel": {"$ref": "#/channels/replies"},
-                    "messages": [{"$ref": "#/channels/replies/messages/result"}],
-                },
-                "bindings": {"amqp": {"ack": true, "bindingVersion": "0.3.0"}},
-            },
-            "sendResult": {
-                "action": "send",
-                "channel": {"$ref": "#/channels/results"},
-                "messages": [{"$ref": "#/channels/results/messages/result"}],
-                "bindings": {"amqp": {"deliveryMode": 2, "mandatory": false, "timestamp": true, "bindingVersion": "0.3.0"}},
-            },
-        },
-        "components": {
-            "messages": {
-                "job": {
-                    "name": "job",
-                    "contentType": "application/json",
-                    "correlationId": {"location": "$message.header#/correlationId"},
-                    "payload": payload("job", job()),
-                },
-                "result": {
-                    "name": crate::result::MESSAGE_TYPE,
-                    "contentType": "application/json",
-                    "correlationId": {"location": "$message.header#/correlationId"},
-                    "payload": payload("result", result()),
-                },
-            },
-        },
-    })
-}
-
-/// References count from the root of the document that they stand in.
-fn rebase(value: &mut Value, definitions: &str) {
-    match value {
-        Value::Object(fields) => {
-            if let Some(Value::String(reference)) = fields.get_mut("$ref")
-                && let Some(name) = reference.strip_prefix("#/$defs/")
-            {
-                *reference = format!("{definitions}{name}");
-            }
-            fields.values_mut().for_each(|value| rebase(value, definitions));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, definitions)),
-        _ => {}
-    }
 }
 
 fn generator() -> SchemaGenerator {

@@ -1,6 +1,7 @@
-//! What can be seen of the worker: logs, metrics, and the small HTTP server that shows them.
+//! What can be seen of the worker: logs, metrics, the small HTTP server that shows them, and what systemd is told.
 
 pub mod logs;
 pub mod metrics;
+pub mod notify;
 pub mod readiness;
 pub mod server;

@@ -53,6 +53,7 @@ use crate::{
     quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
+        notify,
         readiness::Readiness,
         server::Server,
     },
@@ -120,12 +121,14 @@ pub async fn run(
         Server::bind(settings.http.listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Start)?;
     let server = tokio::spawn(server.serve());
     let worker = Rc::new(Worker::new(settings, metrics, readiness).map_err(RunError::Start)?);
+    notify::started();
+    let watchdog = spawn_local(notify::watchdog(worker.readiness.clone()));
 
     let (stopping, stopped) = watch::channel(false);
     let sessions = worker.sessions(stopped);
     let signal = async {
         stop.await;
-        worker.readiness.not_ready("stopping");
+        worker.readiness.stopping();
         let _ = stopping.send(true);
         std::future::pending::<Infallible>().await
     };
@@ -134,6 +137,7 @@ pub async fn run(
         never = signal => match never {},
         never = worker.renewals(renewals) => match never {},
     };
+    watchdog.abort();
     server.abort();
     ended
 }

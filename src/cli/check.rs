@@ -14,19 +14,11 @@ use crate::config::Settings;
 use finding::Report;
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// One JSON object a line: check, ok, message, and advice where there is something to do.
     #[arg(long)]
     json: bool,
 }
-
-const AFTER_HELP: &str = "\
-Each line is ok, a note (it works, but look at it) or FAIL, then what was looked at, what was found and, behind an
-arrow, what to do. It declares nothing and asks for no customer; OAuth credentials are tried, at the token endpoint,
-a fixed token is not.
-
-Exit codes: 0 nothing fails, 1 something does, 2 a mistake in the command line or the configuration.";
 
 pub(super) async fn run(settings: Settings, file: Option<PathBuf>, arguments: Arguments) -> Result<ExitCode, Failed> {
     let longest = settings.providers.keys().map(|name| "credentials ".len() + name.len()).max().unwrap_or(0);

@@ -14,12 +14,6 @@ use crate::{
     worker,
 };
 
-pub(super) const AFTER_HELP: &str = "\
-Signals:
-  SIGTERM, SIGINT  no new jobs; those in flight are finished within worker.shutdown_grace
-  SIGHUP           reads the configuration again: secrets, certificates and log.level count from then on, no job is
-                   lost; of other changes the log says that they need a restart; a wrong one changes nothing";
-
 pub(super) async fn run(settings: Settings, file: Option<PathBuf>) -> Result<ExitCode, Failed> {
     let renewals = renewals(file)?;
     worker::run(settings, renewals, stop_signal()?).await.map_err(Failed::new)?;

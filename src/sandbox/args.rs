@@ -186,7 +186,10 @@ impl SandboxArgs {
 #[must_use]
 pub fn values() -> String {
     let mut text = format!(
-        "Numbers that every kind knows, as phone, customer id or account id:\n{}  849...          any other of 11 \
+        "Examples:\n  lookup-worker sandbox --print-config > lookup-worker.toml   a configuration for these ports\n  \
+         lookup-worker sandbox --rate-limit documented --log\n  \
+         lookup-worker sandbox --only plume --status-rate 0.1 --latency 50ms\n\n\
+         Numbers that every kind knows, as phone, customer id or account id:\n{}  849...          any other of 11 \
          digits or more: found, and its customer's id is that number\n",
         magic::help()
     );

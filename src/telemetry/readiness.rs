@@ -1,10 +1,12 @@
-//! Whether the worker takes jobs, and whether it ever will: what `/readyz` and `/livez` say.
+//! Whether the worker takes jobs, and whether it ever will: what `/readyz` and `/livez` say, and systemd's status line.
 
 use std::{
     collections::BTreeMap,
     fmt::Write,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use super::notify;
 
 /// Whether the worker takes jobs, and if not, why not; and what is not well with single providers.
 #[derive(Debug, Clone)]
@@ -28,18 +30,24 @@ impl Default for Readiness {
 impl Readiness {
     /// Connected and consuming.
     pub fn ready(&self) {
-        let mut state = self.state();
-        (state.not_ready, state.paused) = (None, None);
+        {
+            let mut state = self.state();
+            (state.not_ready, state.paused) = (None, None);
+        }
+        notify::status("connected and consuming");
     }
 
     /// Connected, but consuming pauses for this reason.
     pub fn pause(&self, reason: impl Into<String>) {
-        self.state().paused = Some(reason.into());
+        let reason = reason.into();
+        notify::status(&reason);
+        self.state().paused = Some(reason);
     }
 
     /// Consuming goes on.
     pub fn resume(&self) {
         self.state().paused = None;
+        notify::status("connected and consuming");
     }
 
     /// Why only a new process can help; none if it need not.
@@ -58,7 +66,15 @@ impl Readiness {
 
     /// Not so, for this reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.state().not_ready = Some(reason.into());
+        let reason = reason.into();
+        notify::status(&reason);
+        self.state().not_ready = Some(reason);
+    }
+
+    /// Not any more: the process is to end.
+    pub fn stopping(&self) {
+        self.not_ready("stopping");
+        notify::stopping();
     }
 
     /// What is not well with a provider; none if all is. The worker stays ready for the others.

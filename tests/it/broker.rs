@@ -171,6 +171,20 @@ impl Broker {
         }
     }
 
+    /// Switches a plugin on, with those that it needs, while the node runs.
+    pub fn enable_plugin(&self, plugin: &str) {
+        let mut command = Command::new(sbin().join("rabbitmq-plugins"));
+        let folder = self.keeper().folder.clone();
+        environment(&mut command, &self.node, &folder);
+        let output = command
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
+            .args(["--node", &format!("{}@localhost", self.node.name), "enable", plugin])
+            .stdin(Stdio::null())
+            .output()
+            .expect("rabbitmq-plugins");
+        assert!(output.status.success(), "rabbitmq-plugins: {output:?}\n{}", self.log());
+    }
+
     /// Returns when an AMQP connection can be opened.
     pub fn wait_ready(&self) {
         self.ready().unwrap_or_else(|problem| panic!("{problem}"));

@@ -23,7 +23,10 @@ mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
+mod deployment; // what is deployed beside the program goes with it
+mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
+mod examples; // they do what they show
 mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
 mod frozen; // what answers nothing, and later goes on

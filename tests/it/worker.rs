@@ -27,12 +27,17 @@ pub struct Worker {
 impl Worker {
     /// Starts `lookup-worker run` with this configuration, its HTTP server on a port of its own. It is not yet ready.
     pub fn start(config_toml: &str) -> Self {
+        Self::start_under(config_toml, &[])
+    }
+
+    /// As [`Self::start`], with more variables in its environment.
+    pub fn start_under(config_toml: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("lookup-worker-").tempdir().expect("a folder");
         fs::write(folder.path().join("config.toml"), config_toml).expect("a file in our folder");
         let [http_port] = free_ports();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
         let mut worker = Self { folder, http_port, http, process: None };
-        worker.start_again();
+        worker.start_with(environment);
         worker
     }
 
@@ -167,6 +172,11 @@ impl Worker {
     /// What it has logged so far, over all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The port of its HTTP server.
+    pub fn http_port(&self) -> u16 {
+        self.http_port
     }
 
     /// Process id.

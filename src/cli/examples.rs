@@ -1,0 +1,77 @@
+//! What stands below each command's `--help`. `dead` and `sandbox` have theirs beside their flags.
+
+pub(super) const PROGRAM: &str = "\
+Examples:
+  lookup-worker sandbox --print-config > lookup-worker.toml   a configuration to begin with
+  lookup-worker check --config lookup-worker.toml             is all well?
+  lookup-worker run --config lookup-worker.toml               work
+  lookup-worker lookup antsomi --query '{\"phone\":\"+84 907 089 782\"}' --config lookup-worker.toml
+
+Exit codes: 0 done, 1 failed, 2 a mistake in the command line, the configuration or the job.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  lookup-worker run --config lookup-worker.toml
+  LOOKUP__LOG__FORMAT=json LOOKUP__HTTP__LISTEN=0.0.0.0:9464 lookup-worker run --config lookup-worker.toml
+
+Signals:
+  SIGTERM, SIGINT  no new jobs; those in flight are finished within worker.shutdown_grace
+  SIGHUP           reads the configuration again: secrets, certificates and log.level count from then on, no job is
+                   lost; of other changes the log says that they need a restart; a wrong one changes nothing
+
+A broker that is down is waited for. Under systemd (Type=notify) it tells its state and feeds the watchdog.
+
+Exit codes: 0 stopped as told, 1 something else has its queues or its port, 2 a mistake in the configuration.";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  lookup-worker check --config lookup-worker.toml
+  LOOKUP__AMQP__URL=amqp://worker@broker.example:5672/%2f lookup-worker check --config lookup-worker.toml
+
+Each line is ok, a note (it works, but look at it) or FAIL, then what was looked at, what was found and, behind an
+arrow, what to do. It declares nothing and asks for no customer; OAuth credentials are tried, at the token endpoint,
+a fixed token is not.
+
+Exit codes: 0 nothing fails, 1 something does, 2 a mistake in the command line or the configuration.";
+
+pub(super) const HEALTH: &str = "\
+Examples:
+  lookup-worker health --config lookup-worker.toml            ready? for a container's health check
+  lookup-worker health --live --config lookup-worker.toml     alive?
+
+Exit codes: 0 it is, 1 it is not or nobody answers, 2 a mistake in the configuration.";
+
+pub(super) const LOOKUP: &str = "\
+Examples:
+  lookup-worker lookup antsomi --query '{\"phone\":\"+84 907 089 782\"}' --config lookup-worker.toml
+  lookup-worker lookup plume --query '{\"name\":\"Ada\"}' --options '{\"raw\":true}' --config lookup-worker.toml
+
+Exit codes: 0 found or not found, 1 failed, 2 no job, or a mistake in the configuration.";
+
+pub(super) const PIPE: &str = "\
+Examples:
+  lookup-worker pipe --config lookup-worker.toml < jobs.jsonl > results.jsonl
+  echo '{\"id\":\"j-1\",\"provider\":\"omeda\",\"query\":{\"customer_id\":12345}}' | lookup-worker pipe --config lookup-worker.toml
+
+A line that is no job is answered with status failed and ends nothing.";
+
+pub(super) const SEND: &str = "\
+Examples:
+  lookup-worker send jobs.jsonl --config lookup-worker.toml > results.jsonl
+  echo '{\"provider\":\"omeda\",\"lane\":\"interactive\",\"query\":{\"customer_id\":12345}}' | lookup-worker send --config lookup-worker.toml
+  lookup-worker send --no-wait jobs.jsonl --config lookup-worker.toml    results go to PREFIX.results";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  lookup-worker schema job > job.schema.json
+  lookup-worker schema asyncapi --prefix crm > asyncapi.json";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  lookup-worker completions bash > /usr/share/bash-completion/completions/lookup-worker
+  lookup-worker completions zsh > /usr/share/zsh/vendor-completions/_lookup-worker
+  lookup-worker completions fish > /usr/share/fish/vendor_completions.d/lookup-worker.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  lookup-worker man /usr/share/man/man1";

@@ -1,0 +1,42 @@
+//! `health`: asks the worker on this machine whether it is ready, for images that have no other program to do so.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use super::{Failed, print_line};
+use crate::config::Settings;
+
+/// Shorter than the time that probes are usually given.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What to ask.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Whether it serves at all (/livez), not whether it takes jobs (/readyz).
+    #[arg(long)]
+    live: bool,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
+    let address = reachable(settings.http.listen);
+    let page = if arguments.live { "livez" } else { "readyz" };
+    let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().map_err(Failed::new)?;
+    let silent = |_| Failed::new(format_args!("no worker answers on {address} within {} s", LIMIT.as_secs()));
+    let answer = client.get(format!("http://{address}/{page}")).send().await.map_err(silent)?;
+    let well = answer.status().is_success();
+    print_line(answer.text().await.map_err(silent)?.trim_end().as_bytes())?;
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where a server that listens on every address is asked.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
