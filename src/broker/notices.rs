@@ -41,7 +41,8 @@ struct Pause {
 }
 
 impl Session {
-    /// Begins to listen to these ledgers and of these providers.
+    /// Begins to listen to these ledgers and of these providers; none where the worker's user may not have a queue of
+    /// its own.
     ///
     /// # Errors
     /// Where the broker does not make the queue in time.
@@ -50,12 +51,20 @@ impl Session {
         names: &Names,
         ledgers: &[String],
         providers: &[String],
-    ) -> Result<Notices, BrokerError> {
+    ) -> Result<Option<Notices>, BrokerError> {
         let channel = self.consuming_channel().await?;
         let queue = names.notices(&Uuid::new_v4().to_string());
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
-        bounded(&format!("declare the queue {queue}"), CALL_LIMIT, declare).await?;
+        let declare = async {
+            match channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await {
+                Err(error) if error.is_amqp_soft_error() => Ok(Some(error)),
+                answer => answer.map(|_| None),
+            }
+        };
+        if let Some(refusal) = bounded(&format!("declare the queue {queue}"), CALL_LIMIT, declare).await? {
+            tracing::warn!(%refusal, "no notices are heard: what other workers are told is looked for now and then");
+            return Ok(None);
+        }
         let (room, pauses) = (names.room(), names.pauses());
         let keys = ledgers.iter().map(|ledger| (&room, ledger)).chain(providers.iter().map(|name| (&pauses, name)));
         for (exchange, key) in keys {
@@ -66,7 +75,7 @@ impl Session {
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
-        Ok(Notices { consumer, room })
+        Ok(Some(Notices { consumer, room }))
     }
 
     /// Lets all workers know that a provider is to be left alone for so long.

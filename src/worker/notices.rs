@@ -29,11 +29,14 @@ pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), Bro
     let ledgers: Vec<_> = providers.iter().flat_map(|name| worker.ledgers(name)).map(|(ledger, _)| ledger).collect();
     // First listen, then look: what is said in between is heard.
     let notices = session.notices(&worker.names, &ledgers, &providers).await?;
-    spawn(session, listen(Rc::clone(worker), notices));
+    let hears = notices.is_some();
+    if let Some(notices) = notices {
+        spawn(session, listen(Rc::clone(worker), notices));
+    }
     spawn(session, gauges::watch(Rc::clone(worker), Rc::clone(session)));
     for name in providers {
-        if worker.look_for_pause(&name, session).await? {
-            spawn(session, follow(Rc::clone(worker), name.clone(), Rc::clone(session)));
+        if worker.look_for_pause(&name, session).await? || !hears {
+            spawn(session, follow(Rc::clone(worker), name.clone(), Rc::clone(session), hears));
         }
         spawn(session, tell(Rc::clone(worker), name, Rc::clone(session)));
     }
@@ -65,9 +68,9 @@ async fn listen(worker: Rc<Worker>, mut notices: Notices) -> Result<(), BrokerEr
     Err(BrokerError::Lost("the consumer of notices ended".into()))
 }
 
-/// Leaves the provider alone as long as another worker's message says so.
-async fn follow(worker: Rc<Worker>, name: String, session: Rc<Session>) -> Result<(), BrokerError> {
-    while worker.look_for_pause(&name, &session).await? {
+/// Leaves the provider alone as long as another worker's message says so. Whoever hears no notices goes on looking.
+async fn follow(worker: Rc<Worker>, name: String, session: Rc<Session>, hears: bool) -> Result<(), BrokerError> {
+    while worker.look_for_pause(&name, &session).await? || !hears {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(())

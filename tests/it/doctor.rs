@@ -32,8 +32,8 @@ async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_
     road.publish("omeda.bulk", "waits", &json!({"query": {"customer_id": 12345}})).await;
 
     let findings = found(&other, 1, "topology").await;
-    // Two lanes of five providers, two delay queues, and what nobody knows.
-    assert_eq!(findings.len(), 2 * 5 + 2 + 1, "{findings:?}");
+    // Two lanes and the suspects of five providers, two delay queues, and what nobody knows.
+    assert_eq!(findings.len(), 3 * 5 + 2 + 1, "{findings:?}");
     assert!(findings.iter().all(|finding| finding["ok"] == false), "{findings:?}");
     for finding in &findings {
         assert!(text(finding, "message").contains("x-delivery-limit"), "{finding}");
@@ -48,7 +48,7 @@ async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_
     let [last, ..] = findings.as_slice() else { panic!("{findings:?}") };
     run_rabbitmqctl(&vhost, text(last, "advice"));
     let findings = found(&other, 0, "topology").await;
-    assert!(text(&findings[0], "message").contains("13 not declared yet"), "{findings:?}");
+    assert!(text(&findings[0], "message").contains("18 not declared yet"), "{findings:?}");
 }
 
 /// The advice, as it stands there; the node is told to `rabbitmqctl` by the test.
