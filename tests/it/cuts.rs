@@ -19,7 +19,7 @@ const ENOUGH: u32 = 300;
 struct Line {
     proxy: Proxy,
     client: Client,
-    _worker: Worker,
+    worker: Worker,
     load: Load,
     _sandbox: Served,
 }
@@ -31,7 +31,7 @@ impl Line {
         let sandbox = Served::start().await;
         let mut worker = Worker::start(&config(&proxy.url(url, port), &sandbox, ""));
         worker.wait_ready().await;
-        Self { proxy, client: Client::connect(url).await, _worker: worker, load: Load::default(), _sandbox: sandbox }
+        Self { proxy, client: Client::connect(url).await, worker, load: Load::default(), _sandbox: sandbox }
     }
 
     async fn cut_at(&mut self, point: Point, nth: u32) {
@@ -64,9 +64,13 @@ pub async fn at_each_point(times: u32) -> Tally {
 pub async fn at_random(times: u32) -> Tally {
     let vhost = Broker::shared().vhost();
     let mut line = Line::open(&vhost.url()).await;
-    for _ in 0..times {
+    for n in 0..times {
+        // Now and then while the last cut is not yet mended.
+        if n % 5 != 4 {
+            line.worker.wait_ready().await;
+        }
         line.load.keep_up(&line.client, ENOUGH).await;
-        some_moment(Duration::from_millis(900)).await;
+        some_moment(Duration::from_millis(300)).await;
         line.proxy.cut_all();
     }
     line.load.tally(&line.client).await
