@@ -21,6 +21,9 @@ use crate::{
 /// RabbitMQ 4.0 a queue without a limit of its own drops a message after 20 times.
 const PRACTICALLY_UNLIMITED: i32 = 1_000_000_000;
 
+/// Longest wait for a ledger that is declared: while its node is down, all other providers wait for this.
+const LEDGER_LIMIT: Duration = Duration::from_secs(3);
+
 /// Everything that is expected on the broker.
 #[derive(Debug, Clone)]
 pub struct Expected {
@@ -216,12 +219,17 @@ impl QueueSpec {
         let channel = session.publishing_channel().await?;
         let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
         let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_ledger());
-        match tokio::time::timeout(CALL_LIMIT, declaration).await {
+        match tokio::time::timeout(LEDGER_LIMIT, declaration).await {
             Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
                 tracing::warn!(queue = self.name, %error, "a quota's ledger is away; nothing is sent until it is back");
                 return Ok(());
             }
             Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
+            // RabbitMQ 4 says nothing at all where 3.x says that the queue's node is down.
+            Err(_) if declare => {
+                tracing::warn!(queue = self.name, "a quota's ledger does not answer; nothing is sent until it is back");
+                return Ok(());
+            }
             Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
