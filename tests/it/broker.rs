@@ -103,7 +103,7 @@ impl Broker {
     /// Returns when what was declared is written down: a node that is killed within a second or so after a queue was
     /// declared for the first time may forget it.
     pub fn write_down(&self) {
-        self.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
+        self.rabbitmqctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all()), mnesia:sync_log()."]);
     }
 
     /// SIGTERM, an orderly stop. Returns when the process is gone.
@@ -126,9 +126,20 @@ impl Broker {
         assert!(keeper.node.is_some(), "the keeper answered {answer:?} instead of a process id");
     }
 
-    /// SIGSTOP: connections stay, nothing answers.
+    /// SIGSTOP: connections stay, nothing answers. Returns when each of its threads has stopped.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        while !self.is_stopped() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether each thread's state is `T`, which stands behind the name in brackets. Where there is no `/proc`, it
+    /// is taken for granted.
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).into_iter().flatten();
+        let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('T'))).all(|stopped| stopped)
     }
 
     /// SIGCONT.

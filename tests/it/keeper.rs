@@ -111,6 +111,7 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
     command
         .env("HOME", folder.join("home"))
         .env("LANG", "C.UTF-8")
+        .env("ERL_CRASH_DUMP", "/dev/null")
         .env("ERL_EPMD_PORT", node.epmd_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODENAME", format!("{}@localhost", node.name))

@@ -48,6 +48,7 @@ pub async fn kills(times: u32) -> Tally {
 pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
     let broker = Broker::start();
     let mut road = Road::open(&broker.url(), "").await;
+    broker.write_down();
     take_time(&road, "20ms").await;
     let (mut load, mut pauses) = (Load::default(), Vec::new());
     let worker = road.worker.pid();

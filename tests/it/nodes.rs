@@ -125,9 +125,12 @@ pub async fn parked(jobs: u32) -> Tally {
     fleet.road.sandbox.fault(Kind::Antsomi, "8491", come_later, Some(jobs)).await;
     let victim = fleet.leader("lookup.delay.2s");
     let load = Load::of(&fleet.client_beside(victim).await, jobs).await;
-    while fleet.road.worker.metric("lookup_retries_total").await < f64::from(jobs) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let all_parked = async {
+        while fleet.road.worker.metric("lookup_retries_total").await < f64::from(jobs) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, all_parked).await.expect("all parked");
     assert!(fleet.road.worker.metric("lookup_results_total").await < f64::EPSILON, "all wait");
     cluster.kill(victim);
     let tally = load.tally(&fleet.client_beside(victim).await).await;

@@ -186,6 +186,7 @@ async fn a_pause_is_not_forgotten_with_kill_9_of_the_broker() {
     let broker = Broker::start();
     let limited = Limited::open(&broker.url()).await;
     let worker = limited.worker().await;
+    broker.write_down();
     limited.publish(100, 40).await;
     wait_for_readyz(&worker, |text| text.contains("antsomi: paused until")).await;
     limited.client.wait_for_depth("lookup.pause.antsomi", 1, SOON).await;
