@@ -11,6 +11,7 @@
 //! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
 //!   [`Session`], and the worker opens the next.
 
+mod acks;
 mod browse;
 mod connection;
 mod consumer;
@@ -21,6 +22,7 @@ mod ledger;
 mod message;
 mod names;
 mod notices;
+mod pipeline;
 mod publisher;
 mod topology;
 

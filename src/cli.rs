@@ -25,7 +25,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    task::LocalSet,
 };
 
 use crate::{
@@ -162,8 +161,9 @@ fn with_providers(settings: Settings) -> Result<Settings, Failed> {
 /// Everything runs on one thread: it is cheaper than several for work that waits, and the broker's client mixes
 /// confirms up where threads share a channel.
 fn on_one_thread(command: impl Future<Output = Result<ExitCode, Failed>>) -> Result<ExitCode, Failed> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::new)?;
-    let ended = LocalSet::new().block_on(&runtime, command);
+    let options = runtime::LocalOptions::default();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(options).map_err(Failed::new)?;
+    let ended = runtime.block_on(command);
     // A read of standard input that nobody waits for any more must not hold the process.
     runtime.shutdown_background();
     ended

@@ -244,7 +244,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut keys = HashSet::new();
+        let mut keys = Keys::default();
         while let Some(key) = entries.next_key::<Cow<str>>()? {
             if !keys.insert(key) {
                 return Err(A::Error::custom("duplicate key"));
@@ -252,6 +252,31 @@ impl<'de> Visitor<'de> for Strict {
             entries.next_value_seed(Strict)?;
         }
         Ok(())
+    }
+}
+
+/// The keys of one object. Most have few, which are compared sooner than hashed.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+/// More keys than this are hashed.
+const FEW: usize = 16;
+
+impl<'a> Keys<'a> {
+    /// Whether the key is new.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.contains(&key) || self.many.contains(&key) {
+            return false;
+        }
+        if self.few.len() < FEW {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
+        true
     }
 }
 
@@ -299,6 +324,12 @@ mod tests {
     #[test]
     fn the_check_finds_what_no_type_looks_at() {
         assert_eq!(check(br#"{"a":{"b":1,"b":2}}"#).unwrap_err().to_string(), "expected each key of an object once");
+        let many = |last: u32| {
+            let keys = (0..40).chain([last]).map(|key| format!("\"k{key}\":0")).collect::<Vec<_>>();
+            check(format!("{{{}}}", keys.join(",")).as_bytes())
+        };
+        assert_eq!(many(40), Ok(()));
+        assert!((0..40).all(|key| many(key).is_err()));
         assert!(check("[".repeat(10_000).as_bytes()).unwrap_err().to_string().contains("recursion limit"));
         assert_eq!(check(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "expected UTF-8, other bytes came");
         assert_eq!(check(br#"{"a":[{"b":1},{"b":2}],"c":null}"#), Ok(()));

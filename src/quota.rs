@@ -26,6 +26,11 @@ use crate::{
 pub trait Ledger {
     /// Asks for one.
     fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer>;
+
+    /// Asks for one where that takes no time; most cannot.
+    fn ask_at_once(&self, _lane: Lane) -> Option<Answer> {
+        None
+    }
 }
 
 /// Why there is no permission.
@@ -116,6 +121,22 @@ impl Quota {
         Ok(permission)
     }
 
+    /// A permission that need not be waited for, where nobody else waits in the lane's line.
+    #[must_use]
+    pub fn permission_at_once(&self, lane: Lane) -> Option<Permission> {
+        let Some(lines) = &self.lines else { return Some(Permission::UNLIMITED) };
+        if lines[lane as usize].turns.available_permits() < WIDEST {
+            return None;
+        }
+        match self.ledger.borrow().as_ref()?.ask_at_once(lane)? {
+            Answer::Granted(given) => {
+                self.metrics.permitted(lane, Duration::ZERO);
+                Some(given)
+            }
+            Answer::Full(_) | Answer::Gone => None,
+        }
+    }
+
     async fn in_line(&self, line: &Line, ledger: &Rc<dyn Ledger>, lane: Lane) -> Result<Permission, Unpermitted> {
         loop {
             let Ok(turn) = line.turns.acquire().await else { return Err(Unpermitted::Gone) };
@@ -184,6 +205,10 @@ struct Own(RefCell<Books>);
 impl Ledger for Own {
     fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move { self.0.borrow_mut().ask(lane, Moment::now()) })
+    }
+
+    fn ask_at_once(&self, lane: Lane) -> Option<Answer> {
+        Some(self.0.borrow_mut().ask(lane, Moment::now()))
     }
 }
 

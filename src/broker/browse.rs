@@ -11,7 +11,9 @@ use lapin::{
 use serde_json::{Map, Value};
 
 use super::{
-    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Delivery, Session, bounded,
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Delivery, Session,
+    acks::Acks,
+    bounded,
     consumer::{ROUND, depth, received, taken_in},
 };
 
@@ -63,7 +65,7 @@ impl Browse {
         let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
         let Some(message) = bounded("basic.get", CALL_LIMIT, get).await? else { return Ok(None) };
         self.seen += 1;
-        Ok(Some(received(message.delivery, &self.channel, &self.session)))
+        Ok(Some(received(message.delivery, Acks::single(self.channel.clone()), &self.session)))
     }
 
     /// Ends the look, of which `taken` messages were acknowledged; the others are in their queue again.

@@ -7,14 +7,11 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use lapin::{
     BasicProperties, Channel, Consumer,
-    options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicQosOptions,
-        QueueDeclareOptions,
-    },
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, bounded, header};
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header};
 use crate::job::{Envelope, Progress};
 
 /// More attempts than any job has.
@@ -28,14 +25,14 @@ pub(super) const ROUND: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Subscription {
     queue: ShortString,
-    channel: Channel,
+    acks: Rc<Acks>,
     tag: ShortString,
 }
 
 /// The deliveries of one subscription. It ends when the broker cancels the consumer or the channel closes.
 pub struct Deliveries {
     consumer: Consumer,
-    channel: Channel,
+    acks: Rc<Acks>,
     session: Rc<Session>,
 }
 
@@ -59,12 +56,12 @@ pub struct Delivery {
     /// The session that it belongs to; with its end the broker takes the message back.
     pub session: Rc<Session>,
     pub(super) properties: BasicProperties,
-    channel: Channel,
+    acks: Rc<Acks>,
     tag: u64,
 }
 
 impl Session {
-    /// Consumes from `queue`, with up to `prefetch` deliveries unsettled.
+    /// Consumes from `queue`, with up to `prefetch` deliveries that are not finished with.
     ///
     /// # Errors
     /// Where the broker does not start a consumer in time.
@@ -87,16 +84,18 @@ impl Session {
         queue: &str,
         prefetch: u16,
     ) -> Result<(Subscription, Deliveries), BrokerError> {
-        let channel = match ended.filter(|ended| ended.channel.status().connected()) {
-            Some(ended) => ended.channel.clone(),
-            None => self.consuming_channel().await?,
+        let acks = match ended.filter(|ended| ended.acks.channel.status().connected()) {
+            Some(ended) => Rc::clone(&ended.acks),
+            None => Acks::joined(self.consuming_channel().await?),
         };
-        bounded("basic.qos", CALL_LIMIT, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let channel = &acks.channel;
+        let unsettled = prefetch.saturating_add(acks.hold_at_most(prefetch));
+        bounded("basic.qos", CALL_LIMIT, channel.basic_qos(unsettled, BasicQosOptions::default())).await?;
         let consume =
             channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
-        let subscription = Subscription { queue: queue.into(), channel: channel.clone(), tag: consumer.tag() };
-        Ok((subscription, Deliveries { consumer, channel, session: Rc::clone(self) }))
+        let subscription = Subscription { queue: queue.into(), acks: Rc::clone(&acks), tag: consumer.tag() };
+        Ok((subscription, Deliveries { consumer, acks, session: Rc::clone(self) }))
     }
 }
 
@@ -126,7 +125,7 @@ impl Session {
         for queue in queues {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
             if let Some(got) = bounded("basic.get", CALL_LIMIT, get).await? {
-                return Ok(Some(received(got.delivery, &channel, self)));
+                return Ok(Some(received(got.delivery, Acks::single(channel), self)));
             }
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "empty".into())).await;
@@ -152,16 +151,17 @@ impl Session {
 impl Subscription {
     /// Lets no more deliveries come; those that came stay ours.
     pub async fn cancel(&self) {
-        let cancel = self.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default());
+        let cancel = self.acks.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default());
         let _ = bounded("basic.cancel", CALL_LIMIT, cancel).await;
     }
 
     /// Closes the channel; what is unsettled goes back to its queue.
     pub async fn close(&self) {
-        if taken_in(&self.channel, self.queue.as_str()).await.is_err() {
+        self.acks.flush().await;
+        if taken_in(&self.acks.channel, self.queue.as_str()).await.is_err() {
             return;
         }
-        let _ = tokio::time::timeout(CLOSE_LIMIT, self.channel.close(200, "done".into())).await;
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.acks.channel.close(200, "done".into())).await;
     }
 }
 
@@ -189,7 +189,10 @@ impl Deliveries {
     /// The next delivery; none when there will be no more.
     pub async fn next(&mut self) -> Option<Delivery> {
         match self.consumer.next().await? {
-            Ok(delivery) => Some(received(delivery, &self.channel, &self.session)),
+            Ok(delivery) => {
+                self.acks.opened(delivery.delivery_tag);
+                Some(received(delivery, Rc::clone(&self.acks), &self.session))
+            }
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
                 None
@@ -202,16 +205,12 @@ impl Delivery {
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
     pub async fn ack(&self) {
-        let ack = self.channel.basic_ack(self.tag, BasicAckOptions::default());
-        if let Err(error) = bounded("basic.ack", CALL_LIMIT, ack).await {
-            tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
-        }
+        self.acks.ack(self.tag, self.redeliveries > 0).await;
     }
 
     /// Puts the message back into its queue.
     pub async fn hand_back(&self) {
-        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        let _ = bounded("basic.nack", CALL_LIMIT, self.channel.basic_nack(self.tag, options)).await;
+        self.acks.hand_back(self.tag).await;
     }
 
     /// The same message, to be sent on: parked, put back, dead-lettered.
@@ -221,7 +220,7 @@ impl Delivery {
     }
 }
 
-pub(super) fn received(delivery: lapin::message::Delivery, channel: &Channel, session: &Rc<Session>) -> Delivery {
+pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, session: &Rc<Session>) -> Delivery {
     let properties = delivery.properties;
     let first_routing_key = string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255);
     // Sent to its queue by the queue's name: the key that the job came with stands in the header.
@@ -238,7 +237,7 @@ pub(super) fn received(delivery: lapin::message::Delivery, channel: &Channel, se
         parked: time(&properties, header::PARKED_AT),
         session: Rc::clone(session),
         properties,
-        channel: channel.clone(),
+        acks,
         tag: delivery.delivery_tag,
     }
 }

@@ -1,15 +1,20 @@
 //! Publishing: a message counts as delivered when the broker has confirmed it, and not before.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
 
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
-    types::{FieldTable, ShortString},
+    types::FieldTable,
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::yield_now,
+};
 
-use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health};
+use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health, pipeline::Pipeline};
 
 /// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
 const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
@@ -57,7 +62,7 @@ pub struct Publisher {
     connection: Rc<Connection>,
     health: Rc<Health>,
     /// Many outstanding publishes; none of them can be returned.
-    pipeline: Mutex<Option<Channel>>,
+    pipeline: Mutex<Option<Rc<Pipeline>>>,
     /// One outstanding publish each.
     idle: RefCell<Vec<Channel>>,
     /// A connection has some two thousand channels.
@@ -83,7 +88,7 @@ impl Publisher {
     pub async fn publish(&self, route: Route<'_>, message: Message) -> Result<Fate, BrokerError> {
         let (body, properties) = message.into_parts();
         let fate = match route {
-            Route::Kept { exchange, key } => self.pipelined(exchange, key, &body, &properties).await,
+            Route::Kept { exchange, key } => self.pipelined(exchange, key, body, properties).await,
             Route::Exchange { exchange, key } => self.alone(exchange, key, true, &body, &properties).await,
             Route::Queue(queue) => self.alone("", queue, true, &body, &properties).await,
             Route::Direct(name) => match self.is_there(name).await {
@@ -102,33 +107,35 @@ impl Publisher {
         &self,
         exchange: &str,
         key: &str,
-        body: &[u8],
-        properties: &BasicProperties,
+        body: Bytes,
+        properties: BasicProperties,
     ) -> Result<Fate, BrokerError> {
+        check_key(key)?;
         for wait in NACK_WAITS_MS {
-            let channel = self.current_pipeline().await?;
-            match self.send(&channel, exchange, key, false, body, properties).await? {
-                Confirmation::Nack(_) => {
-                    let mut pipeline = self.pipeline.lock().await;
-                    if pipeline.as_ref().is_some_and(|current| current.id() == channel.id()) {
-                        *pipeline = None;
-                    }
-                }
-                _ => return Ok(Fate::Confirmed),
+            let pipeline = self.current_pipeline().await?;
+            let word = pipeline.publish(exchange, key, body.clone(), properties.clone());
+            let word = self.confirmed(async { word.await.unwrap_or_else(|_| Ok(Confirmation::Nack(None))) }).await?;
+            if !matches!(word, Confirmation::Nack(_)) {
+                return Ok(Fate::Confirmed);
             }
+            let mut current = self.pipeline.lock().await;
+            if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, &pipeline)) {
+                *current = None;
+            }
+            drop(current);
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         Ok(Fate::Refused)
     }
 
-    async fn current_pipeline(&self) -> Result<Channel, BrokerError> {
+    async fn current_pipeline(&self) -> Result<Rc<Pipeline>, BrokerError> {
         let mut pipeline = self.pipeline.lock().await;
-        if let Some(channel) = &*pipeline {
-            return Ok(channel.clone());
+        if let Some(pipeline) = &*pipeline {
+            return Ok(Rc::clone(pipeline));
         }
-        let channel = self.confirming_channel().await?;
-        *pipeline = Some(channel.clone());
-        Ok(channel)
+        let opened = Pipeline::new(self.confirming_channel().await?);
+        *pipeline = Some(Rc::clone(&opened));
+        Ok(opened)
     }
 
     async fn alone(
@@ -176,12 +183,20 @@ impl Publisher {
         body: &[u8],
         properties: &BasicProperties,
     ) -> Result<Confirmation, BrokerError> {
-        if key.len() > 255 {
-            return Err(BrokerError::Refused("publish: the routing key is longer than 255 bytes".into()));
-        }
+        check_key(key)?;
+        // With what else is published in this turn of the event loop, the client's thread is woken once.
+        yield_now().await;
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let publish = channel.basic_publish(exchange.into(), routing_key(key), options, body, properties.clone());
-        let mut confirm = std::pin::pin!(async { publish.await?.await });
+        let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone());
+        self.confirmed(async { publish.await?.await }).await
+    }
+
+    /// The broker's word on one publish.
+    async fn confirmed(
+        &self,
+        confirm: impl Future<Output = lapin::Result<Confirmation>>,
+    ) -> Result<Confirmation, BrokerError> {
+        let mut confirm = pin!(confirm);
         let confirmation = loop {
             match tokio::time::timeout(CONFIRM_LIMIT, &mut confirm).await {
                 Ok(confirmation) => break confirmation,
@@ -231,6 +246,10 @@ impl Publisher {
     }
 }
 
-fn routing_key(key: &str) -> ShortString {
-    key.into()
+/// AMQP's routing keys end at 255 bytes.
+fn check_key(key: &str) -> Result<(), BrokerError> {
+    if key.len() > 255 {
+        return Err(BrokerError::Refused("publish: the routing key is longer than 255 bytes".into()));
+    }
+    Ok(())
 }

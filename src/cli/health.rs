@@ -6,11 +6,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::Request;
+
 use super::{Failed, print_line};
-use crate::config::Settings;
+use crate::{config::Settings, provider::http::Client, tls::TlsFiles};
 
 /// Shorter than the time that probes are usually given.
 const LIMIT: Duration = Duration::from_secs(3);
+
+/// More than the worker has to say of all its providers.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// What to ask.
 #[derive(Debug, clap::Args)]
@@ -23,12 +29,12 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
     let address = reachable(settings.http.listen);
     let page = if arguments.live { "livez" } else { "readyz" };
-    let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().map_err(Failed::new)?;
+    let client = Client::new(1, MOST_BYTES, &TlsFiles::default(), None).map_err(Failed::new)?;
+    let request = Request::get(format!("http://{address}/{page}")).body(Bytes::new()).map_err(Failed::new)?;
     let silent = |_| Failed::new(format_args!("no worker answers on {address} within {} s", LIMIT.as_secs()));
-    let answer = client.get(format!("http://{address}/{page}")).send().await.map_err(silent)?;
-    let well = answer.status().is_success();
-    print_line(answer.text().await.map_err(silent)?.trim_end().as_bytes())?;
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let answer = client.send(request, LIMIT).await.map_err(silent)?;
+    print_line(answer.body().trim_ascii_end())?;
+    Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Where a server that listens on every address is asked.

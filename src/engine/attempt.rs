@@ -126,7 +126,7 @@ impl Engine {
         if purpose == Purpose::Lookup {
             self.pool.enter(&inquiry);
         }
-        match self.leave_at_once() {
+        match self.leave_at_once(inquiry.lane()) {
             Some(leave) => self.send(vec![Rc::clone(&inquiry)], leave, purpose),
             None => self.board(&inquiry, purpose),
         }
@@ -162,14 +162,16 @@ impl Engine {
         }
     }
 
-    /// Everything that a request waits for, where none of it has to be waited for and nothing is counted.
-    fn leave_at_once(&self) -> Option<Leave> {
-        if self.settings.quota.is_some() || self.circuit.paused_until().is_some() {
+    /// Everything that a request waits for, where none of it has to be waited for.
+    fn leave_at_once(&self, lane: Lane) -> Option<Leave> {
+        if self.circuit.paused_until().is_some() || self.stopping.get() {
             return None;
         }
         let authorization = Ok(self.tokens.at_hand()?);
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Leave { authorization, permission: Permission::UNLIMITED, place: Some(place) })
+        // Last, since it is good for a moment only and counts.
+        let permission = self.quota.permission_at_once(lane)?;
+        Some(Leave { authorization, permission, place: Some(place) })
     }
 
     /// Everything that a request waits for. A token that has to be fetched is fetched first: a permission is good

@@ -30,8 +30,6 @@ impl Inbox {
     /// The next delivery of these lanes, the first lane first, waited for; none once the inbox is closed.
     pub async fn take(&self, lanes: &[Lane]) -> Option<(Lane, Held)> {
         loop {
-            let arrived = lanes.iter().map(|lane| Box::pin(self.arrived[*lane as usize].notified()));
-            let arrived = select_all(arrived);
             for &lane in lanes {
                 if let Some(delivery) = self.lanes.borrow_mut()[lane as usize].pop_front() {
                     return Some((lane, delivery));
@@ -40,7 +38,8 @@ impl Inbox {
             if self.closed.get() {
                 return None;
             }
-            arrived.await;
+            // Between the look above and the wait nothing happens: there is one thread.
+            select_all(lanes.iter().map(|lane| Box::pin(self.arrived[*lane as usize].notified()))).await;
         }
     }
 

@@ -195,7 +195,6 @@ impl Worker {
             provider.finished.remember(delivery, answer.clone());
         }
         let envelope = &delivery.envelope;
-        let message = answer.message(envelope);
         let (results, key) = (self.names.results(), result_key(&answer));
         let route = match envelope.reply_to.as_deref().filter(|_| self.reply_problem(envelope).is_none()) {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
@@ -203,7 +202,7 @@ impl Worker {
             None => Route::Kept { exchange: &results, key: &key },
         };
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
-        match delivery.session.publisher.publish(route, message.clone()).await? {
+        match delivery.session.publisher.publish(route, answer.message(envelope)).await? {
             Fate::Confirmed => {}
             fate => {
                 let problem = match fate {
@@ -212,7 +211,8 @@ impl Worker {
                 };
                 tracing::warn!(job = answer.job_id, "{problem}; the result is in the dead-letter queue");
                 let key = envelope.reply_to.as_deref().unwrap_or_default();
-                let letter = message.header(header::ERROR, UNDELIVERABLE).header(header::MESSAGE, problem);
+                let letter =
+                    answer.message(envelope).header(header::ERROR, UNDELIVERABLE).header(header::MESSAGE, problem);
                 self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key)).await?;
                 metrics.dead_lettered(UNDELIVERABLE);
             }

@@ -158,7 +158,7 @@ async fn no_call_on_a_frozen_broker_waits_for_ever() {
         }
         begun.elapsed()
     };
-    let took = LocalSet::new().run_until(called).await;
+    let took = Box::pin(LocalSet::new().run_until(called)).await;
     assert!(took < LONG, "{took:?}");
 }
 

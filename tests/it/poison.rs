@@ -110,7 +110,10 @@ async fn a_job_that_is_handed_back_again_and_again_is_no_suspect() {
     let vhost = Broker::shared().vhost();
     // Each worker may ask once: at each stop the others wait for quota, in the worker, and go back.
     let mut road = Road::open_with(&vhost.url(), |config| {
-        config.replace("quota = \"none\"", "quota = { requests = 1, per = \"1h\", scope = \"worker\" }")
+        config.replace(
+            "quota = \"none\"",
+            "quota = { requests = 1, per = \"1h\", scope = \"worker\" }\nbatch = { max_size = 1 }",
+        )
     })
     .await;
     road.client.publish_all("lookup.jobs", "antsomi.interactive", (0..JOBS).map(|n| job(&format!("j-{n}")))).await;

@@ -24,15 +24,12 @@ pub(super) struct Fence {
 }
 
 impl Fence {
-    pub fn around(body: Bytes, permission: Permission) -> reqwest::Body {
-        if permission == Permission::UNLIMITED {
-            return body.into();
-        }
-        reqwest::Body::wrap(Self { body: Some(body).filter(|body| !body.is_empty()), permission })
+    pub fn around(body: Bytes, permission: Permission) -> Self {
+        Self { body: Some(body).filter(|body| !body.is_empty()), permission }
     }
 
     fn is_shut(&self) -> bool {
-        self.permission.is_void(Moment::now())
+        self.permission != Permission::UNLIMITED && self.permission.is_void(Moment::now())
     }
 }
 

@@ -1,0 +1,315 @@
+//! Acknowledgements of one channel.
+//!
+//! Those of a consumer are joined: the broker takes one for a whole run of deliveries, so what finishes in one turn
+//! of the event loop is acknowledged together, up to the oldest delivery that is not finished. What finished beyond
+//! that one is held for a moment, in case it follows, and then acknowledged one by one: a slow job does not hold
+//! back the others'. An acknowledgement is never of what was not finished.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::Duration,
+};
+
+use lapin::{
+    Channel,
+    options::{BasicAckOptions, BasicNackOptions},
+};
+use tokio::{sync::Mutex, task::spawn_local};
+
+use super::{CALL_LIMIT, bounded};
+
+/// Finished deliveries that wait for an older one, at most.
+const MOST_HELD: u16 = 64;
+
+/// How long they wait for it. If the worker dies meanwhile, their jobs are repeated.
+const HELD_FOR: Duration = Duration::from_millis(20);
+
+/// The acknowledgements of one channel.
+#[derive(Debug)]
+pub(super) struct Acks {
+    pub channel: Channel,
+    /// None where each is sent by itself.
+    window: Option<RefCell<Window>>,
+    /// Whoever sends: what was taken from the window earlier must be sent earlier, since an acknowledgement of a run
+    /// settles all before it, and the broker closes a channel on which one is settled twice.
+    turn: Mutex<()>,
+    /// How many may be held now.
+    most_held: Cell<u16>,
+    /// They will be sent at the end of this turn.
+    due: Cell<bool>,
+    /// What is held will be looked at soon.
+    watched: Cell<bool>,
+}
+
+impl Acks {
+    /// Of a consumer, from its channel's first delivery on.
+    pub fn joined(channel: Channel) -> Rc<Self> {
+        Self::new(channel, Some(RefCell::default()))
+    }
+
+    /// Each sent at once.
+    pub fn single(channel: Channel) -> Rc<Self> {
+        Self::new(channel, None)
+    }
+
+    fn new(channel: Channel, window: Option<RefCell<Window>>) -> Rc<Self> {
+        let (due, watched) = (Cell::new(false), Cell::new(false));
+        Rc::new(Self { channel, window, turn: Mutex::default(), most_held: Cell::new(0), due, watched })
+    }
+
+    /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where it works off
+    /// one at a time, each is acknowledged before the next comes.
+    pub fn hold_at_most(&self, prefetch: u16) -> u16 {
+        self.most_held.set(MOST_HELD.min(prefetch / 2));
+        self.most_held.get()
+    }
+
+    /// A delivery came.
+    pub fn opened(&self, tag: u64) {
+        if let Some(window) = &self.window {
+            window.borrow_mut().open(tag);
+        }
+    }
+
+    /// A delivery is finished with. Whether the broker heard it is not known: if not, it delivers the message again.
+    /// `at_once` is for one that came back before: if the worker dies, it must not be counted once more.
+    pub async fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
+        let Some(window) = &self.window else { return self.send(tag, false).await };
+        if at_once {
+            window.borrow_mut().settle(tag);
+            return self.send(tag, false).await;
+        }
+        window.borrow_mut().finish(tag);
+        if !self.due.replace(true) {
+            spawn_local(Rc::clone(self).send_due());
+        }
+    }
+
+    /// A delivery goes back to its queue.
+    pub async fn hand_back(&self, tag: u64) {
+        if let Some(window) = &self.window {
+            window.borrow_mut().settle(tag);
+        }
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        let _ = bounded("basic.nack", CALL_LIMIT, self.channel.basic_nack(tag, options)).await;
+    }
+
+    /// Sends all that can be sent.
+    pub async fn flush(&self) {
+        let _turn = self.turn.lock().await;
+        self.send_run().await;
+        self.send_held().await;
+    }
+
+    async fn send_due(self: Rc<Self>) {
+        {
+            let _turn = self.turn.lock().await;
+            self.due.set(false);
+            self.send_run().await;
+            if self.held() > self.most_held.get().into() {
+                self.send_held().await;
+            }
+        }
+        if self.held() > 0 && !self.watched.replace(true) {
+            tokio::time::sleep(HELD_FOR).await;
+            self.watched.set(false);
+            self.flush().await;
+        }
+    }
+
+    async fn send_run(&self) {
+        let run = self.window.as_ref().and_then(|window| window.borrow_mut().take_run());
+        if let Some(tag) = run {
+            self.send(tag, true).await;
+        }
+    }
+
+    async fn send_held(&self) {
+        let held = self.window.as_ref().map(|window| window.borrow_mut().take_held()).unwrap_or_default();
+        for tag in held {
+            self.send(tag, false).await;
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.window.as_ref().map_or(0, |window| window.borrow().finished)
+    }
+
+    async fn send(&self, tag: u64, multiple: bool) {
+        let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple });
+        if let Err(error) = bounded("basic.ack", CALL_LIMIT, ack).await {
+            tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
+        }
+    }
+}
+
+/// The deliveries that the broker waits for, oldest first; their tags follow each other.
+#[derive(Debug, Default)]
+struct Window {
+    first: u64,
+    deliveries: VecDeque<State>,
+    /// How many are in the state of that name.
+    finished: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// With its job.
+    Open,
+    /// To be acknowledged.
+    Finished,
+    /// The broker was told.
+    Settled,
+}
+
+impl Window {
+    fn open(&mut self, tag: u64) {
+        if self.deliveries.is_empty() {
+            self.first = tag;
+        }
+        let at = self.at(tag);
+        self.deliveries.resize(at, State::Settled);
+        self.deliveries.push_back(State::Open);
+    }
+
+    fn finish(&mut self, tag: u64) {
+        if self.change(tag, State::Finished) {
+            self.finished += 1;
+        }
+    }
+
+    fn settle(&mut self, tag: u64) {
+        self.change(tag, State::Settled);
+    }
+
+    /// Whether the delivery was open.
+    fn change(&mut self, tag: u64, state: State) -> bool {
+        let at = self.at(tag);
+        let Some(delivery) = self.deliveries.get_mut(at).filter(|delivery| **delivery == State::Open) else {
+            return false;
+        };
+        *delivery = state;
+        true
+    }
+
+    /// The last of the run of finished deliveries: it stands for all before it.
+    fn take_run(&mut self) -> Option<u64> {
+        let mut last = None;
+        while let Some(state) = self.deliveries.front().filter(|state| **state != State::Open) {
+            if *state == State::Finished {
+                last = Some(self.first);
+                self.finished -= 1;
+            }
+            self.deliveries.pop_front();
+            self.first += 1;
+        }
+        last
+    }
+
+    /// Those that are finished behind one that is not.
+    fn take_held(&mut self) -> Vec<u64> {
+        let mut held = Vec::with_capacity(self.finished);
+        for (tag, state) in (self.first..).zip(&mut self.deliveries) {
+            if *state == State::Finished {
+                *state = State::Settled;
+                held.push(tag);
+            }
+        }
+        self.finished = 0;
+        held
+    }
+
+    /// Where the delivery stands; one from before the window stands nowhere.
+    fn at(&self, tag: u64) -> usize {
+        tag.checked_sub(self.first).and_then(|at| at.try_into().ok()).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Open,
+        Finish(usize),
+        HandBack(usize),
+        TakeRun,
+        TakeHeld,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::Open),
+            3 => any::<usize>().prop_map(Step::Finish),
+            1 => any::<usize>().prop_map(Step::HandBack),
+            1 => Just(Step::TakeRun),
+            1 => Just(Step::TakeHeld),
+        ]
+    }
+
+    /// The broker's side: what it still waits for.
+    #[derive(Default)]
+    struct Broker {
+        unsettled: BTreeSet<u64>,
+    }
+
+    impl Broker {
+        fn acked(&mut self, tag: u64, multiple: bool, finished: &BTreeSet<u64>) {
+            assert!(self.unsettled.contains(&tag), "the broker closes the channel at a tag that it does not know");
+            let meant: Vec<u64> =
+                self.unsettled.iter().copied().filter(|one| *one == tag || (multiple && *one < tag)).collect();
+            for one in meant {
+                assert!(finished.contains(&one), "{one} was not finished");
+                self.unsettled.remove(&one);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_finished_is_acknowledged_once_and_nothing_else_ever(steps in prop::collection::vec(step(), 0..200)) {
+            let (mut window, mut broker) = (Window::default(), Broker::default());
+            let (mut open, mut finished) = (Vec::new(), BTreeSet::new());
+            let mut next = 1;
+            for step in steps.into_iter().chain([Step::TakeRun, Step::TakeHeld]) {
+                match step {
+                    Step::Open => {
+                        window.open(next);
+                        broker.unsettled.insert(next);
+                        open.push(next);
+                        next += 1;
+                    }
+                    Step::Finish(which) if !open.is_empty() => {
+                        let tag = open.swap_remove(which % open.len());
+                        window.finish(tag);
+                        finished.insert(tag);
+                    }
+                    Step::HandBack(which) if !open.is_empty() => {
+                        let tag = open.swap_remove(which % open.len());
+                        window.settle(tag);
+                        broker.unsettled.remove(&tag);
+                    }
+                    Step::Finish(_) | Step::HandBack(_) => {}
+                    Step::TakeRun => {
+                        if let Some(tag) = window.take_run() {
+                            broker.acked(tag, true, &finished);
+                        }
+                    }
+                    Step::TakeHeld => {
+                        for tag in window.take_held() {
+                            broker.acked(tag, false, &finished);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(broker.unsettled, open.into_iter().collect::<BTreeSet<_>>());
+        }
+    }
+}
