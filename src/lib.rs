@@ -13,8 +13,8 @@ pub mod json; // JSON in: errors that name the place and never the value
 
 pub mod engine; // one provider at work: a lookup with all its attempts
 pub mod policy; // the decisions, pure
-pub mod provider;
-pub mod quota; // leave for each request, waited for in line // the closed set of kinds; one file a kind, pure
+pub mod provider; // the closed set of kinds; one file a kind, pure
+pub mod quota; // leave for each request, waited for in line
 
 pub mod backlog; // how much waits for a provider, and how long it will take
 
