@@ -28,7 +28,9 @@ impl fmt::Display for Figure {
             [] => f.write_str("–"),
             [only] => write!(f, "{only:.places$}"),
             [first, .., last] => {
-                write!(f, "{:.places$} ({first:.places$}–{last:.places$})", self.percentile(50))
+                let (lower, upper) = (self.0[(self.0.len() - 1) / 2], self.0[self.0.len() / 2]);
+                let median = f64::midpoint(lower, upper);
+                write!(f, "{median:.places$} ({first:.places$}–{last:.places$})")
             }
         }
     }

@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Published before the confirms are awaited.
 const AT_ONCE: u32 = 5000;
 
-/// Job `n`, of about 256 bytes, with a number of its own.
+/// Job `n`, of about 240 bytes, with a number of its own.
 pub fn job(n: u32) -> Job {
     let body = json!({
         "query": { "phone": phone(n) },
