@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
@@ -65,15 +65,19 @@ impl Client {
         within(exchange, ANSWER_WITHIN, confirm).await
     }
 
+    /// Publishes one job without a wait for its confirm. Not mandatory, as in [`Self::publish_all`].
+    pub async fn send(&self, exchange: &str, routing_key: &str, job: &Job) -> PublisherConfirm {
+        let (options, properties) = (BasicPublishOptions::default(), job.properties());
+        let publish = self.channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, properties);
+        answer(exchange, publish).await
+    }
+
     /// Publishes many jobs without a wait between them. Not mandatory, since lapin may give a return to the wrong
     /// one: the exchange is expected to have a queue for each.
     pub async fn publish_all(&self, exchange: &str, routing_key: &str, jobs: impl IntoIterator<Item = Job>) {
         let mut confirms = Vec::new();
         for job in jobs {
-            let options = BasicPublishOptions::default();
-            let publish =
-                self.channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, job.properties());
-            confirms.push(answer(exchange, publish).await);
+            confirms.push(self.send(exchange, routing_key, &job).await);
         }
         for confirm in confirms {
             assert_eq!(answer(exchange, confirm).await, Confirmation::Ack(None), "{exchange} {routing_key}");

@@ -1,0 +1,213 @@
+//! One run of each sort, on queues of its own. Whatever is not right ends the program.
+
+use std::{
+    fmt::Write,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lapin::Confirmation;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::{
+    amqp::Client,
+    broker::{Broker, Vhost},
+    figures::Figure,
+    jobs::{self, Results},
+    process::{cpu_seconds, peak_mib},
+    provider::{Provider, TOKEN},
+    worker::Worker,
+};
+
+/// A run that gives no result for so long has failed.
+const QUIET: Duration = Duration::from_secs(60);
+/// How often the queue of results is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// What is run before latency counts.
+const WARM_UP_SECONDS: u32 = 2;
+/// Less processor time than this is too coarsely counted to be told.
+const LEAST_CPU_SECONDS: f64 = 0.1;
+
+/// What runs have in common.
+pub struct Place {
+    broker: Broker,
+    fast: Provider,
+    slow: Provider,
+    delay: Duration,
+}
+
+/// In what they differ.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub jobs: u32,
+    pub concurrency: u16,
+    pub providers: u32,
+    pub workers: u32,
+}
+
+/// What a run with a full queue gave.
+pub struct Throughput {
+    pub jobs_per_second: f64,
+    /// Of all workers together, for 1,000 jobs; none where it is too little to be told.
+    pub cpu: Option<f64>,
+    /// The same of the broker.
+    pub broker_cpu: Option<f64>,
+    /// Of the largest worker.
+    pub peak_mib: f64,
+}
+
+impl Place {
+    /// Broker and providers, started.
+    pub fn open(delay: Duration) -> Self {
+        let (broker, fast, slow) = (Broker::start(), Provider::start(Duration::ZERO), Provider::start(delay));
+        Self { broker, fast, slow, delay }
+    }
+
+    /// As RabbitMQ tells it.
+    pub fn broker_version(&self) -> String {
+        self.broker.rabbitmqctl(&["version"]).trim().to_owned()
+    }
+
+    /// Jobs wait, the workers are started: how fast they are done, and what it costs. From the first look that
+    /// shows results to the one that shows them all: without start, but with warming up.
+    pub async fn throughput(&self, setup: Setup) -> Throughput {
+        let vhost = self.broker.vhost();
+        let mut workers = vec![declared(&vhost, &self.fast, setup).await];
+        let client = Client::connect(&vhost.url()).await;
+        jobs::publish(&client, setup.jobs, setup.providers).await;
+
+        workers[0].start_again();
+        workers.extend((1..setup.workers).map(|_| Worker::start(&config(&vhost, &self.fast, setup))));
+        let used = |workers: &[Worker]| {
+            let cpu: f64 = workers.iter().map(|worker| cpu_seconds(worker.pid())).sum();
+            (cpu, cpu_seconds(self.broker.pid()))
+        };
+        let channel = client.new_channel().await;
+        let (mut first, mut last_news, mut done) = (None, (0, Instant::now()), 0);
+        while done < setup.jobs {
+            tokio::time::sleep(LOOK).await;
+            done = jobs::count(&channel).await;
+            let now = Instant::now();
+            if done > last_news.0 {
+                last_news = (done, now);
+                first.get_or_insert_with(|| (now, done, used(&workers)));
+            }
+            assert!(last_news.1 + QUIET > now, "{done} of {} results, no more for {QUIET:?}", setup.jobs);
+        }
+        let (ended, (cpu, broker_cpu)) = (Instant::now(), used(&workers));
+        let peak_mib = workers.iter().map(|worker| peak_mib(worker.pid())).fold(0.0, f64::max);
+
+        for worker in &mut workers {
+            stop(worker).await;
+        }
+        assert_eq!(jobs::count(&channel).await, setup.jobs, "one result for each job");
+        Results::of(&client, setup.jobs).await.all().await;
+        assert_nothing_left(&client, setup).await;
+        let (began, before, (cpu_before, broker_before)) = first.expect("results");
+        let counted = f64::from(setup.jobs - before);
+        let per_1000 = |spent: f64| (spent >= LEAST_CPU_SECONDS).then_some(1000.0 * spent / counted);
+        Throughput {
+            jobs_per_second: counted / (ended - began).as_secs_f64(),
+            cpu: per_1000(cpu - cpu_before),
+            broker_cpu: per_1000(broker_cpu - broker_before),
+            peak_mib,
+        }
+    }
+
+    /// Open loop: jobs come on a schedule that waits for nobody. Milliseconds from a job's time on the schedule to
+    /// its result's arrival, less what the provider takes.
+    pub async fn latency(&self, concurrency: u16, rate: u32, seconds: u32) -> Figure {
+        let (warm_up, jobs) = (WARM_UP_SECONDS * rate, (WARM_UP_SECONDS + seconds) * rate);
+        let setup = Setup { jobs, concurrency, providers: 1, workers: 1 };
+        let vhost = self.broker.vhost();
+        let mut worker = declared(&vhost, &self.slow, setup).await;
+        worker.start_again();
+        worker.wait_ready().await;
+        let client = Client::connect(&vhost.url()).await;
+        let mut results = Results::of(&client, jobs).await;
+
+        let (mut latencies, mut confirms, key) = (Figure::default(), Vec::new(), jobs::provider(0));
+        let (began, period) = (Instant::now(), Duration::from_secs(1) / rate);
+        let mut due = schedule(began, period, jobs);
+        while results.left() > 0 {
+            tokio::select! {
+                Some(n) = due.recv() => confirms.push(client.send("lookup.jobs", &key, &jobs::job(n)).await),
+                n = results.next() => if n >= warm_up {
+                    latencies.add((began + n * period).elapsed().saturating_sub(self.delay).as_secs_f64() * 1000.0);
+                },
+            }
+        }
+        for confirm in confirms {
+            assert_eq!(confirm.await.expect("a confirm"), Confirmation::Ack(None));
+        }
+        stop(&mut worker).await;
+        latencies
+    }
+
+    /// Milliseconds from the start of the process to the result of a job that waited for it.
+    pub async fn start(&self, concurrency: u16) -> f64 {
+        let setup = Setup { jobs: 1, concurrency, providers: 1, workers: 1 };
+        let vhost = self.broker.vhost();
+        let mut worker = declared(&vhost, &self.fast, setup).await;
+        let client = Client::connect(&vhost.url()).await;
+        jobs::publish(&client, 1, 1).await;
+        let mut results = Results::of(&client, 1).await;
+        let began = Instant::now();
+        worker.start_again();
+        results.next().await;
+        let taken = began.elapsed();
+        stop(&mut worker).await;
+        taken.as_secs_f64() * 1000.0
+    }
+}
+
+/// The numbers of so many jobs, each at its time. A thread's sleep is more exact than the runtime's milliseconds.
+fn schedule(began: Instant, period: Duration, jobs: u32) -> UnboundedReceiver<u32> {
+    let (due, receiver) = unbounded_channel();
+    thread::spawn(move || {
+        for n in 0..jobs {
+            thread::sleep((began + n * period).saturating_duration_since(Instant::now()));
+            if due.send(n).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A worker that has declared its queues, and ended.
+async fn declared(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> Worker {
+    let mut worker = Worker::start(&config(vhost, provider, setup));
+    worker.wait_ready().await;
+    stop(&mut worker).await;
+    worker
+}
+
+async fn stop(worker: &mut Worker) {
+    worker.sigterm();
+    let status = worker.wait_exit().await;
+    assert!(status.success(), "the worker ended with {status}:\n{}", worker.log());
+}
+
+/// Nothing is looked up twice or together, and no quota binds: one request for each job.
+fn config(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> String {
+    let (url, base_url, concurrency) = (vhost.url(), provider.url(), setup.concurrency);
+    let mut text =
+        format!("[amqp]\nurl = \"{url}\"\n\n[worker]\nconcurrency = {concurrency}\n\n[log]\nlevel = \"warn\"\n");
+    for name in (0..setup.providers).map(jobs::provider) {
+        let _ = write!(
+            text,
+            "\n[providers.{name}]\nkind = \"antsomi\"\nbase_url = \"{base_url}\"\ntoken = \"{TOKEN}\"\n\
+             quota = {{ requests = 1000000000, per = \"1m\", scope = \"worker\" }}\nbatch = {{ max_size = 1 }}\n"
+        );
+    }
+    text
+}
+
+/// No job waits, and none was given up. Asked after the workers' end: what they had not acknowledged would be back.
+async fn assert_nothing_left(client: &Client, setup: Setup) {
+    let jobs = (0..setup.providers).map(|n| format!("lookup.jobs.{}.bulk", jobs::provider(n)));
+    for queue in jobs.chain(["lookup.dead".to_owned(), "lookup.unrouted".to_owned()]) {
+        assert_eq!(client.depth(&queue).await, Some(0), "{queue} is empty");
+    }
+}
