@@ -27,6 +27,7 @@ mod dead; // dead letters, looked at, sent back and thrown away
 mod deployment; // what is deployed beside the program goes with it
 mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
+mod documents; // they lead somewhere and leave nothing out
 mod examples; // they do what they show
 mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
