@@ -82,7 +82,7 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser.screen(DESKTOP, false, "light").await;
     let url = format!("http://127.0.0.1:{}/", road.worker.http_port());
     browser.open(&url).await;
-    browser.wait_for("document.getElementById('state').innerText.includes('ready')").await;
+    browser.wait_for("document.getElementById('state').innerText.includes('connected and consuming')").await;
     browser.wait_for(&card_says("antsomi", "ready")).await;
     browser.wait_for(&card_says("antsomi", "0 found")).await;
 
@@ -123,8 +123,11 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     road.worker.kill9();
     browser.wait_for("document.getElementById('trouble').innerText.includes('has not answered since')").await;
     picture(&browser, "gone.png").await;
-    road.worker.start_again();
-    browser.wait_for("document.getElementById('state').innerText.includes('ready')").await;
+    // Another process, which finds no broker, counts from nothing.
+    road.worker.start_with(&[("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1")]);
+    browser.wait_for("document.getElementById('trouble').innerText.startsWith('no broker')").await;
+    browser.wait_for(&card_says("antsomi", "0 found")).await;
+    picture(&browser, "no-broker.png").await;
     browser.close().await;
 }
 

@@ -9,6 +9,7 @@ const RECENT = 10; // seconds over which the rate is taken
 const A_MINUTE = 60; // seconds over which the latency is taken
 
 const WORDS = {
+  consuming: "✓ connected and consuming",
   ready: "✓ ready",
   paused: "‖ paused",
   circuit_open: "✕ circuit open",
@@ -160,7 +161,7 @@ function show(status) {
   // Another process counts from nothing.
   if (status.uptime_seconds < (answers.at(-1)?.uptime_seconds ?? 0)) answers = [];
   answers = [...answers, status].slice(-COURSE - 1);
-  const state = status.ready ? "ready" : "not_ready";
+  const state = status.ready ? "consuming" : "not_ready";
   document.body.className = "";
   showState(at("state"), state);
   showTrouble(at("trouble"), status.trouble);
