@@ -127,6 +127,8 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     road.worker.start_with(&[("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1")]);
     browser.wait_for("document.getElementById('trouble').innerText.startsWith('no broker')").await;
     browser.wait_for(&card_says("antsomi", "0 found")).await;
+    browser.wait_for("document.getElementById('waiting').innerText === '–'").await;
+    browser.wait_for(&card_says("antsomi", "not asked")).await;
     picture(&browser, "no-broker.png").await;
     browser.close().await;
 }

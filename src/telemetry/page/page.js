@@ -11,6 +11,7 @@ const A_MINUTE = 60; // seconds over which the latency is taken
 const WORDS = {
   consuming: "✓ connected and consuming",
   ready: "✓ ready",
+  idle: "– not asked",
   paused: "‖ paused",
   circuit_open: "✕ circuit open",
   not_ready: "✕ not ready",
@@ -36,7 +37,9 @@ function showTrouble(element, text) {
   say(element, text ?? "");
 }
 
+// What is not known is no zero.
 function number(value) {
+  if (value === undefined) return "–";
   return value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
 }
 
@@ -123,7 +126,9 @@ function showProvider(name, provider) {
     at("providers").append(card);
   }
   card.className = `card ${provider.state}`;
-  showState(card.querySelector(".state"), provider.state);
+  // Without the broker, or while it takes nothing, there are no jobs to ask for.
+  const idle = provider.state === "ready" && !answers.at(-1).ready;
+  showState(card.querySelector(".state"), idle ? "idle" : provider.state);
   showTrouble(card.querySelector(".trouble"), provider.trouble);
   card.querySelector("path").setAttribute("d", course(name));
   const [half, most] = latency(name);
@@ -132,8 +137,8 @@ function showProvider(name, provider) {
     most,
     rate: `${number(rate(name, since(RECENT), answers.at(-1)))} a second`,
     "in-flight": number(provider.in_flight),
-    interactive: number(provider.queued.interactive ?? 0),
-    bulk: number(provider.queued.bulk ?? 0),
+    interactive: number(provider.queued.interactive),
+    bulk: number(provider.queued.bulk),
     quota: quota(provider),
     results: results(provider),
   };
@@ -169,16 +174,17 @@ function show(status) {
   const all = (count) => number(providers.reduce((sum, [name, provider]) => sum + count(name, provider), 0));
   say(at("rate"), all((name) => rate(name, since(RECENT), status)));
   say(at("in-flight"), all((_, provider) => provider.in_flight));
-  say(at("waiting"), all((_, provider) => sum(provider.queued)));
+  const known = providers.some(([, provider]) => "bulk" in provider.queued);
+  say(at("waiting"), known ? all((_, provider) => sum(provider.queued)) : "–");
   say(at("dead"), all((_, provider) => sum(provider.dead_letters)));
   for (const card of [...at("providers").children]) {
     if (!(card.id.slice("provider-".length) in status.providers)) card.remove();
   }
   for (const [name, provider] of providers) showProvider(name, provider);
   showDeadLetters(status.providers);
-  const times = status.connects === 1 ? "once" : `${status.connects} times`;
+  const times = ["not connected yet", "connected once"][status.connects] ?? `connected ${status.connects} times`;
   const panics = status.panics ? `, ${status.panics} panics caught` : "";
-  say(at("about"), `Version ${status.version}, up for ${time(status.uptime_seconds)}, connected ${times}${panics}.`);
+  say(at("about"), `Version ${status.version}, up for ${time(status.uptime_seconds)}, ${times}${panics}.`);
   const troubled = providers.filter(([, provider]) => provider.state !== "ready").length;
   document.title = `${status.ready ? "" : "✕ "}${troubled ? `(${troubled}) ` : ""}lookup-worker`;
   at("main").hidden = false;
