@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# The lints of the deployment files, each by its own tool, and the examples; deploy/test sources this. The tools are
-# pinned, come from the package registries, and lie below target/tools. One that cannot be had is left out, and told.
+# The lints of the deployment files, each by its own tool, and the tests that need more than Rust and RabbitMQ;
+# deploy/test sources this. The tools are pinned, come from the package registries, and lie below target/tools, but for
+# the browser, which is Debian's. One that cannot be had is left out, and told.
 
 TOOLS=$ROOT/target/tools
 
@@ -49,6 +50,13 @@ get_promtool() {
         dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb
     ) >/dev/null 2>&1 </dev/null
     has promtool
+}
+
+has_chromium() { has chromium && has chromedriver; }
+
+get_chromium() {
+    has_chromium && return
+    can_install && PROOF=has_chromium install_packages chromium chromium-driver
 }
 
 lint_with_python() {
@@ -104,20 +112,20 @@ lint_descriptions() {
     node "$TOOLS/checks/manifests.mjs" deploy/kubernetes/scaling.yaml deploy/kubernetes/monitoring.yaml
 }
 
-run_examples() {
+run_with_tools() {
     cargo test --locked --features failpoints --test it -- --ignored "$@"
 }
 
 # Everything above, as far as its tools can be had.
 lint_deployment() {
     mkdir -p "$TOOLS"
-    local examples=()
+    local tests=()
     if lint_with_python; then
         lint_image
         lint_composition
         lint_manifests
         lint_texts
-        examples+=(examples::the_python examples::the_shell)
+        tests+=(examples::the_python examples::the_shell)
     else
         leave_out "image, composition, manifests, scripts, examples in Python: no Python, or no packages for it"
     fi
@@ -127,20 +135,25 @@ lint_deployment() {
         leave_out "AsyncAPI's parser, schemas of KEDA and ServiceMonitor: no Node.js, or no packages for it"
     fi
     if has node && node_packages "$ROOT/examples/node" examples; then
-        examples+=(examples::the_node)
+        tests+=(examples::the_node)
     else
         leave_out "examples in Node.js: no Node.js, or no packages for it"
     fi
     if get_promtool && has python3; then
         lint_figures
-        examples+=(figures::promtool)
+        tests+=(figures::promtool)
     else
         leave_out "rules and dashboard: no promtool (Debian: prometheus)"
+    fi
+    if get_chromium; then
+        tests+=(page::in_a_browser)
+    else
+        leave_out "the page in a browser: no Chromium (Debian: chromium, chromium-driver)"
     fi
     if has systemd-analyze; then
         lint_unit
     else
         leave_out "the systemd unit: no systemd-analyze"
     fi
-    ((${#examples[@]} == 0)) || run_examples "${examples[@]}"
+    ((${#tests[@]} == 0)) || run_with_tools "${tests[@]}"
 }

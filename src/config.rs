@@ -138,7 +138,7 @@ impl Default for WorkerSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Address of `/livez`, `/readyz` and `/metrics`.
+    /// Address of the page at `/`, `/livez`, `/readyz` and `/metrics`.
     #[serde(deserialize_with = "value::socket_address")]
     pub listen: SocketAddr,
 }

@@ -32,3 +32,5 @@ pub mod schema; // descriptions of the messages
 pub mod telemetry; // logs, metrics, /livez /readyz /metrics, systemd
 
 pub mod sandbox; // the five APIs as their documents say, with faults on request
+
+pub mod guide; // docs/: architecture, failures, operations, upgrades

@@ -20,6 +20,17 @@ struct State {
     providers: BTreeMap<String, String>,
 }
 
+/// All of it at one moment, each with its reason.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Why it takes no jobs; none if it does.
+    pub not_ready: Option<String>,
+    /// Why only a new process can help.
+    pub stuck: Option<String>,
+    /// What is not well with single providers.
+    pub providers: BTreeMap<String, String>,
+}
+
 impl Default for Readiness {
     fn default() -> Self {
         let (not_ready, providers) = (Some("starting".into()), BTreeMap::new());
@@ -90,18 +101,28 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What it is now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let state = self.state();
+        Standing {
+            not_ready: state.not_ready.clone().or_else(|| state.paused.clone()),
+            stuck: state.stuck.clone(),
+            providers: state.providers.clone(),
+        }
+    }
+
     /// Whether it is ready, and all that there is to say of it.
     #[must_use]
     pub fn text(&self) -> (bool, String) {
-        let state = self.state();
-        let reason = state.not_ready.as_ref().or(state.paused.as_ref());
-        let mut text = match reason {
+        let Standing { not_ready, providers, .. } = self.standing();
+        let mut text = match &not_ready {
             None => "ready\n".to_owned(),
             Some(reason) => format!("not ready: {reason}\n"),
         };
-        for (provider, trouble) in &state.providers {
+        for (provider, trouble) in &providers {
             _ = writeln!(text, "provider {provider}: {trouble}");
         }
-        (reason.is_none(), text)
+        (not_ready.is_none(), text)
     }
 }

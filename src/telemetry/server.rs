@@ -1,4 +1,4 @@
-//! The worker's own small HTTP server: `/livez`, `/readyz`, `/metrics`.
+//! The worker's own small HTTP server: `/livez`, `/readyz`, `/metrics`, and the page at `/`.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{metrics::Metrics, readiness::Readiness};
+use super::{metrics::Metrics, page, readiness::Readiness};
 
 /// The server, bound but not serving yet.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| format!("http.listen: {address} cannot be had: {error}; choose another"))?;
-        let router = Router::new()
+        let router = page::router(metrics.clone(), readiness.clone())
             .route("/livez", get(livez).with_state(readiness.clone()))
             .route("/readyz", get(readyz).with_state(readiness))
             .route("/metrics", get(show_metrics).with_state(metrics));

@@ -6,6 +6,7 @@
 
 mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
+mod browser; // Chromium, where there is one
 mod cluster; // three of them that know each other
 mod keeper; // how such a node is run, and ended whatever happens
 mod proxy; // between worker and broker, to cut what passes
@@ -26,6 +27,7 @@ mod dead; // dead letters, looked at, sent back and thrown away
 mod deployment; // what is deployed beside the program goes with it
 mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
+mod documents; // they lead somewhere and leave nothing out
 mod examples; // they do what they show
 mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
@@ -33,6 +35,7 @@ mod frozen; // what answers nothing, and later goes on
 mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod nodes; // a cluster of which a node dies
+mod page; // what people see at `/`
 mod poison; // jobs that end the process, and their neighbours
 mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs

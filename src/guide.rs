@@ -1,0 +1,21 @@
+//! What stands in `docs/`, for those who run the worker and those who change it.
+//!
+//! The files lie beside the sources of a checkout and are read when documentation is made, not when the program is.
+
+#[cfg_attr(doc, doc = "[What can fail]: crate::guide::failures\n\n")]
+#[cfg_attr(doc, doc = include_str!("../docs/architecture.md"))]
+#[cfg_attr(not(doc), doc = "`docs/architecture.md`")]
+pub mod architecture {}
+
+#[cfg_attr(doc, doc = include_str!("../docs/failures.md"))]
+#[cfg_attr(not(doc), doc = "`docs/failures.md`")]
+pub mod failures {}
+
+#[cfg_attr(doc, doc = "[What can fail]: crate::guide::failures\n\n")]
+#[cfg_attr(doc, doc = include_str!("../docs/operations.md"))]
+#[cfg_attr(not(doc), doc = "`docs/operations.md`")]
+pub mod operations {}
+
+#[cfg_attr(doc, doc = include_str!("../docs/upgrading.md"))]
+#[cfg_attr(not(doc), doc = "`docs/upgrading.md`")]
+pub mod upgrading {}
