@@ -7,6 +7,7 @@
 mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
 mod cluster; // three of them that know each other
+mod collector; // where spans go
 mod keeper; // how such a node is run, and ended whatever happens
 mod proxy; // between worker and broker, to cut what passes
 mod road; // a worker, a sandbox and a broker, joined
@@ -41,3 +42,4 @@ mod readme; // what the README says is so
 mod renewal; // SIGHUP: new secrets without losing a job
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
+mod traces; // a job's way as one trace, seen in a collector
