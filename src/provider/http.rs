@@ -23,6 +23,9 @@ use fence::Fence;
 /// connection that is just being closed is lost.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// The codings that a server may use unasked (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+const CODINGS: [&str; 7] = ["gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"];
+
 /// One provider's client; a clone shares its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -130,7 +133,9 @@ impl Client {
         let encoding = answer.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         let unreadable = match encoding {
             Some(encoding) => {
-                Err(format!("expected an answer that is not compressed, got Content-Encoding {encoding:?}"))
+                // Whatever else stands there is the provider's text, which may hold anything.
+                let known = CODINGS.iter().find(|known| encoding == **known).unwrap_or(&"of another name");
+                Err(format!("expected an answer that is not compressed, got Content-Encoding {known}"))
             }
             None => whole_body(&mut answer, limit)
                 .await?

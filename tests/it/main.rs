@@ -35,6 +35,7 @@ mod hostile; // providers that answer what no document lists
 mod losses; // whatever dies, every job is answered
 mod nodes; // a cluster of which a node dies
 mod poison; // jobs that end the process, and their neighbours
+mod privacy; // nothing private in what comes out
 mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
