@@ -12,8 +12,10 @@ mod value;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
 use crate::tls::TlsFiles;
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[traces]`
+    pub traces: TracesSettings,
     /// `[reply]`
     pub reply: ReplySettings,
     /// `[retry]`, as far as the delay queues are concerned; what a provider retries by is its own copy.
@@ -188,6 +192,31 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+/// Where spans go (OTLP over HTTP).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesSettings {
+    /// Address of the collector, to which `/v1/traces` is added; traces are off where it is absent.
+    #[serde(deserialize_with = "value::web_address_option")]
+    pub endpoint: Option<Url>,
+    /// Share of the traces that begin here, from 0 to 1; one that a job came with goes on as it was decided there.
+    #[serde(deserialize_with = "value::ratio")]
+    pub sample: f64,
+    /// `service.name`.
+    pub service: String,
+    /// Headers for the collector; a secret, since such a header is most often a token.
+    #[serde(deserialize_with = "value::headers")]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Send `traceparent` to the providers, too.
+    pub propagate: bool,
+}
+
+impl Default for TracesSettings {
+    fn default() -> Self {
+        Self { endpoint: None, sample: 1.0, service: "lookup-worker".into(), headers: Vec::new(), propagate: false }
+    }
 }
 
 /// Where results may be sent.

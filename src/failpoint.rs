@@ -2,7 +2,7 @@
 //! Without the feature `failpoints` they are nothing at all.
 //!
 //! - `FAILPOINT=NAME:ACTION:N` lets the N-th job that reaches the point NAME do ACTION: `kill` (the process ends at
-//!   once, as by SIGKILL) or `panic`.
+//!   once, as by SIGKILL) or `panic`, with any words behind it.
 //! - `FAILPOINT=NAME:ACTION:id=ID` lets the job with the `message_id` ID do so, each time.
 //! - `FAILPOINT=silent:QUEUE:N` lets the consumer of QUEUE be silent the first N times that it begins: the broker
 //!   does not know it any more, and nothing tells so.
@@ -70,7 +70,7 @@ mod told {
         match action.as_str() {
             _ if !is_it => {}
             "kill" => std::process::abort(),
-            _ => panic!("as the failpoint {name} was told to"),
+            panic => panic!("as the failpoint {name} was told to: {panic}"),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
     provider::{Adapter, Lookup},
+    telemetry::traces::Span,
 };
 
 /// Largest context, in bytes of JSON.
@@ -150,6 +151,8 @@ pub struct Job {
     pub lookup: Rc<Lookup>,
     /// No HTTP request starts or goes on past it.
     pub deadline: Option<Timestamp>,
+    /// Whose children the requests are.
+    pub span: Span,
 }
 
 /// What is needed to answer, whether or not the message is a job.
@@ -202,7 +205,7 @@ impl Job {
             ticket.id = Uuid::new_v4().to_string();
         }
         match read {
-            Ok((lookup, deadline)) => Ok(Self { ticket, lookup: Rc::new(lookup), deadline }),
+            Ok((lookup, deadline)) => Ok(Self { ticket, lookup: Rc::new(lookup), deadline, span: Span::default() }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }
     }

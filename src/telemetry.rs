@@ -1,4 +1,4 @@
-//! What can be seen of the worker: logs, metrics, the small HTTP server that shows them, its page for
+//! What can be seen of the worker: logs, metrics, traces, the small HTTP server that shows them, its page for
 //! people, and what systemd is told.
 
 pub mod logs;
@@ -8,3 +8,4 @@ pub mod page;
 pub mod readiness;
 pub mod server;
 pub mod status;
+pub mod traces;

@@ -56,6 +56,7 @@ use crate::{
         notify,
         readiness::Readiness,
         server::Server,
+        traces::Traces,
     },
 };
 use inbox::Inbox;
@@ -86,6 +87,7 @@ struct Worker {
     /// The metrics of jobs for providers that are not configured.
     strangers: ProviderMetrics,
     metrics: Metrics,
+    traces: Traces,
     readiness: Readiness,
     suspicion: Suspicion,
     exposed: Rc<Exposed>,
@@ -101,6 +103,10 @@ struct Provider {
 }
 
 impl Provider {
+    fn name(&self) -> &str {
+        &self.engine.settings.name
+    }
+
     fn inboxes(&self) -> [&Inbox; 2] {
         [&self.inbox, &self.suspects]
     }
@@ -139,6 +145,7 @@ pub async fn run(
     };
     watchdog.abort();
     server.abort();
+    worker.traces.finish().await;
     ended
 }
 
@@ -172,6 +179,7 @@ impl Worker {
             suspicion: Suspicion::new(settings.amqp.delivery_limit),
             exposed: Rc::default(),
             progress: RefCell::default(),
+            traces: Traces::begin(&settings)?,
             settings,
             metrics,
             readiness,

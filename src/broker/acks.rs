@@ -23,6 +23,9 @@ use super::{CALL_LIMIT, bounded};
 /// Finished deliveries that wait for an older one, at most.
 const MOST_HELD: u16 = 64;
 
+/// So few at once are not worth holding any.
+const FEW: u16 = 8;
+
 /// How long they wait for it. If the worker dies meanwhile, their jobs are repeated.
 const HELD_FOR: Duration = Duration::from_millis(20);
 
@@ -59,10 +62,10 @@ impl Acks {
         Rc::new(Self { channel, window, turn: Mutex::default(), most_held: Cell::new(0), due, watched })
     }
 
-    /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where it works off
-    /// one at a time, each is acknowledged before the next comes.
+    /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where that is small,
+    /// for few jobs or large ones, none are.
     pub fn hold_at_most(&self, prefetch: u16) -> u16 {
-        self.most_held.set(MOST_HELD.min(prefetch / 2));
+        self.most_held.set(if prefetch < 2 * FEW { 0 } else { MOST_HELD.min(prefetch / 2) });
         self.most_held.get()
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use super::{
-    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, WorkerSettings,
+    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings, WorkerSettings,
     problem::{self, Unknown},
     provider::CommonKeys,
 };
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The keys whose value may stand in a file of its own, `KEY_file`.
-const SECRET_KEYS: [&str; 4] = ["url", "token", "app_id", "client_secret"];
+const SECRET_KEYS: [&str; 5] = ["url", "token", "app_id", "client_secret", "headers"];
 
 /// The configuration cannot be used. The message names the key, what came and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,13 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         return Err(ConfigError::at("amqp.urls", "`amqp.url` is given too; expected one of them"));
     }
     tls_to_broker(&amqp)?;
+    let traces: TracesSettings = section(&mut root, "traces")?;
+    traces_to_collector(&traces)?;
     let retry_table = root.get("retry").cloned();
     let settings = Settings {
         http: section(&mut root, "http")?,
         log: section(&mut root, "log")?,
+        traces,
         reply: section(&mut root, "reply")?,
         retry: section(&mut root, "retry")?,
         providers: providers(root.remove("providers"), retry_table.as_ref(), &worker)?,
@@ -76,7 +79,7 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         given,
     };
     if let Some(unknown) = root.keys().min() {
-        let expected = "expected amqp, worker, http, log, retry, reply or providers";
+        let expected = "expected amqp, worker, http, log, traces, retry, reply or providers";
         return Err(ConfigError::at(unknown, format_args!("unknown key; {expected}")));
     }
     Ok(settings)
@@ -203,6 +206,12 @@ fn tls_to_broker(amqp: &AmqpSettings) -> Result<(), ConfigError> {
     }
     let key = if tls.ca_file.is_some() { "amqp.ca_file" } else { "amqp.client_cert_file" };
     Err(ConfigError::at(key, "is of no use: the broker's address begins with amqp://, expected amqps://"))
+}
+
+/// Spans may go in clear, a token may not.
+fn traces_to_collector(traces: &TracesSettings) -> Result<(), ConfigError> {
+    let Some(endpoint) = &traces.endpoint else { return Ok(()) };
+    https_or_local("traces.endpoint", endpoint, traces.headers.is_empty())
 }
 
 fn usable(path: &str, tls: &TlsFiles) -> Result<(), ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
@@ -110,6 +111,15 @@ pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
     Err(D::Error::invalid_value(Unexpected::Float(share), &"a number from 0 to below 1"))
 }
 
+/// A share from 0 to 1.
+pub fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let ratio = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&ratio) {
+        return Ok(ratio);
+    }
+    Err(D::Error::invalid_value(Unexpected::Float(ratio), &"a number from 0 to 1"))
+}
+
 /// One of the words that a type knows, in any case: variables are often written large.
 pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -165,6 +175,25 @@ pub fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D:
         _ if text.contains('@') => Err(D::Error::custom("expected an address such as \"https://api.example.com\"")),
         _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"an address such as \"https://api.example.com\"")),
     }
+}
+
+/// As [`web_address`], where it may be left out.
+pub fn web_address_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    web_address(deserializer).map(Some)
+}
+
+/// Headers, `NAME=VALUE` with commas between them; none is shown.
+pub fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(HeaderName, HeaderValue)>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let mut value = HeaderValue::try_from(value.trim()).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::try_from(name.trim()).ok()?, value))
+    };
+    let pairs = text.split(',').filter(|text| !text.trim().is_empty()).map(pair);
+    let expected = "expected headers such as \"authorization=Bearer abc,x-tenant=7\"";
+    pairs.collect::<Option<_>>().ok_or_else(|| D::Error::custom(expected))
 }
 
 fn broker_address<E: Error>(text: String) -> Result<SecretString, E> {

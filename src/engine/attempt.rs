@@ -63,6 +63,9 @@ impl Engine {
                     let limit = self.time_left(job.deadline).ok_or_else(too_late)?;
                     course.attempts += 1;
                     let heard = self.hear(job, call, limit).await;
+                    if let Some(heard) = &heard {
+                        job.span.shares(&heard.span);
+                    }
                     // Whoever is the last to hear it need not copy it.
                     drop(member);
                     return Ok(Answer::of(heard, number, limit));
@@ -98,9 +101,10 @@ impl Engine {
                 if displaced {
                     self.board(&inquiry, Purpose::Lookup);
                 }
+                inquiry.traced(&job.span, course.attempts);
                 inquiry
             }
-            None => self.begin(job, waiting, size),
+            None => self.begin(job, waiting, course, size),
         };
         if job.deadline.is_some()
             && let Some(Place::Waiting(seat)) = inquiry.place()
@@ -120,8 +124,9 @@ impl Engine {
         batch::largest(most, course.failed(), self.settings.retry.max_attempts).min(course.company)
     }
 
-    fn begin(self: &Rc<Self>, job: &Job, waiting: Waiting, size: usize) -> Rc<Inquiry> {
+    fn begin(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course, size: usize) -> Rc<Inquiry> {
         let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
+        inquiry.traced(&job.span, course.attempts);
         let purpose = if waiting == Waiting::Probing { Purpose::Probe } else { Purpose::Lookup };
         if purpose == Purpose::Lookup {
             self.pool.enter(&inquiry);
@@ -156,7 +161,8 @@ impl Engine {
 
     fn send(self: &Rc<Self>, riders: Vec<Rc<Inquiry>>, leave: Leave, purpose: Purpose) {
         let lookups = riders.iter().map(|inquiry| Rc::clone(&inquiry.lookup)).collect();
-        let call = call::run(Rc::clone(self), lookups, leave, purpose).boxed_local().shared();
+        let spans = riders.iter().flat_map(|inquiry| inquiry.take_spans()).collect();
+        let call = call::run(Rc::clone(self), lookups, spans, leave, purpose).boxed_local().shared();
         for (number, inquiry) in riders.iter().enumerate() {
             inquiry.called(call.clone(), number);
         }

@@ -14,6 +14,7 @@ use crate::{
     failure::{ErrorKind, Failure},
     policy::{circuit::Purpose, quota::Permission},
     provider::{Lookup, Outcome, oauth::Header},
+    telemetry::traces::Span,
 };
 
 /// A request on its way. Whoever waits drives it.
@@ -39,17 +40,27 @@ pub(super) struct Heard {
     pub unsent: bool,
     /// The circuit was told.
     pub noted: Cell<bool>,
+    /// Of the request.
+    pub span: Span,
 }
 
-/// Asks for these lookups, which are different, and reads the answer.
-pub(super) async fn run(engine: Rc<Engine>, lookups: Vec<Rc<Lookup>>, leave: Leave, purpose: Purpose) -> Rc<Heard> {
-    let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false };
+/// Asks for these lookups, which are different, and reads the answer; `asking` are the spans of the jobs that wait.
+pub(super) async fn run(
+    engine: Rc<Engine>,
+    lookups: Vec<Rc<Lookup>>,
+    asking: Vec<(Span, u32)>,
+    leave: Leave,
+    purpose: Purpose,
+) -> Rc<Heard> {
+    let span = Span::default();
+    let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false, span };
     let Leave { authorization, permission, place: _place } = leave;
     let (answer, used) = match authorization {
         Ok(header) => {
             let used = header.1.clone();
             let answer = match engine.request(&lookups) {
-                Some(request) => {
+                Some(mut request) => {
+                    record.span = Span::request(&asking, &engine.settings.name, &mut request);
                     let client = engine.client.borrow().clone();
                     client.call(request, header, engine.settings.timeout, permission).await
                 }
@@ -61,7 +72,10 @@ pub(super) async fn run(engine: Rc<Engine>, lookups: Vec<Rc<Lookup>>, leave: Lea
     };
     record.over = true;
     let reading = engine.reading(&lookups, answer.as_ref());
-    let heard = engine.heard(&lookups, reading, answer.ok(), used.as_ref());
+    let status = answer.as_ref().map_or_else(|failure| failure.http_status, |answer| Some(answer.status().as_u16()));
+    let mut heard = engine.heard(&lookups, reading, answer.ok(), used.as_ref());
+    record.span.heard(status, heard.failure());
+    heard.span = std::mem::take(&mut record.span);
     if heard.unsent {
         engine.quota.wasted();
     } else {
@@ -124,7 +138,14 @@ impl Engine {
                 self.cache.remember(lookup, outcome, payload.as_ref(), share, Moment::now());
             }
         }
-        let mut heard = Heard { outcomes, payload, token_refused: false, unsent: false, noted: Cell::new(false) };
+        let mut heard = Heard {
+            outcomes,
+            payload,
+            token_refused: false,
+            unsent: false,
+            noted: Cell::new(false),
+            span: Span::default(),
+        };
         let failure = heard.failure().map(|failure| (failure.kind, failure.http_status));
         let unauthorized = failure.is_some_and(|(kind, _)| kind == ErrorKind::Unauthorized);
         heard.token_refused = unauthorized && used.is_some_and(|used| self.tokens.refused(used));
@@ -209,6 +230,7 @@ struct Record<'a> {
     purpose: Purpose,
     begun: Instant,
     over: bool,
+    span: Span,
 }
 
 impl Drop for Record<'_> {
@@ -216,6 +238,7 @@ impl Drop for Record<'_> {
         if self.over {
             return;
         }
+        self.span.fail(ErrorKind::Timeout.as_str());
         let took = self.begun.elapsed();
         self.engine.metrics.requested(ErrorKind::Timeout.as_str(), took);
         // Soon given up, it was the job that had no time, not the provider that took too much of it.

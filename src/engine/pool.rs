@@ -17,7 +17,7 @@ use futures_util::future::{LocalBoxFuture, Shared};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
 use super::call::Call;
-use crate::{clock::Moment, job::Lane, provider::Lookup, quota::Unpermitted};
+use crate::{clock::Moment, job::Lane, provider::Lookup, quota::Unpermitted, telemetry::traces::Span};
 
 /// Longest wait of bulk lookups for company after a full batch, whose answers bring it.
 const LONGEST_FILLING: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ pub(super) struct Inquiry {
     members: [Cell<u32>; 2],
     /// Most inquiries, this one included, that it may go with.
     size: Cell<usize>,
+    /// The spans of those who wait for it, each with the requests made before; none where traces are off.
+    spans: RefCell<Vec<(Span, u32)>>,
 }
 
 /// Where an inquiry is.
@@ -83,7 +85,19 @@ impl Inquiry {
     pub fn new(lookup: &Rc<Lookup>, lane: Lane, size: usize) -> Rc<Self> {
         let members = Lane::ALL.map(|other| Cell::new(u32::from(other == lane)));
         let (moved, place, size) = (Notify::new(), RefCell::default(), Cell::new(size));
-        Rc::new(Self { lookup: Rc::clone(lookup), moved, place, members, size })
+        Rc::new(Self { lookup: Rc::clone(lookup), moved, place, members, size, spans: RefCell::default() })
+    }
+
+    /// Of one who waits for it, and of the requests made for that before.
+    pub fn traced(&self, span: &Span, attempts: u32) {
+        if span.is_on() {
+            self.spans.borrow_mut().push((span.clone(), attempts));
+        }
+    }
+
+    /// It goes: the spans of those who waited for it.
+    pub fn take_spans(&self) -> Vec<(Span, u32)> {
+        self.spans.take()
     }
 
     /// Where it is. It is somewhere from its first moment on.

@@ -33,6 +33,9 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("lookup-worker/", en
 /// Whatever the provider has: most send JSON, some call it something else.
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
+/// The codings that a server may use unasked (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+const CODINGS: [&str; 7] = ["gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"];
+
 /// One provider's client; a clone shares its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -113,7 +116,9 @@ impl Client {
         let encoding = head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         let unreadable = match encoding {
             Some(encoding) => {
-                Err(format!("expected an answer that is not compressed, got Content-Encoding {encoding:?}"))
+                // Whatever else stands there is the provider's text, which may hold anything.
+                let known = CODINGS.iter().find(|known| encoding == **known).unwrap_or(&"of another name");
+                Err(format!("expected an answer that is not compressed, got Content-Encoding {known}"))
             }
             None => whole(&mut body, limit)
                 .await

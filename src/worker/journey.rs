@@ -12,6 +12,7 @@ use crate::{
     failpoint,
     failure::{ErrorKind, Failure},
     job::{Address, Job, Lane, NotAJob, Ticket},
+    telemetry::traces::Span,
 };
 
 /// A slot: takes one job after the other of these lanes, the first lane first, until the inbox is closed.
@@ -34,31 +35,40 @@ impl Worker {
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
         metrics.received(Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk));
         metrics.in_flight.inc();
-        let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting)).catch_unwind();
+        let span = self.traces.process(provider.map(Provider::name), &delivery.envelope);
+        let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
         });
-        match AssertUnwindSafe(self.settle(provider, delivery, ending)).catch_unwind().await {
+        match AssertUnwindSafe(self.settle(provider, delivery, ending, &span)).catch_unwind().await {
             Ok(Ok(())) => failpoint::reach(failpoint::ACKNOWLEDGED, delivery.envelope.message_id.as_deref()),
             // Not acknowledged: the broker delivers it again, and what was finished is remembered.
-            Ok(Err(error)) => tracing::debug!(%error, "a job is left to redelivery"),
-            Err(_) => self.metrics.panics.inc(),
+            Ok(Err(error)) => {
+                span.fail("broker");
+                tracing::debug!(%error, "a job is left to redelivery");
+            }
+            Err(_) => {
+                span.fail("panic");
+                self.metrics.panics.inc();
+            }
         }
+        span.end();
         metrics.in_flight.dec();
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
-    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) -> Ending {
+    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting, span: &Span) -> Ending {
         let id = delivery.envelope.message_id.as_deref();
         failpoint::reach(failpoint::TAKEN, id);
-        let (provider, job) = match self.admit(provider, delivery) {
+        let (provider, mut job) = match self.admit(provider, delivery) {
             Ok(admitted) => admitted,
             Err(not_a_job) => return Ending::refused(*not_a_job),
         };
         if let Some(answer) = provider.finished.recall(&job.ticket.id, delivery) {
             return Ending::Answered(answer);
         }
+        job.span = span.clone();
         let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
         failpoint::reach(failpoint::LOOKED_UP, id);
         let ticket = job.ticket;

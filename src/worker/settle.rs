@@ -17,6 +17,7 @@ use crate::{
     policy::retry,
     provider::Outcome,
     result::{LookupResult, MESSAGE_TYPE, message_id},
+    telemetry::traces::Span,
 };
 
 /// `x-lookup-error` of a result that could not be delivered.
@@ -94,6 +95,16 @@ impl Ending {
         Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
     }
 
+    /// What it is, and the class of the failure that it answers with, or nothing.
+    fn summary(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Answered(answer) | Self::Buried(answer, _) => (answer.status, answer.error),
+            Self::Parked(..) => ("parked", ""),
+            Self::PutBack(_) => ("put_back", ""),
+            Self::Abandoned => ("abandoned", ""),
+        }
+    }
+
     /// Another attempt once the provider is asked again.
     pub fn put_back(ticket: Ticket, http_status: Option<u16>, attempts: u32, spared: u32) -> Self {
         Self::PutBack(Carried::new(ticket, attempts, spared, http_status))
@@ -149,14 +160,20 @@ impl Answer {
         self.body.len()
     }
 
-    fn message(&self, envelope: &Envelope) -> Message {
+    /// It continues the trace of its publish; where traces are off, that which the job came with.
+    fn message(&self, envelope: &Envelope, span: &Span) -> Message {
+        let carried = span.carried();
+        let (parent, state) = match &carried {
+            Some((parent, state)) => (Some(parent.as_str()), state.as_deref()),
+            None => (envelope.traceparent.as_deref(), envelope.tracestate.as_deref()),
+        };
         Message::json(self.body.clone())
             .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
             .message_id(&message_id(&self.job_id).to_string())
             .of_type(MESSAGE_TYPE)
             .header(header::STATUS, self.status)
-            .optional_header(header::TRACEPARENT, envelope.traceparent.as_deref())
-            .optional_header(header::TRACESTATE, envelope.tracestate.as_deref())
+            .optional_header(header::TRACEPARENT, parent)
+            .optional_header(header::TRACESTATE, state)
     }
 }
 
@@ -167,12 +184,15 @@ impl Worker {
         provider: Option<&Provider>,
         delivery: &Delivery,
         ending: Ending,
+        span: &Span,
     ) -> Result<(), BrokerError> {
+        let (outcome, error) = ending.summary();
+        span.outcome(outcome, error);
         match ending {
-            Ending::Answered(answer) => self.answer(provider, delivery, answer).await?,
+            Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
             Ending::Buried(answer, failure) => {
                 self.bury(provider, delivery, &failure, answer.attempts).await?;
-                self.answer(provider, delivery, answer).await?;
+                self.answer(provider, delivery, answer, span).await?;
             }
             Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
             Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
@@ -189,6 +209,7 @@ impl Worker {
         provider: Option<&Provider>,
         delivery: &Delivery,
         answer: Answer,
+        span: &Span,
     ) -> Result<(), BrokerError> {
         // From here on a redelivery must not cost a second lookup.
         if let Some(provider) = provider {
@@ -202,17 +223,23 @@ impl Worker {
             None => Route::Kept { exchange: &results, key: &key },
         };
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
-        match delivery.session.publisher.publish(route, answer.message(envelope)).await? {
-            Fate::Confirmed => {}
+        let kept = matches!(route, Route::Kept { .. }).then_some((&*results, provider.map_or("", |_| &*key)));
+        let publish = span.publish(kept, &answer.job_id);
+        let published = delivery.session.publisher.publish(route, answer.message(envelope, &publish)).await;
+        match published.inspect_err(|_| publish.fail("broker"))? {
+            Fate::Confirmed => publish.end(),
             fate => {
+                publish.fail(if matches!(fate, Fate::Returned) { "returned" } else { "refused" });
                 let problem = match fate {
                     Fate::Returned => "the result's reply queue is gone",
                     _ => "the result's reply queue takes nothing: it is full, or the worker may not write to it",
                 };
                 tracing::warn!(job = answer.job_id, "{problem}; the result is in the dead-letter queue");
                 let key = envelope.reply_to.as_deref().unwrap_or_default();
-                let letter =
-                    answer.message(envelope).header(header::ERROR, UNDELIVERABLE).header(header::MESSAGE, problem);
+                let letter = answer
+                    .message(envelope, &publish)
+                    .header(header::ERROR, UNDELIVERABLE)
+                    .header(header::MESSAGE, problem);
                 self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key)).await?;
                 metrics.dead_lettered(UNDELIVERABLE);
             }

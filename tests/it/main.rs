@@ -8,6 +8,7 @@ mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node
 mod browser; // Chromium, where there is one
 mod cluster; // three of them that know each other
+mod collector; // where spans go
 mod keeper; // how such a node is run, and ended whatever happens
 mod proxy; // between worker and broker, to cut what passes
 mod road; // a worker, a sandbox and a broker, joined
@@ -37,6 +38,7 @@ mod losses; // whatever dies, every job is answered
 mod nodes; // a cluster of which a node dies
 mod page; // what people see at `/`
 mod poison; // jobs that end the process, and their neighbours
+mod privacy; // nothing private in what comes out
 mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
@@ -44,3 +46,4 @@ mod readme; // what the README says is so
 mod renewal; // SIGHUP: new secrets without losing a job
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
+mod traces; // a job's way as one trace, seen in a collector

@@ -116,7 +116,9 @@ async fn a_job_that_is_handed_back_again_and_again_is_no_suspect() {
         )
     })
     .await;
-    road.client.publish_all("lookup.jobs", "antsomi.interactive", (0..JOBS).map(|n| job(&format!("j-{n}")))).await;
+    // Each asks for another: equal ones would share the answer.
+    let job = |n: u32| Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"));
+    road.client.publish_all("lookup.jobs", "antsomi.interactive", (0..JOBS).map(job)).await;
     for answered in 1..=JOBS {
         road.client.wait_for_depth("lookup.results", answered, SOON).await;
         road.worker.sigterm();

@@ -30,7 +30,7 @@ pub async fn findings(provider: &ProviderSettings) -> Vec<Finding> {
 async fn reach(check: String, provider: &ProviderSettings, client: &Client) -> Finding {
     let head = match client.reach(&provider.base_url, REACH_LIMIT).await {
         Ok(head) => head,
-        Err(failure) => return Finding::bad(check, failure.full_message()),
+        Err(failure) => return Finding::bad(check, failure.message),
     };
     let (kind, status) = (provider.adapter.kind(), head.status().as_u16());
     let reached = format!("reached (kind {kind}; its root answers HTTP {status})");
@@ -64,7 +64,8 @@ async fn credentials(provider: &ProviderSettings, client: &Client) -> Finding {
     let tokens = Tokens::new(provider.adapter.clone(), provider.credentials.clone());
     match tokens.authorization(client, REACH_LIMIT).await {
         Ok(_) => Finding::well(check, "the token endpoint gave a token"),
-        Err(failure) => Finding::bad(check, failure.full_message()),
+        // Not its words: they go to nobody but a requester.
+        Err(failure) => Finding::bad(check, failure.message),
     }
 }
 

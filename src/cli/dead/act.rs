@@ -121,7 +121,7 @@ fn print_json(act: Act, dry_run: bool, letter: &Letter, problem: Option<&str>) -
     };
     let line = json!({
         "action": action, "id": letter.id, "provider": letter.provider, "error": letter.error,
-        "belongs_to": clean(&letter.home.describe()), "problem": problem,
+        "belongs_to": clean(&letter.home.describe(false)), "problem": problem,
     });
     Ok(print_line(line.to_string().as_bytes())?)
 }

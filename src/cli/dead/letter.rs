@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::mask::{HIDDEN, is_key, is_name};
 use crate::{
     broker::{DIRECT_REPLY_TO, Delivery, header},
     job::{Address, Envelope},
@@ -114,21 +115,16 @@ impl Letter {
 }
 
 impl Home {
-    /// In words; the token of a direct reply is nobody's business.
-    pub fn describe(&self) -> String {
+    /// In words, and with `reveal` in those that may be private; the token of a direct reply is nobody's business.
+    pub fn describe(&self, reveal: bool) -> String {
+        let shown = |name: &str| if reveal || is_key(name) { name.to_owned() } else { HIDDEN.to_owned() };
         match self {
-            Self::Jobs(key) => format!("jobs, routing key {key}"),
+            Self::Jobs(key) => format!("jobs, routing key {}", shown(key)),
             Self::Reply(queue) if queue.starts_with(DIRECT_REPLY_TO) => "a direct reply".into(),
-            Self::Reply(queue) => format!("reply queue {queue}"),
-            Self::Results(key) => format!("results, routing key {key}"),
+            Self::Reply(queue) => format!("reply queue {}", shown(queue)),
+            Self::Results(key) => format!("results, routing key {}", shown(key)),
         }
     }
-}
-
-/// A routing key may hold anything, a phone number too; only what can be a name is shown as one.
-fn is_name(text: &str) -> bool {
-    let legal = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    !text.is_empty() && text.len() <= 64 && legal && !text.bytes().all(|c| c.is_ascii_digit())
 }
 
 fn millisecond(headers: &Map<String, Value>) -> Option<Timestamp> {

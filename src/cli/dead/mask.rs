@@ -1,27 +1,21 @@
 //! Bodies and headers for eyes that need not see whom they speak of.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::broker::header;
+
 /// Stands for a value.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// Of a body that is larger, the size alone is shown.
 const LONGEST_SHOWN: usize = 64 * 1024;
 
-/// What says how a job was to be done and how it ended, and nothing of whom it was about.
-const PLAIN: [&str; 11] = [
-    "id",
-    "job_id",
-    "provider",
-    "lane",
-    "status",
-    "deadline",
-    "deadline_ms",
-    "attempts",
-    "duration_ms",
-    "completed_at",
-    "kind",
-];
+/// What says how a job was to be done and how it ended, and nothing of whom it was about: ids, words, times, counts.
+const IDS: [&str; 2] = ["id", "job_id"];
+const WORDS: [&str; 4] = ["provider", "lane", "status", "kind"];
+const TIMES: [&str; 2] = ["deadline", "completed_at"];
+const COUNTS: [&str; 3] = ["deadline_ms", "attempts", "duration_ms"];
 
 /// The body as JSON, its values masked.
 pub(super) fn body(bytes: &[u8]) -> Value {
@@ -42,10 +36,30 @@ pub(super) fn revealed(bytes: &[u8]) -> Value {
 
 /// The headers; those that are neither ours nor the broker's are the sender's, and masked.
 pub(super) fn headers(headers: &Map<String, Value>) -> Map<String, Value> {
-    let known = |name: &str| name.starts_with("x-lookup-") || matches!(name, "traceparent" | "x-delivery-count");
-    let masked =
-        |(name, value): (&String, &Value)| (name.clone(), if known(name) { value.clone() } else { HIDDEN.into() });
+    let shown = |name: &str, value: &Value| match name {
+        header::ROUTING_KEY => value.as_str().is_some_and(is_key),
+        header::TRACEPARENT => {
+            value.as_str().is_some_and(|text| text.bytes().all(|c| b"0123456789abcdef-".contains(&c)))
+        }
+        header::MESSAGE => value.is_string(),
+        name if name.starts_with("x-lookup-") => value.is_number() || value.as_str().is_some_and(is_name),
+        name => name == "x-delivery-count" && value.is_number(),
+    };
+    let masked = |(name, value): (&String, &Value)| {
+        (name.clone(), if shown(name, value) { value.clone() } else { HIDDEN.into() })
+    };
     headers.iter().map(masked).collect()
+}
+
+/// Whether it can be the name of a provider, a field, a class: anything may stand in its place, a phone number too.
+pub(super) fn is_name(text: &str) -> bool {
+    let legal = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    !text.is_empty() && text.len() <= 64 && legal && !text.bytes().all(|c| c.is_ascii_digit())
+}
+
+/// Whether it can be a routing key or a queue's name, likewise.
+pub(super) fn is_key(text: &str) -> bool {
+    text.split('.').all(is_name)
 }
 
 fn size(bytes: &[u8], why: &str) -> Value {
@@ -55,7 +69,7 @@ fn size(bytes: &[u8], why: &str) -> Value {
 fn top(fields: Map<String, Value>) -> Map<String, Value> {
     let field = |(name, value): (String, Value)| {
         let shown = match name.as_str() {
-            plain if PLAIN.contains(&plain) && !value.is_object() && !value.is_array() => value,
+            plain if is_plain(plain, &value) => value,
             // Its names are the sender's or the provider's own, and may tell as much as its values.
             "context" | "raw" => HIDDEN.into(),
             "error" => error(value),
@@ -63,7 +77,19 @@ fn top(fields: Map<String, Value>) -> Map<String, Value> {
         };
         (name, shown)
     };
-    fields.into_iter().map(field).collect()
+    fields.into_iter().map(field).map(|(name, value)| (masked_name(name), value)).collect()
+}
+
+fn is_plain(name: &str, value: &Value) -> bool {
+    let text = value.as_str();
+    IDS.contains(&name) && (value.is_string() || value.is_number())
+        || WORDS.contains(&name) && text.is_some_and(is_name)
+        || TIMES.contains(&name) && text.is_some_and(|text| text.parse::<Timestamp>().is_ok())
+        || COUNTS.contains(&name) && value.is_number()
+}
+
+fn masked_name(name: String) -> String {
+    if is_name(&name) { name } else { HIDDEN.into() }
 }
 
 /// The message of an error may hold the provider's words.
@@ -81,7 +107,10 @@ fn masked(value: Value) -> Value {
     match value {
         Value::String(_) | Value::Number(_) => HIDDEN.into(),
         Value::Array(items) => items.into_iter().map(masked).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, masked(value))).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (masked_name(name), masked(value)));
+            Value::Object(fields.collect())
+        }
         other => other,
     }
 }
@@ -114,5 +143,19 @@ mod tests {
             assert!(shown.contains(said) && !shown.contains("849"), "{shown}");
         }
         assert_eq!(body(b"849"), "***");
+    }
+
+    #[test]
+    fn a_name_that_can_be_none_is_a_value() {
+        let job = json!({"query": {"849": 1, "a@b": {"Ada L": 2}, "phone": 3}, "a b": 1, "provider": "a@b", "deadline": "Ada"});
+        let shown = body(job.to_string().as_bytes());
+        assert_eq!(shown["query"], json!({"***": {"***": "***"}, "phone": "***"}));
+        assert_eq!((&shown["provider"], &shown["deadline"]), (&json!("***"), &json!("***")));
+        let sent = json!({"x-lookup-routing-key": "849", "traceparent": "Ada", "x-lookup-error": "timeout"});
+        let shown = headers(sent.as_object().unwrap());
+        assert_eq!(
+            Value::Object(shown),
+            json!({"x-lookup-routing-key": "***", "traceparent": "***", "x-lookup-error": "timeout"})
+        );
     }
 }

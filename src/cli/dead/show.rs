@@ -14,7 +14,7 @@ pub(super) fn print(letter: &Letter, body: &[u8], reveal: bool, as_json: bool) -
     } else {
         (mask::body(body), mask::headers(&letter.headers))
     };
-    let home = letter.home.describe();
+    let home = letter.home.describe(reveal);
     if as_json {
         let line = json!({
             "id": letter.id, "provider": letter.provider, "error": letter.error, "message": letter.message,
