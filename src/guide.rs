@@ -16,6 +16,10 @@ pub mod failures {}
 #[cfg_attr(not(doc), doc = "`docs/operations.md`")]
 pub mod operations {}
 
+#[cfg_attr(doc, doc = include_str!("../docs/performance.md"))]
+#[cfg_attr(not(doc), doc = "`docs/performance.md`")]
+pub mod performance {}
+
 #[cfg_attr(doc, doc = include_str!("../docs/upgrading.md"))]
 #[cfg_attr(not(doc), doc = "`docs/upgrading.md`")]
 pub mod upgrading {}

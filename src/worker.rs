@@ -31,7 +31,7 @@ mod settle;
 mod suspects;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeMap,
     convert::Infallible,
     future::Future,
@@ -236,24 +236,32 @@ impl Worker {
     async fn open(self: &Rc<Self>) -> Result<(Rc<Session>, Intake), BrokerError> {
         let expected = self.expected();
         for failures in 0.. {
-            let connected = Cell::new(false);
+            let connected = RefCell::new(None);
             let opened = async {
                 let broker = self.broker.borrow().clone();
                 let session = Session::open(&broker).await?;
-                connected.set(true);
+                connected.replace(Some(Rc::clone(&session)));
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
                 notices::begin(self, &session).await?;
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))
             };
-            match opened.await {
+            let opened: Result<_, BrokerError> = opened.await;
+            let connected = connected.take();
+            let lasted = connected.is_some();
+            if let (Err(error), Some(session)) = (&opened, connected) {
+                // What has begun on it ends with it.
+                session.health.fail(error.to_string());
+                spawn_local(async move { session.close().await });
+            }
+            match opened {
                 Ok(opened) => {
                     self.metrics.connects.inc();
                     return Ok(opened);
                 }
                 Err(BrokerError::Lost(reason)) => {
-                    let wait = if connected.get() { brake(failures + 1) } else { reconnect_delay(failures) };
+                    let wait = if lasted { brake(failures + 1) } else { reconnect_delay(failures) };
                     tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
                     self.readiness.not_ready(format!("no broker: {reason}"));
                     tokio::time::sleep(wait).await;

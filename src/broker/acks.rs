@@ -16,7 +16,10 @@ use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
 };
-use tokio::{sync::Mutex, task::spawn_local};
+use tokio::{
+    sync::{Mutex, Notify},
+    task::spawn_local,
+};
 
 use super::{CALL_LIMIT, bounded};
 
@@ -40,6 +43,8 @@ pub(super) struct Acks {
     turn: Mutex<()>,
     /// How many may be held now.
     most_held: Cell<u16>,
+    /// Nothing is with its job any more.
+    all_settled: Notify,
     /// They will be sent at the end of this turn.
     due: Cell<bool>,
     /// What is held will be looked at soon.
@@ -59,7 +64,8 @@ impl Acks {
 
     fn new(channel: Channel, window: Option<RefCell<Window>>) -> Rc<Self> {
         let (due, watched) = (Cell::new(false), Cell::new(false));
-        Rc::new(Self { channel, window, turn: Mutex::default(), most_held: Cell::new(0), due, watched })
+        let (turn, most_held, all_settled) = (Mutex::default(), Cell::new(0), Notify::new());
+        Rc::new(Self { channel, window, turn, most_held, all_settled, due, watched })
     }
 
     /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where that is small,
@@ -82,9 +88,11 @@ impl Acks {
         let Some(window) = &self.window else { return self.send(tag, false).await };
         if at_once {
             window.borrow_mut().settle(tag);
-            return self.send(tag, false).await;
+            self.send(tag, false).await;
+            return self.look_whether_all_is_settled();
         }
         window.borrow_mut().finish(tag);
+        self.look_whether_all_is_settled();
         if !self.due.replace(true) {
             spawn_local(Rc::clone(self).send_due());
         }
@@ -97,6 +105,24 @@ impl Acks {
         }
         let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         let _ = bounded("basic.nack", CALL_LIMIT, self.channel.basic_nack(tag, options)).await;
+        self.look_whether_all_is_settled();
+    }
+
+    /// Waits until no delivery is with its job any more.
+    pub async fn settled(&self) {
+        while !self.is_settled() {
+            self.all_settled.notified().await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.window.as_ref().is_none_or(|window| window.borrow().open == 0)
+    }
+
+    fn look_whether_all_is_settled(&self) {
+        if self.is_settled() {
+            self.all_settled.notify_waiters();
+        }
     }
 
     /// Sends all that can be sent.
@@ -149,11 +175,13 @@ impl Acks {
 }
 
 /// The deliveries that the broker waits for, oldest first; their tags follow each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
     first: u64,
     deliveries: VecDeque<State>,
     /// How many are in the state of that name.
+    open: usize,
+    /// Likewise.
     finished: usize,
 }
 
@@ -167,14 +195,21 @@ enum State {
     Settled,
 }
 
+/// Before a channel's first delivery.
+impl Default for Window {
+    fn default() -> Self {
+        Self { first: 1, deliveries: VecDeque::new(), open: 0, finished: 0 }
+    }
+}
+
 impl Window {
+    /// A delivery that was passed over counts as one that is never finished: no run goes beyond it.
     fn open(&mut self, tag: u64) {
-        if self.deliveries.is_empty() {
-            self.first = tag;
-        }
-        let at = self.at(tag);
-        self.deliveries.resize(at, State::Settled);
-        self.deliveries.push_back(State::Open);
+        let (at, before) = (self.at(tag), self.deliveries.len());
+        // Tags never go back.
+        let Some(end) = at.checked_add(1) else { return };
+        self.deliveries.resize(end, State::Open);
+        self.open += self.deliveries.len() - before;
     }
 
     fn finish(&mut self, tag: u64) {
@@ -194,6 +229,7 @@ impl Window {
             return false;
         };
         *delivery = state;
+        self.open -= 1;
         true
     }
 
@@ -241,6 +277,7 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Step {
         Open,
+        PassOver,
         Finish(usize),
         HandBack(usize),
         TakeRun,
@@ -249,8 +286,9 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => Just(Step::Open),
-            3 => any::<usize>().prop_map(Step::Finish),
+            6 => Just(Step::Open),
+            1 => Just(Step::PassOver),
+            6 => any::<usize>().prop_map(Step::Finish),
             1 => any::<usize>().prop_map(Step::HandBack),
             1 => Just(Step::TakeRun),
             1 => Just(Step::TakeHeld),
@@ -279,7 +317,7 @@ mod tests {
         #[test]
         fn what_is_finished_is_acknowledged_once_and_nothing_else_ever(steps in prop::collection::vec(step(), 0..200)) {
             let (mut window, mut broker) = (Window::default(), Broker::default());
-            let (mut open, mut finished) = (Vec::new(), BTreeSet::new());
+            let (mut open, mut finished, mut passed_over) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
             let mut next = 1;
             for step in steps.into_iter().chain([Step::TakeRun, Step::TakeHeld]) {
                 match step {
@@ -287,6 +325,11 @@ mod tests {
                         window.open(next);
                         broker.unsettled.insert(next);
                         open.push(next);
+                        next += 1;
+                    }
+                    Step::PassOver => {
+                        broker.unsettled.insert(next);
+                        passed_over.insert(next);
                         next += 1;
                     }
                     Step::Finish(which) if !open.is_empty() => {
@@ -312,7 +355,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert_eq!(broker.unsettled, open.into_iter().collect::<BTreeSet<_>>());
+            prop_assert_eq!(broker.unsettled, open.into_iter().chain(passed_over).collect::<BTreeSet<_>>());
         }
     }
 }

@@ -70,24 +70,7 @@ impl Session {
         queue: &str,
         prefetch: u16,
     ) -> Result<(Subscription, Deliveries), BrokerError> {
-        self.resubscribe(None, queue, prefetch).await
-    }
-
-    /// As [`Self::subscribe`], on the channel of a subscription that has ended, if there is one and it is still open:
-    /// its deliveries can still be settled then.
-    ///
-    /// # Errors
-    /// Where the broker does not start a consumer in time.
-    pub async fn resubscribe(
-        self: &Rc<Self>,
-        ended: Option<&Subscription>,
-        queue: &str,
-        prefetch: u16,
-    ) -> Result<(Subscription, Deliveries), BrokerError> {
-        let acks = match ended.filter(|ended| ended.acks.channel.status().connected()) {
-            Some(ended) => Rc::clone(&ended.acks),
-            None => Acks::joined(self.consuming_channel().await?),
-        };
+        let acks = Acks::joined(self.consuming_channel().await?);
         let channel = &acks.channel;
         let unsettled = prefetch.saturating_add(acks.hold_at_most(prefetch));
         bounded("basic.qos", CALL_LIMIT, channel.basic_qos(unsettled, BasicQosOptions::default())).await?;
@@ -148,11 +131,23 @@ impl Session {
     }
 }
 
+/// Each has a channel of its own.
+impl PartialEq for Subscription {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.acks, &other.acks)
+    }
+}
+
 impl Subscription {
     /// Lets no more deliveries come; those that came stay ours.
     pub async fn cancel(&self) {
         let cancel = self.acks.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default());
         let _ = bounded("basic.cancel", CALL_LIMIT, cancel).await;
+    }
+
+    /// Waits until everything that came by it is settled.
+    pub async fn settled(&self) {
+        self.acks.settled().await;
     }
 
     /// Closes the channel; what is unsettled goes back to its queue.

@@ -194,6 +194,8 @@ impl Engine {
             if self.stopping.get() && self.settings.quota.is_some() {
                 return Err(Unpermitted::Gone);
             }
+            // It is asked for once there is room: a permission that waits for room is soon void.
+            drop(self.places.acquire().await);
             let permission = self.quota.permission(lane, None).await?;
             let place = Arc::clone(&self.places).acquire_owned().await.ok();
             // From memory, unless it expired during the wait.

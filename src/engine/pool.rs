@@ -110,6 +110,11 @@ impl Inquiry {
         self.put(Place::Called(call, number));
     }
 
+    /// Whether its answer is there. Whoever asks then is to hear another.
+    fn is_answered(&self) -> bool {
+        matches!(&*self.place.borrow(), Some(Place::Called(call, _)) if call.peek().is_some())
+    }
+
     fn put(&self, place: Place) {
         self.place.replace(Some(place));
         self.moved.notify_waiters();
@@ -178,10 +183,10 @@ impl Pool {
         self.inquiries.borrow_mut().insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
     }
 
-    /// Joins the inquiry that asks the same, if there is one. Says whether it must board another batch: it became
+    /// Joins the inquiry that asks the same and is not answered yet, if there is one. Says whether it must board another batch: it became
     /// more urgent, or may go with fewer.
     pub fn join(&self, lookup: &Lookup, lane: Lane, size: usize) -> Option<(Rc<Inquiry>, bool)> {
-        let inquiry = Rc::clone(self.inquiries.borrow().get(lookup)?);
+        let inquiry = self.inquiries.borrow().get(lookup).filter(|inquiry| !inquiry.is_answered()).cloned()?;
         inquiry.count(lane, 1);
         inquiry.size.set(inquiry.size().min(size));
         let displaced = self.unseat_if(&inquiry, |batch| batch.lane != inquiry.lane() || batch.size > inquiry.size());

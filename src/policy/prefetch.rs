@@ -1,8 +1,11 @@
 //! How many deliveries a consumer may hold unsettled: as many as can be in flight, as long as they fit into memory.
 //!
 //! RabbitMQ bounds them by number alone, and everything within the number arrives at once, before a size is known. So
-//! a consumer begins with a few, and takes a prefetch that fits the sizes seen. A size counts less with each delivery
-//! after it, so that one large message does not slow its queue for long.
+//! a consumer of jobs begins with a few, and takes a prefetch that fits the sizes seen. A size counts less with each
+//! delivery after it, so that one large message does not slow its queue for long.
+//!
+//! A consumer that holds what it is given for long begins with all: to change a prefetch a consumer is cancelled, and
+//! RabbitMQ 3.10 gives what a cancelled one still holds to nobody, if then the node that it was connected to dies.
 
 /// The prefetch of a consumer that has seen nothing yet.
 pub const FIRST_LOOK: u16 = 8;
@@ -19,10 +22,10 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// At most `most` deliveries, and about `budget` bytes.
+    /// At most `most` deliveries, `first` of them at first, and about `budget` bytes.
     #[must_use]
-    pub fn new(most: u16, budget: usize) -> Self {
-        Self { most, budget, current: most.min(FIRST_LOOK), expected: 0, seen: 0 }
+    pub fn new(most: u16, first: u16, budget: usize) -> Self {
+        Self { most, budget, current: most.min(first), expected: 0, seen: 0 }
     }
 
     /// The prefetch to consume with.
@@ -78,17 +81,17 @@ mod tests {
 
     #[test]
     fn usual_jobs_have_as_many_as_can_be_in_flight_after_the_first_look() {
-        let mut prefetch = Prefetch::new(128, 32 * MIB);
+        let mut prefetch = Prefetch::new(128, FIRST_LOOK, 32 * MIB);
         assert_eq!(prefetch.current(), FIRST_LOOK);
         assert_eq!(after(&mut prefetch, FIRST_LOOK.into(), 200), 128);
         assert_eq!(after(&mut prefetch, 1000, MIB / 4), 128, "so have the largest that may be");
-        assert_eq!(after(&mut Prefetch::new(1, 1), 10, 200), 1);
-        assert_eq!(Prefetch::new(5, MIB).current(), 5);
+        assert_eq!(after(&mut Prefetch::new(1, FIRST_LOOK, 1), 10, 200), 1);
+        assert_eq!(Prefetch::new(5, FIRST_LOOK, MIB).current(), 5);
     }
 
     #[test]
     fn large_messages_come_by_few_and_small_ones_behind_them_by_many_again() {
-        let mut prefetch = Prefetch::new(128, 32 * MIB);
+        let mut prefetch = Prefetch::new(128, FIRST_LOOK, 32 * MIB);
         after(&mut prefetch, 100, 200);
         assert_eq!(after(&mut prefetch, 1, 100 * MIB), 1, "one is enough");
         assert_eq!(after(&mut prefetch, 100, 200), 128);
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn sizes_that_vary_a_little_do_not_make_new_consumers() {
-        let mut prefetch = Prefetch::new(128, 32 * MIB);
+        let mut prefetch = Prefetch::new(128, FIRST_LOOK, 32 * MIB);
         after(&mut prefetch, 100, MIB);
         let mut changes = 0;
         for n in 0..1000 {

@@ -9,7 +9,7 @@ use prometheus::{
     TextEncoder, proto::MetricFamily,
 };
 
-pub use quota::{QuotaMetrics, Waits};
+pub use quota::QuotaMetrics;
 
 use crate::{failure::ErrorKind, job::Lane};
 use quota::QuotaVecs;
@@ -276,7 +276,30 @@ impl Metrics {
     }
 }
 
+/// One more in a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl ProviderMetrics {
+    /// A job is worked on.
+    #[must_use]
+    pub fn begins(&self) -> Counted {
+        Counted::new(&self.in_flight)
+    }
+
     /// A job was delivered.
     pub fn received(&self, lane: Lane) {
         self.received[lane as usize].inc();

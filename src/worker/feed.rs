@@ -2,8 +2,11 @@
 //!
 //! Reasons come from several sides (the stop, a circuit, the broker's alarm) and know nothing of each other. None of
 //! them starts or stops a consumer: each adds its reason and takes it back, and what follows from all of them is done
-//! here alone, by the feed's own task. A consumer that begins again does so on the channel that it had: to close a
-//! channel can lose acknowledgements on their way.
+//! here alone, by the feed's own task.
+//!
+//! A consumer that begins again does so on a channel of its own. The one before stays open until all that came by it is
+//! settled, since to close a channel can lose acknowledgements on their way. Then it is closed: what was on its way to
+//! a cancelled consumer when its queue's leader died is given to nobody else before.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use futures_util::future::join_all;
+use tokio::{sync::watch, task::spawn_local};
 
 use super::{Worker, intake::Sink, load::Load};
 use crate::{
@@ -49,6 +53,8 @@ pub(super) struct Feed {
     against: watch::Sender<BTreeSet<Against>>,
     state: watch::Sender<State>,
     subscription: RefCell<Option<Subscription>>,
+    /// Those before, not all of whose deliveries are settled.
+    ended: RefCell<Vec<Subscription>>,
     /// As a failpoint was told to.
     silent: Cell<bool>,
 }
@@ -86,6 +92,7 @@ impl Feed {
             against: watch::Sender::new(against.collect()),
             state: watch::Sender::new(State::Quiet),
             subscription: RefCell::default(),
+            ended: RefCell::default(),
             silent: Cell::default(),
         })
     }
@@ -119,12 +126,24 @@ impl Feed {
         }
     }
 
-    /// Closes the channel. The broker answers once it has every acknowledgement that was sent before; a connection
+    /// Closes the channels. The broker answers once it has every acknowledgement that was sent before; a connection
     /// that is closed at once may leave some behind.
     pub async fn close(&self) {
-        let subscription = self.subscription.borrow_mut().take();
-        if let Some(subscription) = subscription {
-            subscription.close().await;
+        let current = self.subscription.borrow_mut().take();
+        let ended = self.ended.take();
+        join_all(ended.iter().chain(&current).map(Subscription::close)).await;
+    }
+
+    /// Closes a channel that is consumed from no more, once it may be.
+    async fn retire(self: Rc<Self>, before: Subscription, session: Rc<Session>) {
+        tokio::select! {
+            () = before.settled() => {}
+            _ = session.health.ended() => return,
+        }
+        let mine = self.ended.borrow().contains(&before);
+        if mine {
+            before.close().await;
+            self.ended.borrow_mut().retain(|ended| *ended != before);
         }
     }
 
@@ -136,7 +155,7 @@ impl Feed {
         self.state.send_replace(State::Quiet);
     }
 
-    async fn consume(&self, worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
+    async fn consume(self: &Rc<Self>, worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
         let mut against = self.against.subscribe();
         loop {
             let _ = against.wait_for(BTreeSet::is_empty).await;
@@ -159,10 +178,13 @@ impl Feed {
         }
     }
 
-    async fn subscribe(&self, session: &Rc<Session>) -> Result<Deliveries, BrokerError> {
-        let before = self.subscription.borrow().clone();
+    async fn subscribe(self: &Rc<Self>, session: &Rc<Session>) -> Result<Deliveries, BrokerError> {
+        if let Some(before) = self.subscription.borrow_mut().take() {
+            self.ended.borrow_mut().push(before.clone());
+            spawn_local(Rc::clone(self).retire(before, Rc::clone(session)));
+        }
         let prefetch = self.prefetch.borrow().current();
-        let (subscription, deliveries) = session.resubscribe(before.as_ref(), &self.queue, prefetch).await?;
+        let (subscription, deliveries) = session.subscribe(&self.queue, prefetch).await?;
         self.silent.set(failpoint::is_silent(&self.queue));
         if self.silent.get() {
             subscription.close().await;

@@ -6,10 +6,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::task::spawn_local;
 
 use super::{
     Provider, Worker,
     feed::{Against, Feed},
+    load::Held,
 };
 use crate::{
     broker::{BrokerError, Session},
@@ -37,7 +39,7 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
                 feed.quiet().await;
             }
             worker.hand_back(provider).await?;
-            worker.probe(provider, &session).await?;
+            worker.probe(&name, &session, &feeds[0]).await?;
             tracing::info!(provider = name, "the provider is asked again");
             worker.readiness.note(&name, None);
             for feed in &feeds {
@@ -66,9 +68,9 @@ fn trouble(provider: &Provider) -> String {
 
 impl Worker {
     /// One job after each cooldown, the urgent ones first, until the circuit is closed; none before a pause is over.
-    async fn probe(&self, provider: &Provider, session: &Rc<Session>) -> Result<(), BrokerError> {
+    async fn probe(self: &Rc<Self>, name: &str, session: &Rc<Session>, feed: &Feed) -> Result<(), BrokerError> {
+        let provider = &self.providers[name];
         let engine = &provider.engine;
-        let name = &engine.settings.name;
         let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
         queues.push(self.names.suspects(name));
         while let Some(next) = engine.circuit.next() {
@@ -85,10 +87,21 @@ impl Worker {
             session.health.unblocked().await;
             match session.take_one(&queues).await? {
                 Some(delivery) if self.is_suspicious(&delivery) => self.set_aside(provider, &delivery).await?,
-                Some(delivery) => self.process(Some(provider), &delivery, Waiting::Probing).await,
+                Some(delivery) => self.probe_with(name.to_owned(), Held::new(delivery, &feed.load, None)).await,
                 None => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
         Ok(())
+    }
+
+    /// On a task of its own: a stop ends the guard, and finishes what is in flight.
+    async fn probe_with(self: &Rc<Self>, name: String, job: Held) {
+        let worker = Rc::clone(self);
+        let probe = spawn_local(async move {
+            let provider = &worker.providers[&name];
+            worker.process(Some(provider), &job, Waiting::Probing).await;
+        });
+        // A panic was caught and answered there.
+        let _ = probe.await;
     }
 }

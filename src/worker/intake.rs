@@ -20,7 +20,7 @@ use crate::{
     broker::{BrokerError, Delivery, Session},
     config::Step,
     job::{Address, Lane},
-    policy::prefetch::Prefetch,
+    policy::prefetch::{FIRST_LOOK, Prefetch},
 };
 
 /// Jobs of a delay queue that are held until they are due. The queue is in the order of arrival, and so nearly
@@ -128,8 +128,9 @@ impl Worker {
             Sink::Parked(step) => (self.names.delay(step), PARKED_PREFETCH),
         };
         // Jobs that are none of them too large are never short of it.
-        let largest = if matches!(sink, Sink::Parked(_)) { PARKED_BUDGET } else { most };
-        let prefetch = Prefetch::new(most, usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes));
+        let (largest, first) = if matches!(sink, Sink::Parked(_)) { (PARKED_BUDGET, most) } else { (most, FIRST_LOOK) };
+        let prefetch =
+            Prefetch::new(most, first, usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes));
         let load = Load::new(self.metrics.unsettled_bytes(&queue));
         let beginning = matches!(sink, Sink::Suspects(_)).then_some(Against::Beginning);
         Feed::new(queue, sink, prefetch, load, against.into_iter().chain(beginning))

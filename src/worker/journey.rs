@@ -34,7 +34,7 @@ impl Worker {
     pub(super) async fn process(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) {
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
         metrics.received(Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk));
-        metrics.in_flight.inc();
+        let _in_flight = metrics.begins();
         let span = self.traces.process(provider.map(Provider::name), &delivery.envelope);
         let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
@@ -54,7 +54,6 @@ impl Worker {
             }
         }
         span.end();
-        metrics.in_flight.dec();
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.

@@ -126,6 +126,18 @@ async fn a_bad_number_in_a_batch_fails_alone() {
 }
 
 #[tokio::test]
+async fn equal_lookups_in_a_batch_that_is_refused_are_asked_again_and_answered() {
+    let vhost = Broker::shared().vhost();
+    let quota = "quota = { requests = 4, per = \"1s\", reserve = 0.0 }";
+    let road = Road::open_with(&vhost.url(), |config| config.replace("quota = \"none\"", quota)).await;
+    road.sandbox.fault(Kind::Antsomi, "operator=matches", json!({"status": 400}), None).await;
+    let twice = (0..16).map(|n| Job::json(&json!({"query": {"phone": phone(n / 2)}})).id(&n.to_string()));
+    road.client.publish_all("lookup.jobs", "antsomi.bulk", twice).await;
+    let results = road.results(16).await;
+    assert!(results.values().all(|result| result["status"] == "found"), "{results:?}");
+}
+
+#[tokio::test]
 async fn a_call_does_not_wait_for_a_batch_to_fill_nor_does_anybody_while_there_is_quota() {
     let vhost = Broker::shared().vhost();
     let backlog = Backlog::of(0, 40, Duration::from_hours(1), &vhost.url(), "").await;

@@ -155,7 +155,8 @@ async fn while_the_node_of_a_quotas_ledger_is_away_nothing_is_sent_and_afterward
     cluster.kill(home);
     let client = fleet.client_beside(home).await;
     // It is connected again, and other providers are served; only what cannot be counted is not sent.
-    let job = |n: u32| Job::json(&json!({"query": {"customer_id": 12345}})).id(&format!("counted-{n}"));
+    // Each asks for another: equal ones would share a request.
+    let job = |n: u32| Job::json(&json!({"query": {"customer_id": 20_000 + n}})).id(&format!("counted-{n}"));
     client.publish_for_sure("lookup.jobs", "omeda", (0..15).map(job)).await;
     Load::of(&client, 200).await;
     fleet.wait_for_results(200.0).await;

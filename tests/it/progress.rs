@@ -56,25 +56,24 @@ async fn where_new_sessions_do_not_help_livez_fails() {
 async fn what_is_held_is_bounded_in_bytes_too() {
     const MIB: usize = 1024 * 1024;
     let vhost = Broker::shared().vhost();
-    let mut road = Road::open_with(&vhost.url(), |config| config.replace("\"1s\", \"2s\"", "\"1s\", \"20m\"")).await;
-    road.worker.sigterm();
-    assert!(road.worker.wait_exit().await.success());
-    // Parked jobs are held for a while, up to a thousand of them, in as many bytes as 128 usual ones may have.
+    let road = Road::open_with(&vhost.url(), |config| config.replace("\"1s\", \"2s\"", "\"1s\", \"20m\"")).await;
+    // Parked jobs are held for a while, up to a thousand of them, in as many bytes as 128 usual ones may have, once it
+    // is seen how large they are.
     let due = (jiff::Timestamp::now().as_millisecond() + 3_600_000).to_string();
     let large = |n: u32| {
         let job = Job::new(vec![b' '; 5 * MIB]).id(&format!("large-{n}"));
         job.header("x-lookup-routing-key", "antsomi").number_header("x-lookup-due-at", &due)
     };
-    road.client.publish_all("", "lookup.delay.20m", (0..40).map(large)).await;
-    road.worker.start_again();
-    road.worker.wait_ready().await;
     let held = async || road.worker.metric("lookup_unsettled_bytes{queue=\"lookup.delay.20m\"}").await;
-    let enough = async {
-        while held().await < 32.0 * MIB as f64 {
+    let at_least = async |mebibytes: f64| {
+        while held().await < mebibytes * MIB as f64 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, enough).await.expect("it holds what it may");
+    road.client.publish_all("", "lookup.delay.20m", (0..1).map(large)).await;
+    tokio::time::timeout(SOON, at_least(5.0)).await.expect("it holds the first");
+    road.client.publish_all("", "lookup.delay.20m", (1..40).map(large)).await;
+    tokio::time::timeout(SOON, at_least(32.0)).await.expect("it holds what it may");
     // All else would come at once, if it came.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (held, waiting) = (held().await / MIB as f64, road.client.depth("lookup.delay.20m").await.unwrap());

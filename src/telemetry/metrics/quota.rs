@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::{JOB_SECONDS, counters, gauges, histograms};
+use super::{Counted, JOB_SECONDS, counters, gauges, histograms};
 use crate::job::Lane;
 
 /// Of all providers.
@@ -92,23 +92,11 @@ pub struct QuotaMetrics {
     wait_seconds: [Histogram; 2],
 }
 
-/// Somebody who waits for a permission, counted until dropped.
-#[derive(Debug)]
-pub struct Waits(IntGauge);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl QuotaMetrics {
     /// Somebody begins to wait.
     #[must_use]
-    pub fn waits(&self, lane: Lane) -> Waits {
-        let gauge = self.waiting[lane as usize].clone();
-        gauge.inc();
-        Waits(gauge)
+    pub fn waits(&self, lane: Lane) -> Counted {
+        Counted::new(&self.waiting[lane as usize])
     }
 
     /// Somebody has a permission, after this long.
