@@ -45,7 +45,7 @@ use tokio::{
 };
 
 use crate::{
-    broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
+    broker::{BrokerError, Expected, Frames, Names, QuotaLedger, Session, reconnect_delay},
     config::{AmqpSettings, Given, Settings},
     engine::Engine,
     job::Lane,
@@ -80,6 +80,7 @@ struct Worker {
     settings: Settings,
     /// How the broker is reached, from the next connection on.
     broker: RefCell<AmqpSettings>,
+    frames: Frames,
     /// What counts now: as given at start, and what was taken over since.
     in_effect: RefCell<Given>,
     names: Names,
@@ -175,6 +176,7 @@ impl Worker {
             providers: settings.providers.values().map(provider).collect::<Result<_, String>>()?,
             strangers: metrics.provider(UNKNOWN),
             broker: RefCell::new(settings.amqp.clone()),
+            frames: Frames::default(),
             in_effect: RefCell::new(settings.given.clone()),
             suspicion: Suspicion::new(settings.amqp.delivery_limit),
             exposed: Rc::default(),
@@ -239,7 +241,7 @@ impl Worker {
             let connected = RefCell::new(None);
             let opened = async {
                 let broker = self.broker.borrow().clone();
-                let session = Session::open(&broker).await?;
+                let session = Session::open_with(&broker, &self.frames).await?;
                 connected.replace(Some(Rc::clone(&session)));
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
