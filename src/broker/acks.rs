@@ -12,14 +12,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
 };
-use tokio::{
-    sync::{Mutex, Notify},
-    task::spawn_local,
-};
+use tokio::{sync::Notify, task::spawn_local};
 
 use super::{CALL_LIMIT, bounded};
 
@@ -38,9 +36,6 @@ pub(super) struct Acks {
     pub channel: Channel,
     /// None where each is sent by itself.
     window: Option<RefCell<Window>>,
-    /// Whoever sends: what was taken from the window earlier must be sent earlier, since an acknowledgement of a run
-    /// settles all before it, and the broker closes a channel on which one is settled twice.
-    turn: Mutex<()>,
     /// How many may be held now.
     most_held: Cell<u16>,
     /// Nothing is with its job any more.
@@ -64,8 +59,8 @@ impl Acks {
 
     fn new(channel: Channel, window: Option<RefCell<Window>>) -> Rc<Self> {
         let (due, watched) = (Cell::new(false), Cell::new(false));
-        let (turn, most_held, all_settled) = (Mutex::default(), Cell::new(0), Notify::new());
-        Rc::new(Self { channel, window, turn, most_held, all_settled, due, watched })
+        let (most_held, all_settled) = (Cell::new(0), Notify::new());
+        Rc::new(Self { channel, window, most_held, all_settled, due, watched })
     }
 
     /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where that is small,
@@ -84,11 +79,11 @@ impl Acks {
 
     /// A delivery is finished with. Whether the broker heard it is not known: if not, it delivers the message again.
     /// `at_once` is for one that came back before: if the worker dies, it must not be counted once more.
-    pub async fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
-        let Some(window) = &self.window else { return self.send(tag, false).await };
+    pub fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
+        let Some(window) = &self.window else { return self.send(tag, false) };
         if at_once {
             window.borrow_mut().settle(tag);
-            self.send(tag, false).await;
+            self.send(tag, false);
             return self.look_whether_all_is_settled();
         }
         window.borrow_mut().finish(tag);
@@ -126,39 +121,35 @@ impl Acks {
     }
 
     /// Sends all that can be sent.
-    pub async fn flush(&self) {
-        let _turn = self.turn.lock().await;
-        self.send_run().await;
-        self.send_held().await;
+    pub fn flush(&self) {
+        self.send_run();
+        self.send_held();
     }
 
     async fn send_due(self: Rc<Self>) {
-        {
-            let _turn = self.turn.lock().await;
-            self.due.set(false);
-            self.send_run().await;
-            if self.held() > self.most_held.get().into() {
-                self.send_held().await;
-            }
+        self.due.set(false);
+        self.send_run();
+        if self.held() > self.most_held.get().into() {
+            self.send_held();
         }
         if self.held() > 0 && !self.watched.replace(true) {
             tokio::time::sleep(HELD_FOR).await;
             self.watched.set(false);
-            self.flush().await;
+            self.flush();
         }
     }
 
-    async fn send_run(&self) {
+    fn send_run(&self) {
         let run = self.window.as_ref().and_then(|window| window.borrow_mut().take_run());
         if let Some(tag) = run {
-            self.send(tag, true).await;
+            self.send(tag, true);
         }
     }
 
-    async fn send_held(&self) {
+    fn send_held(&self) {
         let held = self.window.as_ref().map(|window| window.borrow_mut().take_held()).unwrap_or_default();
         for tag in held {
-            self.send(tag, false).await;
+            self.send(tag, false);
         }
     }
 
@@ -166,9 +157,13 @@ impl Acks {
         self.window.as_ref().map_or(0, |window| window.borrow().finished)
     }
 
-    async fn send(&self, tag: u64, multiple: bool) {
-        let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple });
-        if let Err(error) = bounded("basic.ack", CALL_LIMIT, ack).await {
+    /// Gives it to the client's thread, which writes what it is given in that order. When it was written is not
+    /// waited for: it proves nothing, and nothing may come between what is taken from the window and its sending,
+    /// since an acknowledgement of a run settles all before it, and the broker closes a channel on which one is
+    /// settled twice.
+    fn send(&self, tag: u64, multiple: bool) {
+        let given = self.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+        if let Some(Err(error)) = given {
             tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
         }
     }

@@ -152,7 +152,7 @@ impl Subscription {
 
     /// Closes the channel; what is unsettled goes back to its queue.
     pub async fn close(&self) {
-        self.acks.flush().await;
+        self.acks.flush();
         if taken_in(&self.acks.channel, self.queue.as_str()).await.is_err() {
             return;
         }
@@ -199,8 +199,8 @@ impl Deliveries {
 impl Delivery {
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
-    pub async fn ack(&self) {
-        self.acks.ack(self.tag, self.redeliveries > 0).await;
+    pub fn ack(&self) {
+        self.acks.ack(self.tag, self.redeliveries > 0);
     }
 
     /// Puts the message back into its queue.

@@ -95,7 +95,7 @@ impl Sending {
                 result = results.next() => {
                     let Some(result) = result else { return Err(Failed::new(self.unanswered("the broker is gone"))) };
                     let correlation_id = result.envelope.correlation_id.clone().unwrap_or_default();
-                    result.ack().await;
+                    result.ack();
                     // A repeated result is shown once.
                     if self.waiting.remove(&correlation_id).is_some() {
                         self.answered += 1;
@@ -137,7 +137,7 @@ impl Sending {
         let (session, exchange, number) = (Rc::clone(&self.session), self.exchange.clone(), self.sent);
         self.publishes.spawn_local(async move {
             let route = Route::Exchange { exchange: &exchange, key: &key };
-            match session.publisher.publish(route, message).await.map_err(Failed::new)? {
+            match session.publisher.publish(route, &|| message.clone()).await.map_err(Failed::new)? {
                 Fate::Confirmed => Ok(()),
                 fate => Err(Failed::new(format_args!("line {number} was not taken by the broker: {fate:?}"))),
             }

@@ -77,7 +77,7 @@ impl Worker {
         let queue = self.names.suspects(&provider.engine.settings.name);
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await?;
         provider.engine.metrics.suspects.inc();
-        delivery.ack().await;
+        delivery.ack();
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Worker {
             delivery.hand_back().await;
         } else if self.can_go_back(delivery) {
             self.put_back(delivery, delivery.forward()).await?;
-            delivery.ack().await;
+            delivery.ack();
         }
         Ok(())
     }

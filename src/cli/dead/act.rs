@@ -65,7 +65,7 @@ impl<'a> Acting<'a> {
             None => self.done += 1,
         }
         if !dry_run && problem.is_none() {
-            delivery.ack().await;
+            delivery.ack();
             self.taken += 1;
         }
         if self.as_json {
@@ -85,7 +85,7 @@ impl<'a> Acting<'a> {
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
         let message: Message = delivery.forward().without(&ENDED).count_header(header::REPLAYS, replays);
-        match delivery.session.publisher.publish(route, message).await.map_err(Failed::new)? {
+        match delivery.session.publisher.publish(route, &|| message.clone()).await.map_err(Failed::new)? {
             Fate::Confirmed => Ok(None),
             Fate::Returned => Ok(Some("their queue is not there")),
             Fate::Refused => Ok(Some("their queue takes nothing: it is full, or has no leader")),
