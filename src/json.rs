@@ -13,6 +13,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_path_to_error::Track;
+use smallvec::SmallVec;
 
 use self::objects::Objects;
 
@@ -258,12 +259,12 @@ impl<'de> Visitor<'de> for Strict {
 /// The keys of one object. Most have few, which are compared sooner than hashed.
 #[derive(Default)]
 struct Keys<'a> {
-    few: Vec<Cow<'a, str>>,
+    few: SmallVec<[Cow<'a, str>; FEW]>,
     many: HashSet<Cow<'a, str>>,
 }
 
 /// More keys than this are hashed.
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 impl<'a> Keys<'a> {
     /// Whether the key is new.

@@ -109,7 +109,7 @@ impl QuotaLedger {
         };
         let properties = BasicProperties::default().with_delivery_mode(2);
         let confirmation =
-            self.session.publisher.send(&desk.channel, "", &book.queue.name, true, b"", &properties).await?;
+            self.session.publisher.send(&desk.channel, "", &book.queue.name, true, b"", properties).await?;
         match confirmation {
             Confirmation::Ack(None) => {
                 book.taken();

@@ -6,13 +6,14 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{BasicProperties, Channel, Confirmation, options::BasicPublishOptions};
+use lapin::{Channel, Confirmation, options::BasicPublishOptions, types::ShortString};
 use tokio::{
     sync::{Notify, oneshot},
     task::{AbortHandle, spawn_local, yield_now},
 };
+
+use super::Message;
 
 /// One such channel, until it is dropped.
 #[derive(Debug)]
@@ -29,10 +30,9 @@ struct Outbox {
 
 #[derive(Debug)]
 struct Outgoing {
-    exchange: String,
-    key: String,
-    body: Bytes,
-    properties: BasicProperties,
+    exchange: ShortString,
+    key: ShortString,
+    message: Message,
     heard: oneshot::Sender<lapin::Result<Confirmation>>,
 }
 
@@ -49,12 +49,11 @@ impl Pipeline {
         &self,
         exchange: &str,
         key: &str,
-        body: Bytes,
-        properties: BasicProperties,
+        message: Message,
     ) -> oneshot::Receiver<lapin::Result<Confirmation>> {
         let (heard, word) = oneshot::channel();
-        let (exchange, key) = (exchange.to_owned(), key.to_owned());
-        self.outbox.waiting.borrow_mut().push_back(Outgoing { exchange, key, body, properties, heard });
+        let (exchange, key) = (exchange.into(), key.into());
+        self.outbox.waiting.borrow_mut().push_back(Outgoing { exchange, key, message, heard });
         self.outbox.arrived.notify_one();
         word
     }
@@ -86,9 +85,9 @@ impl Outbox {
 
 impl Outgoing {
     async fn send(self, channel: &Channel) {
-        let Self { exchange, key, body, properties, heard } = self;
-        let options = BasicPublishOptions::default();
-        let publish = channel.basic_publish(exchange.into(), key.into(), options, &body, properties);
+        let Self { exchange, key, message, heard } = self;
+        let (body, properties) = message.into_parts();
+        let publish = channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties);
         let word = publish.then(async |sent| sent?.await).await;
         // Whoever published may have gone.
         let _ = heard.send(word);

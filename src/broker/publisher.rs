@@ -2,8 +2,6 @@
 
 use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
-use bytes::Bytes;
-
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
@@ -81,21 +79,15 @@ impl Publisher {
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
-    /// message, on a channel of its own, is a [`Fate`].
+    /// message, on a channel of its own, is a [`Fate`]. The message is made anew for each try.
     ///
     /// # Errors
     /// Where it is not known what became of the message: it must be taken for lost.
-    pub async fn publish(&self, route: Route<'_>, message: Message) -> Result<Fate, BrokerError> {
-        let (body, properties) = message.into_parts();
+    pub async fn publish(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         let fate = match route {
-            Route::Kept { exchange, key } => self.pipelined(exchange, key, body, properties).await,
-            Route::Exchange { exchange, key } => self.alone(exchange, key, true, &body, &properties).await,
-            Route::Queue(queue) => self.alone("", queue, true, &body, &properties).await,
-            Route::Direct(name) => match self.is_there(name).await {
-                Ok(true) => self.alone("", name, false, &body, &properties).await,
-                Ok(false) => Ok(Fate::Returned),
-                Err(error) => Err(error),
-            },
+            Route::Kept { exchange, key } => self.pipelined(exchange, key, message).await,
+            // Large: boxed, since the room for it would be in every job's future.
+            _ => Box::pin(self.by_itself(route, message)).await,
         };
         if let Err(error) = &fate {
             self.health.fail(error.to_string());
@@ -107,13 +99,12 @@ impl Publisher {
         &self,
         exchange: &str,
         key: &str,
-        body: Bytes,
-        properties: BasicProperties,
+        message: &dyn Fn() -> Message,
     ) -> Result<Fate, BrokerError> {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
             let pipeline = self.current_pipeline().await?;
-            let word = pipeline.publish(exchange, key, body.clone(), properties.clone());
+            let word = pipeline.publish(exchange, key, message());
             let word = self.confirmed(async { word.await.unwrap_or_else(|_| Ok(Confirmation::Nack(None))) }).await?;
             if !matches!(word, Confirmation::Nack(_)) {
                 return Ok(Fate::Confirmed);
@@ -133,9 +124,24 @@ impl Publisher {
         if let Some(pipeline) = &*pipeline {
             return Ok(Rc::clone(pipeline));
         }
-        let opened = Pipeline::new(self.confirming_channel().await?);
+        let opened = Pipeline::new(Box::pin(self.confirming_channel()).await?);
         *pipeline = Some(Rc::clone(&opened));
         Ok(opened)
+    }
+
+    async fn by_itself(
+        &self,
+        route: Route<'_>,
+        message: &dyn Fn() -> Message,
+    ) -> Result<Fate, BrokerError> {
+        match route {
+            Route::Kept { exchange, key } | Route::Exchange { exchange, key } => {
+                self.alone(exchange, key, true, message).await
+            }
+            Route::Queue(queue) => self.alone("", queue, true, message).await,
+            Route::Direct(name) if self.is_there(name).await? => self.alone("", name, false, message).await,
+            Route::Direct(_) => Ok(Fate::Returned),
+        }
     }
 
     async fn alone(
@@ -143,8 +149,7 @@ impl Publisher {
         exchange: &str,
         key: &str,
         mandatory: bool,
-        body: &[u8],
-        properties: &BasicProperties,
+        message: &dyn Fn() -> Message,
     ) -> Result<Fate, BrokerError> {
         let _room = self.room.acquire().await.map_err(|_| BrokerError::Lost("publish: the session is over".into()))?;
         for wait in NACK_WAITS_MS {
@@ -153,7 +158,8 @@ impl Publisher {
                 Some(channel) => channel,
                 None => self.confirming_channel().await?,
             };
-            let word = match self.send(&channel, exchange, key, mandatory, body, properties).await {
+            let (body, properties) = message().into_parts();
+            let word = match self.send(&channel, exchange, key, mandatory, &body, properties).await {
                 // It can be of no other publish: none shares the channel.
                 Err(BrokerError::Refused(reason)) => {
                     tracing::warn!(reason, "the broker refuses a message");
@@ -181,13 +187,13 @@ impl Publisher {
         key: &str,
         mandatory: bool,
         body: &[u8],
-        properties: &BasicProperties,
+        properties: BasicProperties,
     ) -> Result<Confirmation, BrokerError> {
         check_key(key)?;
         // With what else is published in this turn of the event loop, the client's thread is woken once.
         yield_now().await;
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone());
+        let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
         self.confirmed(async { publish.await?.await }).await
     }
 

@@ -8,11 +8,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     rc::Rc,
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use futures_util::future::{LocalBoxFuture, Shared};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
@@ -67,7 +68,7 @@ pub(super) struct Batch {
 
 /// One provider's inquiries.
 pub(super) struct Pool {
-    inquiries: RefCell<HashMap<Rc<Lookup>, Rc<Inquiry>>>,
+    inquiries: RefCell<HashMap<Rc<Lookup>, Rc<Inquiry>, RandomState>>,
     /// Batches for more than one, by lane, the oldest first.
     filling: RefCell<[Vec<Seat>; 2]>,
     /// Most inquiries in a batch; those that are fewer by choice wait for nobody.
@@ -199,9 +200,10 @@ impl Pool {
         if !inquiry.is_forsaken() {
             return self.unseat_if(inquiry, |batch| batch.lane != inquiry.lane());
         }
-        let mut inquiries = self.inquiries.borrow_mut();
-        if inquiries.get(&*inquiry.lookup).is_some_and(|known| Rc::ptr_eq(known, inquiry)) {
-            inquiries.remove(&*inquiry.lookup);
+        if let Entry::Occupied(known) = self.inquiries.borrow_mut().entry(Rc::clone(&inquiry.lookup))
+            && Rc::ptr_eq(known.get(), inquiry)
+        {
+            known.remove();
         }
         self.unseat_if(inquiry, |_| true);
         inquiry.place.take();

@@ -11,6 +11,7 @@ mod pool; // connections that wait for the next request
 use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{ACCEPT, CONTENT_ENCODING, USER_AGENT},
@@ -64,17 +65,17 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::send`]; `rate_limited` also where the permission was void before the request could be written.
-    pub async fn call(
+    pub fn call(
         &self,
         mut request: Request<Bytes>,
         authorization: (HeaderName, HeaderValue),
         limit: Duration,
         permission: Permission,
-    ) -> Result<Response<Bytes>, Failure> {
+    ) -> impl Future<Output = Result<Response<Bytes>, Failure>> {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
-        self.send_by(request.map(|body| Fence::around(body, permission)), limit).await
+        self.send_by(request.map(|body| Fence::around(body, permission)), limit)
     }
 
     /// Sends `request` as it is and reads the whole answer.
@@ -95,13 +96,20 @@ impl Client {
         Ok(self.send(request, limit).await?.map(drop))
     }
 
-    async fn send_by(&self, mut request: Request<Fence>, limit: Duration) -> Result<Response<Bytes>, Failure> {
+    /// What can be done at once is, so that there is less to keep until the answer comes.
+    fn send_by(
+        &self,
+        mut request: Request<Fence>,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Response<Bytes>, Failure>> {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
         headers.entry(ACCEPT).or_insert(ANYTHING);
-        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or_else(|_| {
-            let message = format!("no whole answer within {} ms", limit.as_millis());
-            Err(Failure::new(ErrorKind::Timeout, message))
+        tokio::time::timeout(limit, self.exchange(request)).map(move |answer| {
+            answer.unwrap_or_else(|_| {
+                let message = format!("no whole answer within {} ms", limit.as_millis());
+                Err(Failure::new(ErrorKind::Timeout, message))
+            })
         })
     }
 
@@ -111,7 +119,7 @@ impl Client {
             Unsent::NoConnection(cause) => broken("no connection to the provider", &*cause),
             Unsent::Broken(error) => broken_off(&error),
         })?;
-        let (mut head, mut body) = answer.into_parts();
+        let (head, mut body) = answer.into_parts();
         let limit = self.max_response_bytes;
         let encoding = head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         let unreadable = match encoding {
@@ -136,10 +144,7 @@ impl Client {
             // Of another status nothing needs to be read: it decides alone.
             Err(_) => Bytes::new(),
         };
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = std::mem::take(&mut head.headers);
-        Ok(response)
+        Ok(Response::from_parts(head, body))
     }
 }
 

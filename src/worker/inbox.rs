@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
 };
 
-use futures_util::future::select_all;
 use tokio::sync::Notify;
 
 use super::load::Held;
@@ -38,8 +37,12 @@ impl Inbox {
             if self.closed.get() {
                 return None;
             }
+            let arrived = async |lane| self.arrived[lane as usize].notified().await;
             // Between the look above and the wait nothing happens: there is one thread.
-            select_all(lanes.iter().map(|lane| Box::pin(self.arrived[*lane as usize].notified()))).await;
+            tokio::select! {
+                () = arrived(Lane::Interactive), if lanes.contains(&Lane::Interactive) => {}
+                () = arrived(Lane::Bulk), if lanes.contains(&Lane::Bulk) => {}
+            }
         }
     }
 

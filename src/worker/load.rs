@@ -25,10 +25,10 @@ pub struct Exposed {
     fewer: Notify,
 }
 
-/// A delivery, counted until it is dropped.
+/// A delivery, counted until it is dropped. Boxed, since it is large and goes from hand to hand.
 #[derive(Debug)]
 pub struct Held {
-    delivery: Delivery,
+    delivery: Box<Delivery>,
     load: Rc<Load>,
     exposed: Option<Rc<Exposed>>,
 }
@@ -104,7 +104,7 @@ impl Held {
         if let Some(exposed) = exposed {
             exposed.count.set(exposed.count.get() + 1);
         }
-        Self { delivery, load: Rc::clone(load), exposed: exposed.cloned() }
+        Self { delivery: Box::new(delivery), load: Rc::clone(load), exposed: exposed.cloned() }
     }
 }
 

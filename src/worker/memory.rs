@@ -6,9 +6,11 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{HashMap, VecDeque},
+    hash::BuildHasher,
 };
+
+use foldhash::quality::RandomState;
 
 use super::settle::Answer;
 use crate::broker::Delivery;
@@ -20,13 +22,14 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Finished {
     capacity: usize,
+    hashing: RandomState,
     state: RefCell<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     bytes: usize,
-    answers: HashMap<u64, Answer>,
+    answers: HashMap<u64, Answer, RandomState>,
     order: VecDeque<u64>,
 }
 
@@ -34,7 +37,7 @@ impl Finished {
     /// Remembers the last `capacity` results.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, state: RefCell::default() }
+        Self { capacity, hashing: RandomState::default(), state: RefCell::default() }
     }
 
     /// Keeps a result.
@@ -43,7 +46,7 @@ impl Finished {
         if delivery.envelope.message_id.is_none() {
             return;
         }
-        let key = key(&answer.job_id, delivery);
+        let key = self.key(&answer.job_id, delivery);
         let state = &mut *self.state.borrow_mut();
         state.bytes += answer.size();
         match state.answers.insert(key, answer) {
@@ -63,13 +66,11 @@ impl Finished {
         if delivery.redeliveries == 0 && !delivery.suspect {
             return None;
         }
-        self.state.borrow().answers.get(&key(job_id, delivery)).filter(|answer| answer.job_id == job_id).cloned()
+        self.state.borrow().answers.get(&self.key(job_id, delivery)).filter(|answer| answer.job_id == job_id).cloned()
     }
-}
 
-/// Ids are the producers' to choose, and some choose the same twice: the body counts too.
-fn key(job_id: &str, delivery: &Delivery) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (job_id, &delivery.body).hash(&mut hasher);
-    hasher.finish()
+    /// Ids are the producers' to choose, and some choose the same twice: the body counts too.
+    fn key(&self, job_id: &str, delivery: &Delivery) -> u64 {
+        self.hashing.hash_one((job_id, &delivery.body))
+    }
 }

@@ -188,19 +188,22 @@ impl Worker {
     ) -> Result<(), BrokerError> {
         let (outcome, error) = ending.summary();
         span.outcome(outcome, error);
+        // What is rare is boxed: the room for it would be in every job's future.
         match ending {
             Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
             Ending::Buried(answer, failure) => {
-                self.bury(provider, delivery, &failure, answer.attempts).await?;
+                Box::pin(self.bury(provider, delivery, &failure, answer.attempts)).await?;
                 self.answer(provider, delivery, answer, span).await?;
             }
-            Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
-            Ending::PutBack(carried) => self.put_back(delivery, carried.message(delivery)).await?,
-            Ending::Abandoned if delivery.session.health.is_well() => return self.hand_back_one(delivery).await,
+            Ending::Parked(carried, wait) => Box::pin(self.park(delivery, &carried, wait)).await?,
+            Ending::PutBack(carried) => Box::pin(self.put_back(delivery, carried.message(delivery))).await?,
+            Ending::Abandoned if delivery.session.health.is_well() => {
+                return Box::pin(self.hand_back_one(delivery)).await;
+            }
             Ending::Abandoned => return Ok(()),
         }
         failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
-        delivery.ack().await;
+        delivery.ack();
         Ok(())
     }
 
@@ -225,7 +228,7 @@ impl Worker {
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
         let kept = matches!(route, Route::Kept { .. }).then_some((&*results, provider.map_or("", |_| &*key)));
         let publish = span.publish(kept, &answer.job_id);
-        let published = delivery.session.publisher.publish(route, answer.message(envelope, &publish)).await;
+        let published = delivery.session.publisher.publish(route, &|| answer.message(envelope, &publish)).await;
         match published.inspect_err(|_| publish.fail("broker"))? {
             Fate::Confirmed => publish.end(),
             fate => {
@@ -240,7 +243,7 @@ impl Worker {
                     .message(envelope, &publish)
                     .header(header::ERROR, UNDELIVERABLE)
                     .header(header::MESSAGE, problem);
-                self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key)).await?;
+                Box::pin(self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key))).await?;
                 metrics.dead_lettered(UNDELIVERABLE);
             }
         }
@@ -300,7 +303,7 @@ impl Worker {
         queue: &str,
     ) -> Result<(), BrokerError> {
         let session = &delivery.session;
-        let problem = match session.publisher.publish(route, message).await? {
+        let problem = match session.publisher.publish(route, &|| message.clone()).await? {
             Fate::Confirmed => return Ok(()),
             Fate::Returned => "is gone",
             Fate::Refused => "takes nothing",
@@ -324,6 +327,6 @@ impl Worker {
 
 /// `NAME.STATUS`, within the 255 bytes of a routing key: the name came with the job and may be as long.
 fn result_key(answer: &Answer) -> String {
-    let name: String = answer.provider.chars().take(60).collect();
+    let name = answer.provider.char_indices().nth(60).map_or(&*answer.provider, |(end, _)| &answer.provider[..end]);
     format!("{name}.{}", answer.status)
 }

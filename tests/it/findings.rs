@@ -60,7 +60,7 @@ async fn wrong_fates(url: &str, publishes: impl Iterator<Item = (Route<'static>,
     let session = Session::open(&settings(url)).await.expect("a session");
     let told = publishes.map(|(route, right)| {
         let session = session.clone();
-        spawn_local(async move { session.publisher.publish(route, Message::default()).await.expect("a fate") != right })
+        spawn_local(async move { session.publisher.publish(route, &Message::default).await.expect("a fate") != right })
     });
     let wrong = join_all(told).await.into_iter().filter(|wrong| *wrong.as_ref().expect("a publish")).count();
     session.close().await;
@@ -93,7 +93,7 @@ async fn a_publish_that_is_nacked_is_tried_again_until_the_queue_takes_it() {
         let session = Session::open(&settings(&vhost.url())).await.expect("a session");
         let through = Route::Kept { exchange: "either", key: "full" };
         for route in [Route::Queue("full"), through] {
-            let publish = session.publisher.publish(route, Message::default());
+            let publish = session.publisher.publish(route, &Message::default);
             let room = async {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 client.purge("full").await;
@@ -147,10 +147,10 @@ async fn no_call_on_a_frozen_broker_waits_for_ever() {
     let called = async {
         let session = Session::open(&settings(&url)).await.expect("a session");
         let closing = Session::open(&settings(&url)).await.expect("a session");
-        session.publisher.publish(Route::Queue("nobody"), Message::default()).await.expect("a fate");
+        session.publisher.publish(Route::Queue("nobody"), &Message::default).await.expect("a fate");
         broker.freeze();
         let connect = async { Session::open(&settings(&url)).await.map(drop) };
-        let publish = async { session.publisher.publish(Route::Queue("nobody"), Message::default()).await.map(drop) };
+        let publish = async { session.publisher.publish(Route::Queue("nobody"), &Message::default).await.map(drop) };
         let look = async { session.depth("nobody").await.map(drop) };
         let begun = Instant::now();
         let (connect, publish, look, ()) = tokio::join!(connect, publish, look, closing.close());

@@ -67,13 +67,14 @@ impl Pool {
     /// # Errors
     /// Where there is none.
     pub async fn send(&self, mut request: Request<Fence>) -> Result<(Response<Incoming>, Lease), Unsent> {
-        let (address, scheme, authority) = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
+        let (scheme, authority) = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
         loop {
             let idle = self.take(&scheme, &authority);
             let used_before = idle.is_some();
             let mut lease = match idle {
                 Some(lease) => lease,
-                None => self.open(&address, &scheme, &authority).await?,
+                // Rare, and large: boxed, since the room for it would be in every request's future.
+                None => Box::pin(self.open(&scheme, &authority)).await?,
             };
             if let Err(error) = lease.sender.ready().await {
                 if used_before {
@@ -112,8 +113,10 @@ impl Pool {
         Some(leases.remove(at)).filter(|lease| !lease.is_old())
     }
 
-    async fn open(&self, address: &Uri, scheme: &Scheme, authority: &Authority) -> Result<Lease, Unsent> {
-        let sender = self.connector.open(address.clone()).await.map_err(Unsent::NoConnection)?;
+    async fn open(&self, scheme: &Scheme, authority: &Authority) -> Result<Lease, Unsent> {
+        let origin = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
+        let origin = origin.build().map_err(|_| Unsent::NoAddress)?;
+        let sender = self.connector.open(origin).await.map_err(Unsent::NoConnection)?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Unsent::NoAddress)?;
         Ok(Lease { sender, scheme: scheme.clone(), authority: authority.clone(), host, since: Instant::now() })
     }
@@ -144,13 +147,12 @@ impl Lease {
 }
 
 /// Leaves path and query in the request, as a server expects it, and tells where it is to go.
-fn origin_form(request: &mut Request<Fence>) -> Option<(Uri, Scheme, Authority)> {
-    let address = request.uri().clone();
-    let (scheme, authority) = (address.scheme()?.clone(), address.authority()?.clone());
+fn origin_form(request: &mut Request<Fence>) -> Option<(Scheme, Authority)> {
+    let address = std::mem::take(request.uri_mut()).into_parts();
     let mut parts = Parts::default();
-    parts.path_and_query = address.path_and_query().cloned();
+    parts.path_and_query = address.path_and_query;
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    Some((address, scheme, authority))
+    Some((address.scheme?, address.authority?))
 }
 
 impl fmt::Debug for Pool {
