@@ -9,7 +9,7 @@
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
-//! 2. Every consumer is cancelled: no new jobs.
+//! 2. Every consumer is cancelled: no new jobs, and no more probes.
 //! 3. What was delivered and not begun goes back to its queue.
 //! 4. The jobs in flight are finished, answered and acknowledged; this and all before within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
