@@ -447,14 +447,27 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((told("lookup_quota_used").await - 18.0).abs() < f64::EPSILON);
-    // 200 jobs, those in the worker's hands among them, at 18 an hour.
-    let hours = told("lookup_backlog_seconds").await / 3600.0;
-    assert!((hours - 200.0 / 18.0).abs() < 0.1, "{hours} h");
+    // 200 jobs, those in the worker's hands among them, at 18 requests an hour.
+    let hours = async |worker: &Worker| worker.metric("lookup_backlog_seconds").await / 3600.0;
+    let alone = hours(&fleet.workers[0]).await;
+    assert!((alone - 200.0 / 18.0).abs() < 0.1, "{alone} h");
 
     let config = fleet.config(&vhost.url(), &quota(hour, "}\nconcurrency = 10 # {"));
     let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
     assert!(checked.contains(" 200 jobs wait, 11h"), "{checked}");
-    assert!(checked.contains("20 requests per 1h, 18 used now"), "{checked}");
+    assert!(checked.contains("at one request each; 20 requests per 1h, 18 used now"), "{checked}");
+
+    // Where several go as one request, they take a part of that.
+    let config = config.replace("max_size = 1", "max_size = 5");
+    let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
+    assert!(checked.contains(" 200 jobs wait, 2h 13m") && checked.contains("at 5 in each request;"), "{checked}");
+    let mut worker = Worker::start(&config);
+    worker.wait_ready().await;
+    let begun = Instant::now();
+    while (hours(&worker).await - alone / 5.0).abs() > 0.2 {
+        assert!(begun.elapsed() < LONG, "{}", worker.metrics().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Interactive jobs beside a backlog against those in an idle system; the reserve is enough for them.
