@@ -6,7 +6,7 @@ use crate::{
     broker::{BrokerError, Depth, Names, Session},
     config::{ProviderSettings, QuotaLimit},
     job::Lane,
-    policy::quota::Terms,
+    policy::{batch, quota::Terms},
     quota::is_common,
 };
 
@@ -49,14 +49,23 @@ impl Backlog {
         self.jobs.iter().sum()
     }
 
-    /// How long they take at the quota's rate, at one request each; bulk jobs have their share of it alone.
+    /// How long they take at the quota's rate, `together` in each request; bulk jobs have their share of it alone.
     #[must_use]
-    pub fn time(&self, limit: &QuotaLimit) -> Duration {
+    pub fn time(&self, limit: &QuotaLimit, together: usize) -> Duration {
         let terms = Terms::of(limit);
-        let time = |jobs: u64, requests: u32| terms.ttl.as_secs_f64() * jobs as f64 / f64::from(requests);
+        let requests_for = |jobs: u64| jobs.div_ceil(together.max(1) as u64);
+        let time = |jobs, requests| terms.ttl.as_secs_f64() * requests_for(jobs) as f64 / f64::from(requests);
         let all = time(self.jobs(), terms.requests);
         Duration::from_secs_f64(all.max(time(self.jobs[Lane::Bulk as usize], terms.bulk)))
     }
+}
+
+/// How many jobs one request answers where many wait for quota: as many as may share one. So the time is an estimate:
+/// jobs whose options do not let them share a request take longer.
+#[must_use]
+pub fn together(provider: &ProviderSettings) -> usize {
+    let most = batch::largest(provider.adapter.most_in_batch(), 0, provider.retry.max_attempts);
+    most.min(provider.concurrency.into())
 }
 
 /// While something is left in a queue, each of its consumers holds as much as it may.
@@ -68,7 +77,7 @@ fn jobs(queue: Depth, prefetch: u16) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::QuotaScope;
+    use crate::config::{self, QuotaScope};
 
     #[test]
     fn what_consumers_hold_belongs_to_the_backlog() {
@@ -83,9 +92,29 @@ mod tests {
         let limit = QuotaLimit { requests: 200, per, reserve: 0.1, scope: QuotaScope::Broker };
         let backlog =
             |interactive, bulk| Backlog { ready: [0, 0], jobs: [interactive, bulk], used: None, paused: false };
-        let minutes = |backlog: Backlog| backlog.time(&limit).as_secs_f64() / Terms::of(&limit).ttl.as_secs_f64();
-        assert!((minutes(backlog(0, 1_800)) - 10.0).abs() < 1e-6);
-        assert!((minutes(backlog(2_000, 0)) - 10.0).abs() < 1e-6);
-        assert!((minutes(backlog(1_000, 1_000)) - 10.0).abs() < 1e-6);
+        let minutes = |backlog: Backlog, together| {
+            backlog.time(&limit, together).as_secs_f64() / Terms::of(&limit).ttl.as_secs_f64()
+        };
+        assert!((minutes(backlog(0, 1_800), 1) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(2_000, 0), 1) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(1_000, 1_000), 1) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(0, 45_000), 25) - 10.0).abs() < 1e-6);
+        assert!((minutes(backlog(1, 0), 25) - 1.0 / 200.0).abs() < 1e-6, "it takes one request all the same");
+    }
+
+    #[test]
+    fn as_many_jobs_share_a_request_as_are_configured_and_may_be_in_flight() {
+        let together = |keys: &str| {
+            let config = format!(
+                "[providers.p]\nkind = \"antsomi\"\nbase_url = \"https://api.ants.tech\"\ntoken = \"t\"\n{keys}"
+            );
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), config).unwrap();
+            super::together(&config::load(Some(file.path())).unwrap().providers["p"])
+        };
+        assert_eq!(together(""), 25);
+        assert_eq!(together("batch = { max_size = 1 }"), 1);
+        assert_eq!(together("concurrency = 10"), 10);
+        assert_eq!(together("retry = { max_attempts = 1 }"), 1, "a last attempt is made alone");
     }
 }

@@ -143,6 +143,12 @@ impl Engine {
         &self.settings.adapter
     }
 
+    /// Whether each lookup is asked alone for now, since batches brought nothing.
+    #[must_use]
+    pub fn batches_rest(&self) -> bool {
+        self.batches.rests(Moment::now())
+    }
+
     /// Lets those who wait for quota give up, and whoever would wait later.
     pub fn dismiss(&self) {
         self.stopping.set(true);

@@ -4,6 +4,8 @@
 //! each lane; while there is room many ask at once, while there is none one of each lane asks, when the ledger lets
 //! know that it has room.
 
+mod unheard;
+
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
@@ -21,6 +23,8 @@ use crate::{
     provider::class::until,
     telemetry::metrics::QuotaMetrics,
 };
+
+pub use unheard::Unheard;
 
 /// Where permissions are counted.
 pub trait Ledger {

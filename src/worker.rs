@@ -9,12 +9,13 @@
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
-//! 2. Every consumer is cancelled: no new jobs.
+//! 2. Every consumer is cancelled: no new jobs, and no more probes.
 //! 3. What was delivered and not begun goes back to its queue.
 //! 4. The jobs in flight are finished, answered and acknowledged; this and all before within `worker.shutdown_grace`.
 //! 5. The channels are closed, then the connections; what is still in flight goes back to its queue with them.
 
 mod alarm;
+mod brake;
 mod feed;
 mod gauges;
 mod guard;
@@ -30,14 +31,7 @@ mod renewal;
 mod settle;
 mod suspects;
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    convert::Infallible,
-    future::Future,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, future::Future, rc::Rc, time::Instant};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -59,6 +53,7 @@ use crate::{
         traces::Traces,
     },
 };
+use brake::Brake;
 use inbox::Inbox;
 use intake::Intake;
 use load::Exposed;
@@ -150,17 +145,6 @@ pub async fn run(
     ended
 }
 
-/// A session that lasted this long was a good one.
-const LONG_ENOUGH: Duration = Duration::from_secs(30);
-
-/// The wait after so many sessions in a row that did not last.
-fn brake(short_lived: u32) -> Duration {
-    match short_lived {
-        0 => Duration::ZERO,
-        _ => reconnect_delay(short_lived - 1).min(Duration::from_secs(1)),
-    }
-}
-
 impl Worker {
     fn new(settings: Settings, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
         let provider = |settings: &crate::config::ProviderSettings| {
@@ -191,10 +175,10 @@ impl Worker {
     /// One session after the other, and the stop.
     async fn sessions(self: &Rc<Self>, mut stopped: watch::Receiver<bool>) -> Result<(), RunError> {
         let slots = self.start_slots();
-        let (mut begun, mut short_lived) = (false, 0);
+        let (mut begun, mut brake) = (false, Brake::default());
         while !*stopped.borrow() {
             let opened = tokio::select! {
-                opened = self.open() => opened,
+                opened = self.open(&mut brake) => opened,
                 _ = stopped.changed() => break,
             };
             let (session, intake) = match opened {
@@ -213,21 +197,19 @@ impl Worker {
             let since = Instant::now();
             self.readiness.ready();
             tracing::info!("connected and consuming");
-            tokio::select! {
+            let wait = tokio::select! {
                 reason = session.health.ended() => {
                     self.readiness.not_ready(format!("the broker is gone: {reason}"));
                     tracing::warn!(reason, "the broker is gone; connecting again");
                     self.count_quotas_at(None);
                     self.forget_deliveries();
                     spawn_local(async move { session.close().await });
-                    short_lived = if since.elapsed() < LONG_ENOUGH { short_lived + 1 } else { 0 };
+                    brake.ended(since.elapsed())
                 }
                 _ = stopped.changed() => return self.stop(&session, intake, slots).await,
-            }
-            // What ends every session soon, a message that nobody can read, say, must not become a hot loop; nor
-            // may it take long until the broker has handed it out often enough to put it aside.
+            };
             tokio::select! {
-                () = tokio::time::sleep(brake(short_lived)) => {}
+                () = tokio::time::sleep(wait) => {}
                 _ = stopped.changed() => break,
             }
         }
@@ -235,14 +217,14 @@ impl Worker {
     }
 
     /// A session that consumes; tries until there is one.
-    async fn open(self: &Rc<Self>) -> Result<(Rc<Session>, Intake), BrokerError> {
+    async fn open(self: &Rc<Self>, brake: &mut Brake) -> Result<(Rc<Session>, Intake), BrokerError> {
         let expected = self.expected();
-        for failures in 0.. {
+        loop {
             let connected = RefCell::new(None);
             let opened = async {
                 let broker = self.broker.borrow().clone();
                 let session = Session::open_with(&broker, &self.frames).await?;
-                connected.replace(Some(Rc::clone(&session)));
+                connected.replace(Some((Rc::clone(&session), Instant::now())));
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));
                 notices::begin(self, &session).await?;
@@ -251,8 +233,8 @@ impl Worker {
             };
             let opened: Result<_, BrokerError> = opened.await;
             let connected = connected.take();
-            let lasted = connected.is_some();
-            if let (Err(error), Some(session)) = (&opened, connected) {
+            let lasted = connected.as_ref().map(|(_, since)| since.elapsed());
+            if let (Err(error), Some((session, _))) = (&opened, connected) {
                 // What has begun on it ends with it.
                 session.health.fail(error.to_string());
                 spawn_local(async move { session.close().await });
@@ -263,7 +245,10 @@ impl Worker {
                     return Ok(opened);
                 }
                 Err(BrokerError::Lost(reason)) => {
-                    let wait = if lasted { brake(failures + 1) } else { reconnect_delay(failures) };
+                    let wait = match lasted {
+                        Some(lasted) => brake.ended(lasted),
+                        None => brake.unreached(),
+                    };
                     tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
                     self.readiness.not_ready(format!("no broker: {reason}"));
                     tokio::time::sleep(wait).await;
@@ -271,7 +256,6 @@ impl Worker {
                 Err(foreign) => return Err(foreign),
             }
         }
-        unreachable!("the attempts do not end")
     }
 
     fn expected(&self) -> Expected {

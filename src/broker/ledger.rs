@@ -11,7 +11,6 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 use lapin::{BasicProperties, Channel, Confirmation};
-use tokio::task::spawn_local;
 
 use super::{BrokerError, Names, Session, topology::QueueSpec};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     config::{AmqpSettings, QuotaLimit},
     job::Lane,
     policy::quota::{Answer, Log, Terms},
-    quota::Ledger,
+    quota::{Ledger, Unheard},
 };
 
 /// One provider's ledgers, as one session reaches them.
@@ -30,6 +29,7 @@ pub struct QuotaLedger {
     all: Book,
     /// What bulk needs besides.
     bulk: Option<Book>,
+    unheard: Rc<Unheard>,
 }
 
 /// One ledger queue, and what this worker knows of it.
@@ -67,7 +67,7 @@ impl QuotaLedger {
         let mut queues = QueueSpec::ledgers(names, provider, &terms).into_iter();
         let all = Book::new(queues.next().expect("the first is for all"), terms.requests, &terms);
         let bulk = queues.next().map(|queue| Book::new(queue, terms.bulk, &terms));
-        Rc::new(Self { session: Rc::clone(session), terms, declare: amqp.declare, all, bulk })
+        Rc::new(Self { session: Rc::clone(session), terms, declare: amqp.declare, all, bulk, unheard: Rc::default() })
     }
 
     async fn ask_both(&self, lane: Lane) -> Result<Answer, BrokerError> {
@@ -176,9 +176,10 @@ impl Book {
 }
 
 impl Ledger for QuotaLedger {
-    /// On a task of its own: whoever asks may give up, but what is outstanding on a channel must be seen to its end.
+    /// Whoever asks may give up, but what is outstanding on a channel must be seen to its end.
     fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
-        let asking = spawn_local(async move {
+        let unheard = Rc::clone(&self.unheard);
+        unheard.or_ask(lane, async move {
             match self.ask_both(lane).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -186,7 +187,6 @@ impl Ledger for QuotaLedger {
                     Answer::Gone
                 }
             }
-        });
-        Box::pin(async move { asking.await.unwrap_or(Answer::Gone) })
+        })
     }
 }

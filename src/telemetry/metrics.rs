@@ -197,7 +197,8 @@ impl Metrics {
             ),
             backlog_seconds: gauges(
                 "lookup_backlog_seconds",
-                "How long the jobs that wait take at the rate of the quota, at one request each.",
+                "An estimate: how long the jobs that wait take at the rate of the quota, if as many share each request as \
+                     may (antsomi: batch.max_size).",
                 &["provider"],
             ),
             dead_lettered: counters(

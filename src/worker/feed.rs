@@ -107,6 +107,16 @@ impl Feed {
         self.against.send_if_modified(|against| against.remove(&reason));
     }
 
+    /// Whether this reason stands against it.
+    pub fn is_held(&self, reason: Against) -> bool {
+        self.against.borrow().contains(&reason)
+    }
+
+    /// Waits until this reason stands against it.
+    pub async fn held(&self, reason: Against) {
+        let _ = self.against.subscribe().wait_for(|against| against.contains(&reason)).await;
+    }
+
     /// Whether it should be given whatever lies in its queue.
     pub fn is_hungry(&self) -> bool {
         self.against.borrow().is_empty() && self.load.messages() == 0

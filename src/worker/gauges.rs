@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::Worker;
 use crate::{
-    backlog::Backlog,
+    backlog::{self, Backlog},
     broker::{BrokerError, Session},
 };
 
@@ -17,7 +17,8 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>) -> Result<(), Broke
         for provider in worker.providers.values() {
             let settings = &provider.engine.settings;
             let backlog = Backlog::look(&session, &worker.names, settings).await?;
-            let time = settings.quota.as_ref().map(|limit| backlog.time(limit));
+            let together = if provider.engine.batches_rest() { 1 } else { backlog::together(settings) };
+            let time = settings.quota.as_ref().map(|limit| backlog.time(limit, together));
             provider.engine.metrics.backlog(backlog.ready, time, backlog.used);
         }
         tokio::time::sleep(EVERY).await;

@@ -126,6 +126,33 @@ async fn what_the_broker_does_by_itself_loses_nothing_and_fences_nobody() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_alone_on_its_channel_is_not_lost_when_the_channel_is_dropped_at_once() {
+    let vhost = Broker::shared().vhost();
+    let client = Client::connect(&vhost.url()).await;
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    client.declare_queue_with("jobs", quorum).await;
+    client.publish_all("", "jobs", (0..100).map(|_| Job::new(""))).await;
+    let (url, queues) = (vhost.url(), ["jobs".to_owned()]);
+    let came_back = async {
+        let session = Session::open(&settings(&url)).await.expect("a session");
+        let mut came_back = 0;
+        for _ in 0..100 {
+            let delivery = session.take_one(&queues).await.expect("an answer").expect("a message");
+            came_back += delivery.redeliveries;
+            delivery.ack().await;
+        }
+        session.close().await;
+        came_back
+    };
+    assert_eq!(LocalSet::new().run_until(came_back).await, 0);
+    // By then whatever was not acknowledged is back.
+    drop(client);
+    let left = Client::connect(&url).await.take_up_to("jobs", 1, Duration::from_secs(1)).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn two_workers_share_one_queue_and_each_job_is_answered() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;

@@ -70,6 +70,48 @@ async fn while_a_provider_is_dark_its_jobs_wait_in_their_queue_and_none_is_used_
 }
 
 #[tokio::test]
+async fn a_worker_that_stops_sends_no_more_probes_and_takes_no_more_jobs_for_them() {
+    for quota in ["quota = \"none\"", "quota = { requests = 1000, per = \"1m\" }"] {
+        let vhost = Broker::shared().vhost();
+        let mut road = Road::open_with(&vhost.url(), |config| {
+            config.replacen("quota = \"none\"", &format!("{quota}\n{BREAKER}"), 1)
+        })
+        .await;
+        road.sandbox.fault(Kind::Antsomi, "8491", json!({"status": 503}), None).await;
+        for n in 0..20 {
+            road.publish("antsomi", &format!("dark-{n}"), &json!({"query": {"phone": format!("8491{n:07}")}})).await;
+        }
+        wait_for_readyz(&road.worker, |text| text.contains("provider antsomi: circuit open")).await;
+        // A job of another provider takes its time, and the stop waits for it.
+        road.sandbox.fault(Kind::Omeda, "12345", json!({"latency": "4s"}), Some(1)).await;
+        road.publish("omeda", "slow", &omeda("12345")).await;
+        while road.sandbox.stats(Kind::Omeda).await["requests"] != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        road.worker.sigterm();
+        wait_for_readyz(&road.worker, |text| text.contains("stopping")).await;
+        let (first, mut last) = (road.worker.metrics().await, None);
+        while let Some((_, metrics)) = road.worker.get("/metrics").await {
+            last = Some(metrics);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(road.worker.wait_exit().await.success());
+        let taken = jobs_taken(&last.expect("metrics in the stop")) - jobs_taken(&first);
+        // One may have been on its way.
+        assert!(taken <= 1, "{taken} more jobs were taken to probe with, with {quota}");
+        assert_eq!(road.results(1).await["slow"]["status"], "found");
+        road.client.wait_for_depth("lookup.jobs.antsomi.bulk", 20, SOON).await;
+        assert_eq!(road.client.depth("lookup.suspect.antsomi").await, Some(0));
+    }
+}
+
+/// By a worker with these metrics, for antsomi.
+fn jobs_taken(metrics: &str) -> u32 {
+    let of_antsomi = |line: &&str| line.starts_with("lookup_jobs_received_total") && line.contains("antsomi");
+    metrics.lines().filter(of_antsomi).filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum()
+}
+
+#[tokio::test]
 async fn credentials_that_stopped_working_use_up_no_more_jobs_than_the_limit() {
     let vhost = Broker::shared().vhost();
     let road = Road::open_with(&vhost.url(), |config| {

@@ -13,7 +13,11 @@ use lapin::{
     Confirmation,
     types::{AMQPValue, FieldTable},
 };
-use lookup_worker::sandbox::Kind;
+use lookup_worker::{
+    config::{QuotaLimit, QuotaScope},
+    policy::quota::Terms,
+    sandbox::Kind,
+};
 use serde_json::json;
 
 use crate::{
@@ -30,6 +34,10 @@ const REQUESTS: u64 = 20;
 const WINDOW: Duration = Duration::from_secs(4);
 /// Bound of what takes some windows.
 const LONG: Duration = Duration::from_mins(1);
+/// Of a worker that is killed and one that is frozen, but for every sixteenth.
+const LONGEST_ROUND: Duration = Duration::from_secs(5);
+/// A window's permissions are all given in this time, once there is room for them.
+const BUNCH: Duration = Duration::from_secs(1);
 
 fn quota(window: Duration, more: &str) -> String {
     format!("{{ requests = {REQUESTS}, per = \"{}s\"{more} }}", window.as_secs())
@@ -95,6 +103,19 @@ impl Fleet {
         self.client.publish_all("lookup.jobs", &format!("antsomi.{lane}"), jobs.map(job)).await;
     }
 
+    async fn kill_one_and_freeze_another(&mut self, round: u32, more: &mut impl FnMut(u32)) {
+        let [killed, frozen] = [round as usize % 3, (round as usize + 1) % 3];
+        self.workers[frozen].sigstop();
+        self.workers[killed].kill9();
+        more(round);
+        self.workers[killed].start_again();
+        self.workers[killed].wait_ready().await;
+        let frozen_ms = if round % 16 == 15 { 21_000..23_000 } else { 50..2_500 };
+        tokio::time::sleep(Duration::from_millis(rand::random_range(frozen_ms))).await;
+        self.workers[frozen].sigcont();
+        tokio::time::sleep(Duration::from_millis(rand::random_range(10..1_000))).await;
+    }
+
     async fn stats(&self) -> (u64, u64) {
         let stats = self.sandbox.stats(Kind::Antsomi).await;
         let number = |key: &str| stats[key].as_u64().expect("a number");
@@ -152,14 +173,22 @@ async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
 #[tokio::test]
 async fn workers_that_are_killed_and_frozen_and_thawed_never_send_one_request_too_many() {
     let vhost = Broker::shared().vhost();
-    kills_and_freezes(&vhost.url(), 10, |_| {}).await;
+    kills_and_freezes(&vhost.url(), 0.0, 10, |_| {}).await;
 }
 
 #[tokio::test]
 #[ignore = "takes four minutes"]
 async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many_and_leave_nine_tenths_in_use() {
     let vhost = Broker::shared().vhost();
-    let used = kills_and_freezes(&vhost.url(), 50, |_| {}).await;
+    let used = kills_and_freezes(&vhost.url(), 0.0, 50, |_| {}).await;
+    assert!(used >= 0.9, "{used:.3} of the quota was used");
+}
+
+#[tokio::test]
+#[ignore = "takes four minutes"]
+async fn nor_do_they_where_calls_have_their_reserve_and_bulk_a_ledger_of_its_own() {
+    let vhost = Broker::shared().vhost();
+    let used = kills_and_freezes(&vhost.url(), 0.1, 50, |_| {}).await;
     assert!(used >= 0.9, "{used:.3} of the quota was used");
 }
 
@@ -167,7 +196,7 @@ async fn a_hundred_kills_and_freezes_bring_not_one_request_too_many_and_leave_ni
 #[ignore = "takes three minutes"]
 async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
     let broker = Broker::start();
-    let used = kills_and_freezes(&broker.url(), 24, |round| match round % 6 {
+    let used = kills_and_freezes(&broker.url(), 0.0, 24, |round| match round % 6 {
         2 => {
             broker.kill();
             broker.start_again();
@@ -186,31 +215,37 @@ async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
 /// In each round one of three workers is killed and started again, and another is frozen meanwhile and longer, for
 /// more than the ledger remembers in every sixteenth. So there is always one that is well. Returns the part of the quota
 /// that was used, once the first window was full.
-async fn kills_and_freezes(url: &str, rounds: usize, mut more: impl FnMut(usize)) -> f64 {
+///
+/// Permissions come in bunches: all of a window at once, and the next when the ledger forgets these. How many come in a
+/// stretch of time would depend on where it ends. So it is as long as the ledger remembers, some times over, and each
+/// of its ends is right behind a bunch; the rounds go on until then.
+async fn kills_and_freezes(url: &str, reserve: f64, rounds: u32, mut more: impl FnMut(u32)) -> f64 {
     let (requests, window) = (200, Duration::from_secs(20));
-    let quota = format!("{{ requests = {requests}, per = \"20s\", reserve = 0.0 }}");
+    let quota = format!("{{ requests = {requests}, per = \"20s\", reserve = {reserve:?} }}");
+    let limit = QuotaLimit { requests, per: window, reserve, scope: QuotaScope::Broker };
+    let remembered = Terms::of(&limit).ttl;
+    let requests = u64::from(requests);
     let mut fleet = Fleet::start(url, 3, window, &quota).await;
     fleet.publish("bulk", 10_000).await;
+    let calls = (reserve > 0.0).then(|| tokio::spawn(calls_all_the_time(url.to_owned())));
     // The first permissions are all given at once, and count for nothing here.
     fleet.wait_for_lookups(requests).await;
     let begun = Instant::now();
-    for round in 0..rounds {
-        let [killed, frozen] = [round % 3, (round + 1) % 3];
-        fleet.workers[frozen].sigstop();
-        fleet.workers[killed].kill9();
-        more(round);
-        fleet.workers[killed].start_again();
-        fleet.workers[killed].wait_ready().await;
-        let frozen_ms = if round % 16 == 15 { 21_000..23_000 } else { 50..2_500 };
-        tokio::time::sleep(Duration::from_millis(rand::random_range(frozen_ms))).await;
-        fleet.workers[frozen].sigcont();
-        tokio::time::sleep(Duration::from_millis(rand::random_range(10..1_000))).await;
-    }
+    let mut done = 0;
+    let end = loop {
+        fleet.kill_one_and_freeze_another(done, &mut more).await;
+        done += 1;
+        let times = begun.elapsed().div_duration_f64(remembered).ceil();
+        let end = begun + remembered.mul_f64(times);
+        if done >= rounds && end.saturating_duration_since(Instant::now()) < LONGEST_ROUND {
+            break end + BUNCH;
+        }
+    };
+    tokio::time::sleep_until(end.into()).await;
     let (time, (lookups, largest)) = (begun.elapsed(), fleet.stats().await);
-    let allowed = requests as f64 * (time.as_secs_f64() / window.as_secs_f64());
-    let used = (lookups - requests) as f64 / allowed;
+    let used = (lookups - requests) as f64 / (requests as f64 * time.div_duration_f64(window));
     println!(
-        "{rounds} kills and {rounds} freezes in {time:.0?}: {lookups} requests, at most {largest} of {requests} in a \
+        "{done} kills and {done} freezes in {time:.1?}: {lookups} requests, at most {largest} of {requests} in a \
          window, {used:.3} of the quota used; the test itself stood still for {:?} at most",
         fleet.stalls.longest()
     );
@@ -218,7 +253,20 @@ async fn kills_and_freezes(url: &str, rounds: usize, mut more: impl FnMut(usize)
     // And it goes on, thawed and killed workers alike.
     fleet.wait_for_lookups(lookups + requests).await;
     fleet.assert_at_most(requests).await;
+    if let Some(calls) = calls {
+        calls.abort();
+    }
     used
+}
+
+/// More of them than the reserve is for, so that none of it is left unused.
+async fn calls_all_the_time(url: String) {
+    let client = Client::connect(&url).await;
+    for n in 0.. {
+        let call = Job::json(&json!({"query": {"phone": format!("8492{n:07}")}})).id(&format!("c-{n}"));
+        client.publish("lookup.jobs", "antsomi.interactive", call).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 #[tokio::test]
@@ -399,14 +447,27 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((told("lookup_quota_used").await - 18.0).abs() < f64::EPSILON);
-    // 200 jobs, those in the worker's hands among them, at 18 an hour.
-    let hours = told("lookup_backlog_seconds").await / 3600.0;
-    assert!((hours - 200.0 / 18.0).abs() < 0.1, "{hours} h");
+    // 200 jobs, those in the worker's hands among them, at 18 requests an hour.
+    let hours = async |worker: &Worker| worker.metric("lookup_backlog_seconds").await / 3600.0;
+    let alone = hours(&fleet.workers[0]).await;
+    assert!((alone - 200.0 / 18.0).abs() < 0.1, "{alone} h");
 
     let config = fleet.config(&vhost.url(), &quota(hour, "}\nconcurrency = 10 # {"));
     let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
     assert!(checked.contains(" 200 jobs wait, 11h"), "{checked}");
-    assert!(checked.contains("20 requests per 1h, 18 used now"), "{checked}");
+    assert!(checked.contains("at one request each; 20 requests per 1h, 18 used now"), "{checked}");
+
+    // Where several go as one request, they take a part of that.
+    let config = config.replace("max_size = 1", "max_size = 5");
+    let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
+    assert!(checked.contains(" 200 jobs wait, 2h 13m") && checked.contains("at 5 in each request;"), "{checked}");
+    let mut worker = Worker::start(&config);
+    worker.wait_ready().await;
+    let begun = Instant::now();
+    while (hours(&worker).await - alone / 5.0).abs() > 0.2 {
+        assert!(begun.elapsed() < LONG, "{}", worker.metrics().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Interactive jobs beside a backlog against those in an idle system; the reserve is enough for them.

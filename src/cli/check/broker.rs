@@ -4,7 +4,7 @@ use std::{fmt::Write, rc::Rc, time::Duration};
 
 use super::finding::Finding;
 use crate::{
-    backlog::Backlog,
+    backlog::{Backlog, together},
     broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
     config::{AmqpSettings, ProviderSettings, Settings},
 };
@@ -155,10 +155,12 @@ async fn backlog(session: &Session, names: &Names, provider: &ProviderSettings) 
     let backlog = Backlog::look(session, names, provider).await.map_err(|error: BrokerError| error.to_string())?;
     let mut text = format!("{} jobs wait", backlog.jobs());
     if let Some(limit) = &provider.quota {
-        let time = humantime::format_duration(Duration::from_secs(backlog.time(limit).as_secs()));
+        let together = together(provider);
+        let time = humantime::format_duration(Duration::from_secs(backlog.time(limit, together).as_secs()));
+        let each = if together > 1 { format!("{together} in each request") } else { "one request each".to_owned() };
         let per = humantime::format_duration(limit.per);
         let used = backlog.used.map_or("each worker counts for itself".to_owned(), |used| format!("{used} used now"));
-        let _ = write!(text, ", {time} at one request each; {} requests per {per}, {used}", limit.requests);
+        let _ = write!(text, ", {time} at {each}; {} requests per {per}, {used}", limit.requests);
     }
     if backlog.paused {
         text += "; paused: the provider answered 429 and asks to be left alone for a while";
