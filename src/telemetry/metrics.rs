@@ -43,6 +43,8 @@ pub struct Metrics {
     queued: IntGaugeVec,
     backlog_seconds: IntGaugeVec,
     dead_lettered: IntCounterVec,
+    /// Without labels; a family, so that there is no number before one is known.
+    dead_letters: IntGaugeVec,
     suspects: IntCounterVec,
     unsettled_bytes: IntGaugeVec,
     quota: QuotaVecs,
@@ -123,6 +125,11 @@ impl Metrics {
                 "Messages published to the dead-letter exchange.",
                 &["provider", "error"],
             ),
+            dead_letters: families.gauges(
+                "lookup_dead_letters",
+                "Messages in the dead-letter queue, whoever put them there.",
+                &[],
+            ),
             suspects: families.counters(
                 "lookup_suspects_total",
                 "Jobs that came back too often to be begun beside others, and were set aside.",
@@ -154,6 +161,15 @@ impl Metrics {
     #[must_use]
     pub fn quota(&self, name: &str) -> QuotaMetrics {
         self.quota.of(name)
+    }
+
+    /// What lies in the dead-letter queue; none where that cannot be told.
+    pub fn dead_letters(&self, count: Option<u32>) {
+        match count {
+            Some(count) => self.dead_letters.with_label_values::<&str>(&[]).set(count.into()),
+            // It fails where there was no number before.
+            None => _ = self.dead_letters.remove_label_values::<&str>(&[]),
+        }
     }
 
     /// Everything, as it is now.
