@@ -262,7 +262,8 @@ impl Worker {
                 }
                 Err(BrokerError::Lost(reason)) => {
                     let wait = if lasted { brake(failures + 1) } else { reconnect_delay(failures) };
-                    tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(reason, wait_ms, "no broker; trying again");
                     self.readiness.not_ready(format!("no broker: {reason}"));
                     tokio::time::sleep(wait).await;
                 }

@@ -90,7 +90,8 @@ impl Ending {
     /// Another attempt after a while.
     pub fn parked(ticket: Ticket, failure: &Failure, wait: Duration, attempts: u32, spared: u32) -> Self {
         let (job, kind) = (&ticket.id, failure.kind.as_str());
-        tracing::info!(job, kind, attempts, wait_ms = wait.as_millis(), "a job waits for its next attempt");
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(job, kind, attempts, wait_ms, "a job waits for its next attempt");
         let http_status = failure.http_status.or(ticket.progress.http_status);
         Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
     }
@@ -191,7 +192,7 @@ impl Worker {
         match ending {
             Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
             Ending::Buried(answer, failure) => {
-                self.bury(provider, delivery, &failure, answer.attempts).await?;
+                self.bury(provider, delivery, &failure, &answer).await?;
                 self.answer(provider, delivery, answer, span).await?;
             }
             Ending::Parked(carried, wait) => self.park(delivery, &carried, wait).await?,
@@ -253,13 +254,14 @@ impl Worker {
         provider: Option<&Provider>,
         delivery: &Delivery,
         failure: &Failure,
-        attempts: u32,
+        answer: &Answer,
     ) -> Result<(), BrokerError> {
         let letter = delivery
             .forward()
+            .message_id(&answer.job_id)
             .header(header::ERROR, failure.kind.as_str())
             .header(header::MESSAGE, &failure.message)
-            .count_header(header::ATTEMPTS, attempts.into())
+            .count_header(header::ATTEMPTS, answer.attempts.into())
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
         self.publish_dead(delivery, letter).await?;
         provider.map_or(&self.strangers, |provider| &provider.engine.metrics).dead_lettered(failure.kind.as_str());
