@@ -25,6 +25,7 @@ pub mod load;
 mod memory;
 mod notices;
 mod parking;
+mod passing;
 mod progress;
 mod renewal;
 mod settle;
