@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::{
     config::{self, ConfigError, Settings},
-    sandbox::{self, SandboxArgs},
+    sandbox::{self, SandboxArgs, SandboxError},
     telemetry::logs,
 };
 
@@ -104,7 +104,15 @@ impl From<ConfigError> for Failed {
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self::new(format_args!("standard output: {error}"))
+        // Whoever read has enough, as `head` has; that is no news.
+        let is_news = error.kind() != io::ErrorKind::BrokenPipe;
+        Self::new(if is_news { format!("standard output: {error}") } else { String::new() })
+    }
+}
+
+impl From<SandboxError> for Failed {
+    fn from(error: SandboxError) -> Self {
+        if matches!(error, SandboxError::Options(_)) { Self::misused(error) } else { Self::new(error) }
     }
 }
 
@@ -115,7 +123,9 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(Failed { message, code }) => {
-            let _ = writeln!(io::stderr(), "lookup-worker: {message}");
+            if !message.is_empty() {
+                let _ = writeln!(io::stderr(), "lookup-worker: {message}");
+            }
             ExitCode::from(code)
         }
     }
@@ -142,7 +152,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
         Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
         Command::Sandbox(arguments) => on_one_thread(async move {
-            sandbox::run(&arguments, stop_signal()?).await.map_err(Failed::new)?;
+            sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Schema(arguments) => schema::run(&arguments),

@@ -26,6 +26,7 @@ pub mod load;
 mod memory;
 mod notices;
 mod parking;
+mod passing;
 mod progress;
 mod renewal;
 mod settle;
@@ -249,7 +250,8 @@ impl Worker {
                         Some(lasted) => brake.ended(lasted),
                         None => brake.unreached(),
                     };
-                    tracing::warn!(reason, wait_ms = wait.as_millis(), "no broker; trying again");
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(reason, wait_ms, "no broker; trying again");
                     self.readiness.not_ready(format!("no broker: {reason}"));
                     tokio::time::sleep(wait).await;
                 }

@@ -88,7 +88,11 @@ impl Session {
         let body = serde_json::to_vec(&Pause { remaining_ms }).unwrap_or_default();
         let message = Message::json(body.into()).expiration(Duration::from_millis(remaining_ms));
         let exchange = names.pauses();
-        match self.publisher.publish(Route::Exchange { exchange: &exchange, key: provider }, &|| message.clone()).await? {
+        match self
+            .publisher
+            .publish(Route::Exchange { exchange: &exchange, key: provider }, &|| message.clone())
+            .await?
+        {
             Fate::Confirmed => Ok(()),
             _ => Err(BrokerError::Lost(format!("the worker's own queue {} is gone", names.pause(provider)))),
         }

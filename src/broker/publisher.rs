@@ -95,12 +95,7 @@ impl Publisher {
         fate
     }
 
-    async fn pipelined(
-        &self,
-        exchange: &str,
-        key: &str,
-        message: &dyn Fn() -> Message,
-    ) -> Result<Fate, BrokerError> {
+    async fn pipelined(&self, exchange: &str, key: &str, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
             let pipeline = self.current_pipeline().await?;
@@ -129,11 +124,7 @@ impl Publisher {
         Ok(opened)
     }
 
-    async fn by_itself(
-        &self,
-        route: Route<'_>,
-        message: &dyn Fn() -> Message,
-    ) -> Result<Fate, BrokerError> {
+    async fn by_itself(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         match route {
             Route::Kept { exchange, key } | Route::Exchange { exchange, key } => {
                 self.alone(exchange, key, true, message).await

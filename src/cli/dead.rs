@@ -11,7 +11,7 @@ mod show;
 
 use std::process::ExitCode;
 
-use super::{Failed, progress};
+use super::{Failed, print_line, progress};
 use crate::{
     broker::{Browse, Names, Session},
     config::Settings,
@@ -91,6 +91,11 @@ impl Options {
         !self.all && self.provider.is_empty() && self.error.is_empty() && self.id.is_empty()
     }
 
+    /// What to say where there are none.
+    fn none(&self) -> &'static str {
+        if self.all || self.choose_nothing() { "no dead letters" } else { "no such dead letters" }
+    }
+
     fn chooses(&self, letter: &Letter) -> bool {
         let fits = |chosen: &[String], value: &str| chosen.is_empty() || chosen.iter().any(|one| one == value);
         fits(&self.provider, letter.provider.as_deref().unwrap_or_default())
@@ -126,7 +131,7 @@ pub(super) async fn run(settings: Settings, Arguments { command }: Arguments) ->
 async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<ExitCode, Failed> {
     let progress = progress::bar(browse.depth().into(), "seen");
     let options = command.options();
-    let mut groups = list::Groups::default();
+    let (mut groups, mut shown) = (list::Groups::default(), 0);
     let mut acting = Acting::new(names, &progress, options.json);
     while let Some(delivery) = browse.next().await.map_err(Failed::new)? {
         progress.inc(1);
@@ -137,6 +142,7 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
         match command {
             Command::List(_) => groups.add(&letter),
             Command::Show { reveal, .. } => {
+                shown += 1;
                 progress.suspend(|| show::print(&letter, &delivery.body, *reveal, options.json))?;
             }
             Command::Replay { dry_run, .. } => acting.act(Act::Replay, *dry_run, &letter, &delivery).await?,
@@ -146,7 +152,8 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
     progress.finish_and_clear();
     browse.close(acting.taken).await.map_err(Failed::new)?;
     match command {
-        Command::List(_) => groups.print(options.json)?,
+        Command::List(_) => groups.print(options.json, options.none())?,
+        Command::Show { .. } if shown == 0 && !options.json => print_line(options.none().as_bytes())?,
         Command::Show { .. } => {}
         Command::Replay { dry_run, .. } => return acting.finish(Act::Replay, *dry_run),
         Command::Drop { dry_run, .. } => return acting.finish(Act::Drop, *dry_run),

@@ -19,7 +19,8 @@ Signals:
   SIGHUP           reads the configuration again: secrets, certificates and log.level count from then on, no job is
                    lost; of other changes the log says that they need a restart; a wrong one changes nothing
 
-A broker that is down is waited for. Under systemd (Type=notify) it tells its state and feeds the watchdog.
+A broker that is down is waited for. Under systemd (Type=notify or notify-reload) it tells its state and feeds the
+watchdog.
 
 Exit codes: 0 stopped as told, 1 something else has its queues or its port, 2 a mistake in the configuration.";
 

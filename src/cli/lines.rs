@@ -10,14 +10,16 @@ use crate::job::Envelope;
 /// Reads lines; of one that is longer than `longest` bytes so much that it is seen to be too long.
 pub(super) struct Lines<R> {
     input: R,
+    /// The input's name.
+    name: String,
     longest: usize,
     /// The line that is being read. It stays here while nobody waits for it, so that a wait can be given up.
     line: Vec<u8>,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    pub(super) fn new(input: R, longest: usize) -> Self {
-        Self { input, longest, line: Vec::new() }
+    pub(super) fn new(input: R, name: impl Into<String>, longest: usize) -> Self {
+        Self { input, name: name.into(), longest, line: Vec::new() }
     }
 
     /// The next line that is not blank, without its end; none at the end of the input. Nothing is lost where
@@ -25,7 +27,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failed> {
         loop {
             let read = self.input.fill_buf().await;
-            let part = read.map_err(|error| Failed::new(format_args!("standard input: {error}")))?;
+            let part = read.map_err(|error| Failed::new(format_args!("{}: {error}", self.name)))?;
             let (used, over) = (part.len(), part.is_empty());
             let end = part.iter().position(|byte| *byte == b'\n');
             let used = end.map_or(used, |end| end + 1);
@@ -75,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_that_is_too_long_is_cut_and_the_next_is_whole() {
         let text = [b"\n  \n{\"a\":1}\r\n".as_slice(), &[b'x'; 100], b"\n{\"b\":2}"].concat();
-        let mut lines = Lines::new(text.as_slice(), 10);
+        let mut lines = Lines::new(text.as_slice(), "a text", 10);
         let mut read = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             read.push(String::from_utf8(line).unwrap());
@@ -86,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_is_given_up_in_the_middle_of_a_line_loses_nothing_of_it() {
         let (mut writer, reader) = tokio::io::duplex(64);
-        let mut lines = Lines::new(tokio::io::BufReader::new(reader), 100);
+        let mut lines = Lines::new(tokio::io::BufReader::new(reader), "a pipe", 100);
         tokio::io::AsyncWriteExt::write_all(&mut writer, b"first ").await.unwrap();
         tokio::select! {
             biased;

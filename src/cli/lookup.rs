@@ -14,15 +14,16 @@ pub(super) struct Arguments {
     /// The provider's configured name.
     provider: String,
     /// Whom to look for, as `query` in a job: '{"phone":"+84 907 089 782"}'
-    #[arg(long, value_name = "JSON", value_parser = json)]
-    query: Box<RawValue>,
+    #[arg(long, value_name = "JSON")]
+    query: String,
     /// How to look, as `options` in a job: '{"raw":true}'
-    #[arg(long, value_name = "JSON", value_parser = json)]
-    options: Option<Box<RawValue>>,
+    #[arg(long, value_name = "JSON")]
+    options: Option<String>,
 }
 
-fn json(text: &str) -> Result<Box<RawValue>, String> {
-    RawValue::from_string(text.to_owned()).map_err(|error| format!("expected JSON: {error}"))
+/// What it is not is told without what it is: that speaks of a customer.
+fn json(argument: &str, text: String) -> Result<Box<RawValue>, Failed> {
+    RawValue::from_string(text).map_err(|error| Failed::misused(format_args!("{argument}: expected JSON: {error}")))
 }
 
 #[derive(Serialize)]
@@ -34,6 +35,8 @@ struct Body<'a> {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
     let Arguments { provider, query, options } = arguments;
+    let query = json("--query", query)?;
+    let options = options.map(|options| json("--options", options)).transpose()?;
     if !settings.providers.contains_key(&provider) {
         let known = settings.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         return Err(Failed::misused(format_args!("no provider {provider:?} is configured; expected one of {known}")));

@@ -11,6 +11,7 @@ use tokio::{
 use super::{Failed, stop_signal, with_providers};
 use crate::{
     config::{self, Settings},
+    telemetry::notify,
     worker,
 };
 
@@ -26,6 +27,7 @@ fn renewals(file: Option<PathBuf>) -> Result<mpsc::Receiver<Settings>, Failed> {
     let (renewed, renewals) = mpsc::channel(1);
     spawn_local(async move {
         while hangup.recv().await.is_some() {
+            notify::reloading();
             let file = file.clone();
             // Off the worker's thread: a file may stand on a disk that does not answer.
             let read = spawn_blocking(move || with_providers(config::load(file.as_deref())?));
@@ -33,8 +35,12 @@ fn renewals(file: Option<PathBuf>) -> Result<mpsc::Receiver<Settings>, Failed> {
                 Ok(Ok(settings)) => _ = renewed.send(settings).await,
                 Ok(Err(Failed { message: problem, .. })) => {
                     tracing::error!(problem, "the configuration that was read again is refused; the one before stays");
+                    notify::reloaded();
                 }
-                Err(_) => tracing::error!("a bug: the configuration could not be read again"),
+                Err(_) => {
+                    tracing::error!("a bug: the configuration could not be read again");
+                    notify::reloaded();
+                }
             }
         }
     });

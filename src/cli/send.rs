@@ -46,7 +46,8 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
         None => Box::new(BufReader::new(tokio::io::stdin())),
     };
     // Longer lines go too: that they are too long is the worker's to say.
-    let mut lines = Lines::new(input, 2 * settings.amqp.max_job_bytes);
+    let name = arguments.file.as_ref().map_or_else(|| "standard input".into(), |path| path.display().to_string());
+    let mut lines = Lines::new(input, name, 2 * settings.amqp.max_job_bytes);
     let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
     let expected = Expected::new(&settings.amqp, &settings.retry.delays, std::iter::empty());
     expected.establish(&session).await.map_err(Failed::new)?;
@@ -108,7 +109,8 @@ impl Sending {
                 },
                 () = tokio::time::sleep(timeout), if !more => {
                     let limit = humantime::format_duration(timeout);
-                    return Err(Failed::new(self.unanswered(&format!("no result came for {limit}"))));
+                    let unanswered = self.unanswered(&format!("no result came for {limit}"));
+                    return Err(Failed::new(unanswered + "; does a worker run? `lookup-worker check` tells what waits"));
                 }
             }
             self.progress.set_length(self.sent);

@@ -1,4 +1,4 @@
-//! What systemd is told (`sd_notify(3)`): started, what the worker is about, alive, stopping. Where nobody asked for
+//! What systemd is told (`sd_notify(3)`): started, what the worker is about, alive, reloading, stopping. Where nobody asked for
 //! it, by `NOTIFY_SOCKET`, nothing is said.
 
 use sd_notify::NotifyState;
@@ -16,6 +16,19 @@ pub fn started() {
 pub fn status(text: &str) {
     // One line: a line end would begin another message.
     tell(&[NotifyState::Status(&text.replace(['\n', '\r'], " "))]);
+}
+
+/// The configuration is being read again. The time lets systemd tell this from an answer to a reload before.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "no monotonic time"),
+    }
+}
+
+/// It was read, and taken over or refused.
+pub fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// It finishes what is in flight and ends.

@@ -29,6 +29,9 @@ pub struct Status {
     connects: u64,
     /// Panics that were caught.
     panics: u64,
+    /// What lies in the dead-letter queue, of all workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<u64>,
     providers: BTreeMap<String, Provider>,
 }
 
@@ -52,7 +55,7 @@ struct Provider {
     latency: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
-    /// Dead letters by error.
+    /// Dead letters of this worker by error.
     dead_letters: BTreeMap<String, u64>,
 }
 
@@ -90,8 +93,12 @@ impl Status {
     pub fn of(metrics: &Metrics, readiness: &Readiness, since: Instant) -> Self {
         let standing = readiness.standing();
         let mut providers = BTreeMap::<String, Provider>::new();
+        let mut dead_letters = None;
         for family in metrics.gather() {
             for metric in family.get_metric() {
+                if family.name() == "lookup_dead_letters" {
+                    dead_letters = Some(whole(metric.get_gauge().get_value()));
+                }
                 if let Some(name) = label(metric, "provider") {
                     providers.entry(name.to_owned()).or_default().read(&family, metric);
                 }
@@ -110,6 +117,7 @@ impl Status {
             trouble: standing.stuck.or(standing.not_ready),
             connects: metrics.connects.get(),
             panics: metrics.panics.get(),
+            dead_letters,
             providers,
         }
     }
@@ -198,8 +206,10 @@ mod tests {
         provider.dead_lettered("timeout");
         provider.backlog([2, 7], Some(Duration::from_secs(60)), Some(13));
         readiness.ready();
+        assert_eq!(seen(&metrics, &readiness)["dead_letters"], Value::Null, "nobody has looked");
+        metrics.dead_letters(Some(4));
         let status = seen(&metrics, &readiness);
-        assert_eq!(status["ready"], true);
+        assert_eq!((&status["ready"], &status["dead_letters"]), (&json!(true), &json!(4)));
         assert_eq!(status["providers"].as_object().map(serde_json::Map::len), Some(1), "{status}");
         let shown = &status["providers"]["antsomi"];
         assert_eq!(shown["state"], "ready");

@@ -1,12 +1,13 @@
 //! Traces, where a collector is configured: a job's `process` span continues the trace that the job came with; the
-//! HTTP requests made for it and the publish of its result are its children, and the result carries on from there.
+//! HTTP requests made for it and each publish of what replaces it (its result, a dead letter, a copy that waits) are its
+//! children, and what was published carries on from there.
 //!
 //! Names and attributes are those of OpenTelemetry's conventions for messaging (RabbitMQ) and HTTP. What may be
 //! private is left out: addresses of requests but for their host (`url.full`), names of reply queues, correlation
 //! ids, and what failures say. Where traces are off, a [`Span`] is nothing, and all that is asked of it a branch.
 
 mod export; // from the thread that gathers spans to the collector
-mod span; // what is recorded of a job, its requests and its result
+mod span; // what is recorded of a job, its requests and what replaces it
 
 use std::{collections::HashMap, rc::Rc, time::Duration};
 
@@ -33,7 +34,7 @@ use crate::{
     config::{AmqpSettings, Settings},
     job::{Address, Envelope},
 };
-pub use span::Span;
+pub use span::{DEFAULT_EXCHANGE, Span};
 use span::{Open, link, named};
 
 /// Longest wait at the end for spans that are not sent yet.

@@ -1,4 +1,4 @@
-//! What is told of queues and quotas: looked at every few seconds.
+//! What is told of queues, quotas and dead letters: looked at every few seconds.
 
 use std::{rc::Rc, time::Duration};
 
@@ -21,6 +21,7 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>) -> Result<(), Broke
             let time = settings.quota.as_ref().map(|limit| backlog.time(limit, together));
             provider.engine.metrics.backlog(backlog.ready, time, backlog.used);
         }
+        worker.metrics.dead_letters(session.depth(&worker.names.dead()).await?);
         tokio::time::sleep(EVERY).await;
     }
 }

@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, convert::Infallible};
 use tokio::sync::mpsc;
 
 use super::Worker;
-use crate::{config::Settings, engine::Engine, telemetry::logs};
+use crate::{
+    config::Settings,
+    engine::Engine,
+    telemetry::{logs, notify},
+};
 
 /// The keys of `[amqp]` that count from the next connection on.
 const OF_BROKER: [&str; 5] = ["amqp.url", "amqp.urls", "amqp.ca_file", "amqp.client_cert_file", "amqp.client_key_file"];
@@ -21,6 +25,7 @@ impl Worker {
             if let Err(problem) = self.renew(settings) {
                 tracing::error!(problem, "the configuration that was read again is refused; the one before stays");
             }
+            notify::reloaded();
         }
         std::future::pending().await
     }

@@ -90,7 +90,8 @@ impl Ending {
     /// Another attempt after a while.
     pub fn parked(ticket: Ticket, failure: &Failure, wait: Duration, attempts: u32, spared: u32) -> Self {
         let (job, kind) = (&ticket.id, failure.kind.as_str());
-        tracing::info!(job, kind, attempts, wait_ms = wait.as_millis(), "a job waits for its next attempt");
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(job, kind, attempts, wait_ms, "a job waits for its next attempt");
         let http_status = failure.http_status.or(ticket.progress.http_status);
         Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
     }
@@ -192,11 +193,13 @@ impl Worker {
         match ending {
             Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
             Ending::Buried(answer, failure) => {
-                Box::pin(self.bury(provider, delivery, &failure, answer.attempts)).await?;
+                Box::pin(self.bury(provider, delivery, &failure, &answer, span)).await?;
                 self.answer(provider, delivery, answer, span).await?;
             }
-            Ending::Parked(carried, wait) => Box::pin(self.park(delivery, &carried, wait)).await?,
-            Ending::PutBack(carried) => Box::pin(self.put_back(delivery, carried.message(delivery))).await?,
+            Ending::Parked(carried, wait) => Box::pin(self.park(delivery, &carried, wait, span)).await?,
+            Ending::PutBack(carried) => {
+                Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span)).await?;
+            }
             Ending::Abandoned if delivery.session.health.is_well() => {
                 return Box::pin(self.hand_back_one(delivery)).await;
             }
@@ -227,7 +230,9 @@ impl Worker {
         };
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
         let kept = matches!(route, Route::Kept { .. }).then_some((&*results, provider.map_or("", |_| &*key)));
-        let publish = span.publish(kept, &answer.job_id);
+        // For the trace alone.
+        let id = if span.is_on() { message_id(&answer.job_id).to_string() } else { String::new() };
+        let publish = span.publish(kept, &id, &answer.job_id);
         let published = delivery.session.publisher.publish(route, &|| answer.message(envelope, &publish)).await;
         match published.inspect_err(|_| publish.fail("broker"))? {
             Fate::Confirmed => publish.end(),
@@ -243,7 +248,8 @@ impl Worker {
                     .message(envelope, &publish)
                     .header(header::ERROR, UNDELIVERABLE)
                     .header(header::MESSAGE, problem);
-                Box::pin(self.publish_dead(delivery, letter.header(header::ROUTING_KEY, key))).await?;
+                let letter = letter.header(header::ROUTING_KEY, key);
+                Box::pin(self.publish_dead(delivery, letter, (&id, &answer.job_id), span)).await?;
                 metrics.dead_lettered(UNDELIVERABLE);
             }
         }
@@ -256,42 +262,62 @@ impl Worker {
         provider: Option<&Provider>,
         delivery: &Delivery,
         failure: &Failure,
-        attempts: u32,
+        answer: &Answer,
+        span: &Span,
     ) -> Result<(), BrokerError> {
         let letter = delivery
             .forward()
+            .message_id(&answer.job_id)
             .header(header::ERROR, failure.kind.as_str())
             .header(header::MESSAGE, &failure.message)
-            .count_header(header::ATTEMPTS, attempts.into())
+            .count_header(header::ATTEMPTS, answer.attempts.into())
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
-        self.publish_dead(delivery, letter).await?;
+        self.publish_dead(delivery, letter, (&answer.job_id, &answer.job_id), span).await?;
         provider.map_or(&self.strangers, |provider| &provider.engine.metrics).dead_lettered(failure.kind.as_str());
         Ok(())
     }
 
-    async fn publish_dead(&self, delivery: &Delivery, letter: Message) -> Result<(), BrokerError> {
+    async fn publish_dead(
+        &self,
+        delivery: &Delivery,
+        letter: Message,
+        ids: (&str, &str),
+        span: &Span,
+    ) -> Result<(), BrokerError> {
         let dead = self.names.dead();
         let letter = letter.count_header(header::DIED_AT, Timestamp::now().as_millisecond());
-        self.publish_or_fail(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, &dead).await
+        self.pass_on(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, ids, span).await
     }
 
-    async fn park(&self, delivery: &Delivery, carried: &Carried, wait: Duration) -> Result<(), BrokerError> {
+    async fn park(
+        &self,
+        delivery: &Delivery,
+        carried: &Carried,
+        wait: Duration,
+        span: &Span,
+    ) -> Result<(), BrokerError> {
         let now = Timestamp::now().as_millisecond();
         let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
         let message = carried.message(delivery).without(&[header::SUSPECT]);
         let message = message.count_header(header::DUE_AT, due).count_header(header::PARKED_AT, now);
         let queue = self.names.delay(retry::step(&self.settings.retry.delays, wait));
-        self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await
+        self.pass_on(delivery, Route::Queue(&queue), message, (&carried.id, &carried.id), span).await
     }
 
     /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
-    pub(super) async fn put_back(&self, delivery: &Delivery, message: Message) -> Result<(), BrokerError> {
+    pub(super) async fn put_back(
+        &self,
+        delivery: &Delivery,
+        message: Message,
+        id: &str,
+        span: &Span,
+    ) -> Result<(), BrokerError> {
         let (exchange, key) = (self.names.jobs_exchange(), delivery.envelope.routing_key.as_str());
         if delivery.suspect {
             let queue = self.names.suspects(Address::of(key).provider);
-            return self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await;
+            return self.pass_on(delivery, Route::Queue(&queue), message, (id, id), span).await;
         }
-        self.publish_or_fail(delivery, Route::Exchange { exchange: &exchange, key }, message, &exchange).await
+        self.pass_on(delivery, Route::Exchange { exchange: &exchange, key }, message, (id, id), span).await
     }
 
     /// To one of the worker's own queues, which must be there: if not, the session ends, and the next declares it.

@@ -33,6 +33,7 @@ use crate::{
     broker::{BrokerError, Delivery, Route, header},
     engine::Waiting,
     job::Lane,
+    telemetry::traces::Span,
 };
 
 /// Takes one suspect of a provider after the other, until the inbox is closed.
@@ -107,7 +108,8 @@ impl Worker {
         if self.is_spared(delivery) {
             delivery.hand_back().await;
         } else if self.can_go_back(delivery) {
-            self.put_back(delivery, delivery.forward()).await?;
+            let id = delivery.envelope.message_id.as_deref().unwrap_or_default();
+            self.put_back(delivery, delivery.forward(), id, &Span::default()).await?;
             delivery.ack();
         }
         Ok(())

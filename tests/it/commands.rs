@@ -1,6 +1,7 @@
 //! The command line, through the built program.
 
 mod configuration; // what is wrong with it is said by key, in one message
+mod habits; // mistakes, and nothing where there is nothing
 mod lookups; // `lookup` and `pipe`
 mod operations; // `run`, `check` and `send`
 mod schemas; // `schema`, `--help`, `--version`

@@ -264,3 +264,18 @@ async fn kill_9_in_the_middle_of_a_replay_loses_no_letter() {
     assert_eq!(distinct.len(), LETTERS as usize, "none is lost");
     assert!(depth < LETTERS + LETTERS / 2, "few are repeated: {depth}");
 }
+
+#[tokio::test]
+async fn a_letter_of_a_job_without_an_id_bears_the_one_by_which_it_was_answered() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    road.client.publish("lookup.jobs", "omeda", Job::new("no JSON")).await;
+    road.client.publish("lookup.jobs", "omeda", Job::json(&json!({"id": "in-the-body", "query": {}}))).await;
+    let results = road.client.take("lookup.results", 2, SOON).await;
+    road.client.wait_for_depth("lookup.dead", 2, SOON).await;
+    for result in results.iter().map(Received::json) {
+        let id = result["job_id"].as_str().expect("an id");
+        let shown = dead(&vhost, &["show", "--json", "--id", id]).await.expect(0).lines();
+        assert_eq!((shown.len(), &shown[0]["error"]), (1, &json!("invalid_job")), "{result}");
+    }
+}

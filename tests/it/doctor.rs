@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     broker::{Broker, Vhost},
     commands::Call,
+    keeper::free_ports,
     road::{Road, Served, config},
     worker::program,
 };
@@ -124,6 +125,40 @@ async fn broker_dead_letters_and_replies_are_told() {
     let [lost, reached] = &found(&both, 0, "broker").await[..] else { panic!("two addresses") };
     assert!(text(lost, "message").contains("127.0.0.1:1") && text(lost, "advice").contains("another"), "{lost}");
     assert!(text(reached, "message").contains("RabbitMQ"), "{reached}");
+}
+
+#[tokio::test]
+async fn before_the_first_start_it_tells_what_is_not_there_yet_in_short() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let toml = config(&vhost.url(), &sandbox, "").replace("quota = \"none\"", "quota = { requests = 9, per = \"1m\" }");
+    let topology = &found(&toml, 0, "topology").await[0];
+    let message = text(topology, "message");
+    assert!(
+        message.contains("not declared yet; `run` does it: lookup.dead, ") && message.contains(" more"),
+        "{message}"
+    );
+    assert!(message.len() < 200, "{message}");
+    let backlog = &found(&toml, 0, "backlog antsomi").await[0];
+    assert!(text(backlog, "message").contains("9 requests per 1m, its ledger is not there yet"), "{backlog}");
+    let alone = toml.replace("per = \"1m\"", "per = \"1m\", scope = \"worker\"");
+    let backlog = &found(&alone, 0, "backlog antsomi").await[0];
+    assert!(text(backlog, "message").contains("each worker counts for itself"), "{backlog}");
+}
+
+#[tokio::test]
+async fn what_is_out_of_reach_is_named_by_its_address_with_what_to_look_at() {
+    let [nobody] = free_ports();
+    let toml = format!(
+        "[amqp]\nurl = \"amqp://127.0.0.1:{nobody}\"\n[providers.away]\nkind = \"plume\"\ntoken = \"x\"\n\
+         base_url = \"http://127.0.0.1:{nobody}/below\"\n"
+    );
+    let broker = &found(&toml, 1, "broker").await[0];
+    assert!(text(broker, "message").contains(&format!("127.0.0.1:{nobody}")), "{broker}");
+    assert!(text(broker, "advice").contains("virtual host"), "{broker}");
+    let provider = &found(&toml, 1, "provider away").await[0];
+    assert!(text(provider, "message").starts_with(&format!("127.0.0.1:{nobody}: no connection")), "{provider}");
+    assert!(text(provider, "advice").contains("providers.away.base_url"), "{provider}");
 }
 
 #[tokio::test]

@@ -2,12 +2,17 @@
 //!
 //! Pictures of it go to the folder that `PAGE_PICTURES` names, if it does.
 
-use std::{env, path::Path};
+use std::{env, path::Path, time::Duration};
 
 use lookup_worker::sandbox::Kind;
 use serde_json::{Value, json};
 
-use crate::{broker::Broker, browser::Browser, road::Road};
+use crate::{
+    amqp::Job,
+    broker::Broker,
+    browser::Browser,
+    road::{Road, SOON},
+};
 
 const BREAKER: &str = "breaker = { failures = 3, cooldown = \"300ms\" }";
 
@@ -74,6 +79,27 @@ async fn status_json_counts_jobs_and_names_no_customer() {
 }
 
 #[tokio::test]
+async fn what_lies_in_the_dead_letter_queue_is_told_whoever_put_it_there() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    road.publish("omeda", "none", &json!({"query": {}})).await;
+    road.results(1).await;
+    road.client.publish("lookup.dead", "", Job::new("a letter of somebody else's")).await;
+    let told = async {
+        while !road.worker.metrics().await.contains("\nlookup_dead_letters 2\n") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(SOON, told).await.expect("both letters");
+    let (_, text) = road.worker.get("/status.json").await.expect("an answer");
+    let status: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&status["dead_letters"], &status["providers"]["omeda"]["dead_letters"]["invalid_job"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[tokio::test]
 #[ignore = "needs Chromium and its driver: deploy/test"]
 async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     let vhost = Broker::shared().vhost();
@@ -93,6 +119,7 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser.wait_for(&card_says("antsomi", "9 found")).await;
     browser.wait_for(&card_says("antsomi", "of 200")).await;
     browser.wait_for("document.querySelector('#dead-letters tbody')?.innerText.includes('invalid_job')").await;
+    browser.wait_for("document.getElementById('dead').innerText === '2'").await;
     publish(&road, "omeda", 40..60, json!({"customer_id": 12345})).await;
     browser.wait_for(&card_says("omeda", "60 found")).await;
     browser.wait_for(&card_says("omeda", "99 % within")).await;

@@ -29,6 +29,8 @@ const PHONE: &str = "84907089782";
 const EMAIL: &str = "ada.lovelace@example.com";
 const NAME: &str = "Ada Lovelace";
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// A part of each of them, and of every secret, however it is written; in lower case.
 const PLANTED: [&str; 4] = ["907089782", "907 089 782", "lovelace", "hunter2"];
 
@@ -195,14 +197,34 @@ fn jobs() -> Vec<(String, Job)> {
         (PHONE.to_owned(), asked(0)),
         (format!("{EMAIL}.bulk"), asked(1)),
         (format!("antsomi.{NAME}"), asked(2)),
-        ("antsomi".into(), asked(3).reply_to(EMAIL)),
         ("antsomi".into(), asked(4).reply_to(&format!("lookup.jobs.{NAME}"))),
         ("antsomi".into(), asked(5).correlation_id(EMAIL)),
         ("antsomi".into(), asked(6).with(|it| it.with_type(NAME.into()).with_app_id(EMAIL.into()))),
         ("antsomi".into(), asked(7).header("traceparent", NAME).header("x-caller", EMAIL)),
         ("antsomi".into(), asked(8).header("x-lookup-attempts", PHONE).header("x-lookup-caller", NAME)),
         ("antsomi".into(), asked(9).header("x-lookup-error", NAME).header("x-lookup-message", EMAIL)),
+        (format!("{PHONE}.interactive"), asked(10).correlation_id(PHONE).header(EMAIL, PHONE).header(PHONE, NAME)),
+        (format!("{NAME}.{EMAIL}"), Job::new(NAME).correlation_id(EMAIL)),
+        (format!("antsomi.{PHONE}"), asked(11).header("x-lookup-routing-key", EMAIL)),
+        ("antsomi".into(), asked(12).with(|it| it.with_content_type(NAME.into()).with_content_encoding(EMAIL.into()))),
+        // It is none. A well-formed one goes along as it came: whoever writes it must keep it free of people.
+        (
+            "antsomi".into(),
+            asked(13).header("traceparent", TRACEPARENT).header("tracestate", &format!("{NAME} {EMAIL}")),
+        ),
     ]);
+    jobs
+}
+
+/// Jobs whose results are dead letters, since nobody is where they are to go.
+fn undeliverable() -> Vec<(String, Job)> {
+    let asked = |n: usize| Job::json(&json!({"query": {"phone": format!("{PHONE}7{n}")}}));
+    let mut jobs = vec![
+        ("antsomi".to_owned(), asked(0).reply_to(EMAIL)),
+        (PHONE.to_owned(), asked(1).reply_to(PHONE).correlation_id(NAME)),
+        ("antsomi".into(), asked(2).reply_to(&format!("amq.rabbitmq.reply-to.{NAME}"))),
+    ];
+    jobs.push((format!("{EMAIL}.bulk"), Job::new(NAME).reply_to(&format!("{NAME}.{PHONE}"))));
     jobs
 }
 
@@ -223,25 +245,29 @@ async fn nothing_private_comes_out(format: &str) {
     let mut worker = Worker::start_under(&config, &failpoint);
     worker.wait_ready().await;
     let client = Client::connect(&vhost.url()).await;
-    let jobs = jobs();
-    let count = jobs.len();
-    for (n, (key, job)) in jobs.into_iter().enumerate() {
+    let (jobs, undeliverable) = (jobs(), undeliverable());
+    let (count, lost) = (jobs.len(), undeliverable.len());
+    for (n, (key, job)) in jobs.into_iter().chain(undeliverable).enumerate() {
         client.publish("lookup.jobs", &key, job.id(&format!("job-{n}"))).await;
     }
-    // One has a reply queue that is not there; its result is a dead letter.
-    let results = client.take_up_to("lookup.results", count - 1, SOON * 3).await;
-    assert_eq!(results.len(), count - 1, "{}", worker.log());
+    let results = client.take_up_to("lookup.results", count, SOON * 3).await;
+    assert_eq!(results.len(), count, "{}", worker.log());
+    worker.wait_for_log("the result is in the dead-letter queue", lost).await;
     for result in &results {
         let text = String::from_utf8_lossy(&result.body).to_lowercase();
         for of in ["antsomi", "omeda", "kapture", "egain", "plume", "locked", "away", "token"] {
             assert!(!text.contains(&secret(of)), "a result tells the secret of {of}: {text}");
         }
     }
+    // Where none was asked: the words are ours alone.
+    for result in results.iter().map(Received::json).filter(|result| result["attempts"] == 0) {
+        assert_private("an error", &result["error"].to_string());
+    }
     let kinds: Vec<Value> = results.iter().map(|result| result.json()["error"]["kind"].clone()).collect();
     for kind in ["invalid_job", "bad_response", "rejected", "unauthorized", "connection", "unknown_provider"] {
         assert!(kinds.contains(&json!(kind)), "{kind} is among what happened");
     }
-    for page in ["/metrics", "/readyz", "/livez", "/"] {
+    for page in ["/metrics", "/readyz", "/livez", "/", "/status.json"] {
         assert_private(page, &worker.get(page).await.unwrap().1);
     }
     let call = |arguments: &[&str]| Call::new(arguments).config(&config).run();

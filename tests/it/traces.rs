@@ -147,8 +147,8 @@ async fn a_failed_job_s_spans_say_so_by_its_class() {
     road.client.publish("lookup.jobs", "antsomi", asked).await;
     let asked = job("84907089782").id("j-2").reply_to("no-such-queue");
     road.client.publish("lookup.jobs", "strangers-name", asked).await;
-    // One with four requests, one with none.
-    let spans = collector.wait_for(8).await;
+    // One with four requests, one with none and a result that is a dead letter, too.
+    let spans = collector.wait_for(7 + 4).await;
     for (kind, class) in [(SpanKind::Client, "connection"), (SpanKind::Consumer, "connection")] {
         let failed = of_kind(&spans, kind).into_iter().filter(|span| span.get("lookup.provider") == "antsomi");
         assert!(
@@ -161,6 +161,54 @@ async fn a_failed_job_s_spans_say_so_by_its_class() {
     assert_eq!((returned.name.as_str(), returned.get("lookup.job.id")), ("publish {reply_to}", "j-2"));
     let shown = format!("{:?}", collector.batches());
     assert!(!shown.contains("replies-of-somebody") && !shown.contains("strangers-name"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_parked_goes_on_in_the_same_trace_below_the_publish_that_parked_it() {
+    let (vhost, collector) = (Broker::shared().vhost(), Collector::start().await);
+    let road = Road::open(&vhost.url(), &collector.config("")).await;
+    // Always parked; and it came with no trace.
+    road.sandbox.fault(Kind::Omeda, "/12345/", json!({"status": 500}), Some(1)).await;
+    road.publish("omeda", "j-1", &json!({"query": {"customer_id": 12345}})).await;
+    road.results(1).await;
+    let spans = collector.wait_for(6).await;
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    let processed = "process lookup.jobs:omeda:lookup.jobs.omeda.bulk";
+    let parked = "publish amq.default:lookup.delay.1s";
+    assert_eq!(names, [processed, "GET", parked, processed, "GET", "publish lookup.results:omeda.found"]);
+    let [first, _, park, second, ..] = spans.as_slice() else { panic!("{spans:#?}") };
+    assert!(spans.iter().all(|span| span.trace == first.trace), "{spans:#?}");
+    assert_eq!((first.get("lookup.outcome"), second.get("lookup.outcome")), ("parked", "found"));
+    assert_eq!((&park.parent, &second.parent, second.links.as_slice()), (&first.id, &park.id, &[park.id.clone()][..]));
+    assert_attributes(
+        park,
+        &[
+            ("messaging.system", "rabbitmq"),
+            ("messaging.operation.name", "publish"),
+            ("messaging.operation.type", "send"),
+            ("messaging.destination.name", "amq.default:lookup.delay.1s"),
+            ("messaging.rabbitmq.destination.routing_key", "lookup.delay.1s"),
+            ("messaging.message.id", "j-1"),
+            ("server.address", "127.0.0.1"),
+            ("lookup.job.id", "j-1"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_dead_letter_s_publish_is_a_part_of_the_trace_and_the_letter_carries_it_on() {
+    let (vhost, collector) = (Broker::shared().vhost(), Collector::start().await);
+    let road = Road::open(&vhost.url(), &collector.config("")).await;
+    let none = Job::json(&json!({"query": {}})).id("j-1").header("traceparent", &traceparent(true));
+    road.client.publish("lookup.jobs", "omeda", none.header("tracestate", "us=7")).await;
+    let letter = road.client.take("lookup.dead", 1, SOON).await.remove(0);
+    let spans = collector.wait_for(3).await;
+    let [process, bury, publish] = spans.as_slice() else { panic!("{spans:#?}") };
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+    assert_eq!((bury.name.as_str(), &bury.parent, &publish.parent), ("publish lookup.dead", &process.id, &process.id));
+    assert_eq!((bury.get("messaging.message.id"), bury.get("lookup.job.id"), bury.failed), ("j-1", "j-1", false));
+    assert_eq!(letter.header("traceparent").unwrap(), format!("00-{TRACE}-{}-01", bury.id));
+    assert_eq!(letter.header("tracestate").as_deref(), Some("us=7"));
 }
 
 #[tokio::test]

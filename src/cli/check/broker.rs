@@ -7,12 +7,19 @@ use crate::{
     backlog::{Backlog, together},
     broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
     config::{AmqpSettings, ProviderSettings, Settings},
+    quota::is_common,
 };
 
 /// Takes back what is unacknowledged for longer, unless it is configured otherwise.
 const USUAL_CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The first that dead-letters at least once.
 const OLDEST: (u32, u32) = (3, 10);
+
+/// Whatever the reason is that came before.
+const OUT_OF_REACH: &str = "does it run, and is its address right: host, port (5672, with TLS 5671), user, password, \
+                            virtual host? Its own log names what it refused";
+/// Of the names that are missing, so many are told.
+const TOLD: usize = 4;
 
 /// A finding for each address, and a session with the first that answers.
 pub async fn reach(amqp: &AmqpSettings) -> (Vec<Finding>, Option<Rc<Session>>) {
@@ -28,7 +35,7 @@ pub async fn reach(amqp: &AmqpSettings) -> (Vec<Finding>, Option<Rc<Session>>) {
                     Some(_) => opened.close().await,
                 }
             }
-            Err(error) => findings.push(Finding::bad("broker", error.to_string())),
+            Err(error) => findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH)),
         }
     }
     if session.is_some() {
@@ -89,7 +96,10 @@ async fn topology(settings: &Settings, session: &Session) -> Vec<Finding> {
         .map(|difference| Finding::bad(CHECK, difference.otherwise.unwrap_or_default()).advise(difference.mend));
     let mut findings: Vec<Finding> = foreign.collect();
     if settings.amqp.declare && !missing.is_empty() {
-        let listed = missing.iter().map(|difference| difference.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut listed = missing.iter().take(TOLD).map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some(more) = missing.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            let _ = write!(listed, " and {more} more");
+        }
         findings.push(Finding::well(CHECK, format!("{} not declared yet; `run` does it: {listed}", missing.len())));
     } else {
         let lacks = |name: &str| format!("{name} is missing, and amqp.declare = false");
@@ -159,7 +169,11 @@ async fn backlog(session: &Session, names: &Names, provider: &ProviderSettings) 
         let time = humantime::format_duration(Duration::from_secs(backlog.time(limit, together).as_secs()));
         let each = if together > 1 { format!("{together} in each request") } else { "one request each".to_owned() };
         let per = humantime::format_duration(limit.per);
-        let used = backlog.used.map_or("each worker counts for itself".to_owned(), |used| format!("{used} used now"));
+        let used = match backlog.used {
+            Some(used) => format!("{used} used now"),
+            None if is_common(limit) => "its ledger is not there yet".to_owned(),
+            None => "each worker counts for itself".to_owned(),
+        };
         let _ = write!(text, ", {time} at {each}; {} requests per {per}, {used}", limit.requests);
     }
     if backlog.paused {

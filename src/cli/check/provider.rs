@@ -30,7 +30,7 @@ pub async fn findings(provider: &ProviderSettings) -> Vec<Finding> {
 async fn reach(check: String, provider: &ProviderSettings, client: &Client) -> Finding {
     let head = match client.reach(&provider.base_url, REACH_LIMIT).await {
         Ok(head) => head,
-        Err(failure) => return Finding::bad(check, failure.message),
+        Err(failure) => return out_of_reach(check, provider, &failure.message),
     };
     let (kind, status) = (provider.adapter.kind(), head.status().as_u16());
     let reached = format!("reached (kind {kind}; its root answers HTTP {status})");
@@ -41,6 +41,14 @@ async fn reach(check: String, provider: &ProviderSettings, client: &Client) -> F
     let message = format!("{reached}; this machine's clock is {difference} {way} its clock");
     let advice = "let both be set by NTP: deadlines, Retry-After dates and tokens' lives are read by them";
     Finding::note(check, message, advice)
+}
+
+fn out_of_reach(check: String, provider: &ProviderSettings, problem: &str) -> Finding {
+    let (name, url) = (&provider.name, &provider.base_url);
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let advice =
+        format!("is providers.{name}.base_url right, and the way from here open: DNS, firewall, certificates?");
+    Finding::bad(check, format!("{host}:{port}: {problem}")).advise(advice)
 }
 
 /// By how much the clocks differ, where that does harm.

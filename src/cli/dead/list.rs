@@ -27,7 +27,8 @@ impl Groups {
         group.newest = group.newest.into_iter().chain(letter.died).max();
     }
 
-    pub fn print(&self, as_json: bool) -> Result<(), Failed> {
+    /// Prints them; `none` where there are none.
+    pub fn print(&self, as_json: bool, none: &str) -> Result<(), Failed> {
         if as_json {
             for ((provider, error), group) in &self.0 {
                 let (oldest, newest) = (group.oldest, group.newest);
@@ -39,7 +40,7 @@ impl Groups {
             return Ok(());
         }
         if self.0.is_empty() {
-            return Ok(print_line(b"no dead letters")?);
+            return Ok(print_line(none.as_bytes())?);
         }
         let row = |provider: &str, error: &str, count: &str, oldest: &str, newest: &str| {
             print_line(format!("{provider:<24} {error:<22} {count:>8}  {oldest:<20}  {newest}").trim_end().as_bytes())

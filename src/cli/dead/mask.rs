@@ -46,7 +46,7 @@ pub(super) fn headers(headers: &Map<String, Value>) -> Map<String, Value> {
         name => name == "x-delivery-count" && value.is_number(),
     };
     let masked = |(name, value): (&String, &Value)| {
-        (name.clone(), if shown(name, value) { value.clone() } else { HIDDEN.into() })
+        (masked_name(name.clone()), if shown(name, value) { value.clone() } else { HIDDEN.into() })
     };
     headers.iter().map(masked).collect()
 }
@@ -151,11 +151,11 @@ mod tests {
         let shown = body(job.to_string().as_bytes());
         assert_eq!(shown["query"], json!({"***": {"***": "***"}, "phone": "***"}));
         assert_eq!((&shown["provider"], &shown["deadline"]), (&json!("***"), &json!("***")));
-        let sent = json!({"x-lookup-routing-key": "849", "traceparent": "Ada", "x-lookup-error": "timeout"});
+        let sent = json!({"x-lookup-routing-key": "849", "traceparent": "Ada", "x-lookup-error": "timeout", "a@b": 1});
         let shown = headers(sent.as_object().unwrap());
         assert_eq!(
             Value::Object(shown),
-            json!({"x-lookup-routing-key": "***", "traceparent": "***", "x-lookup-error": "timeout"})
+            json!({"x-lookup-routing-key": "***", "traceparent": "***", "x-lookup-error": "timeout", "***": "***"})
         );
     }
 }

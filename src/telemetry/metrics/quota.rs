@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{Counted, JOB_SECONDS, counters, gauges, histograms};
+use super::{Counted, Families, JOB_SECONDS};
 use crate::job::Lane;
 
 /// Of all providers.
@@ -19,41 +19,35 @@ pub(super) struct QuotaVecs {
 }
 
 impl QuotaVecs {
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(families: &Families) -> Self {
         Self {
-            limit: gauges(
-                registry,
+            limit: families.gauges(
                 "lookup_quota_limit",
                 "Requests that the quota allows in its window; 0 where there is no limit.",
                 &["provider"],
             ),
-            used: gauges(
-                registry,
+            used: families.gauges(
                 "lookup_quota_used",
                 "Requests of all workers that count in the present window, where the broker counts them.",
                 &["provider"],
             ),
-            permissions: counters(
-                registry,
+            permissions: families.counters(
                 "lookup_quota_permissions_total",
                 "Permissions given to this worker, each for one HTTP request.",
                 &["provider", "lane"],
             ),
-            void: counters(
-                registry,
+            void: families.counters(
                 "lookup_quota_void_total",
                 "Permissions that this worker was given and could not use in time, by a freeze or a slow broker or \
                      network; each is one request fewer in its window.",
                 &["provider"],
             ),
-            waiting: gauges(
-                registry,
+            waiting: families.gauges(
                 "lookup_quota_waiting",
                 "Requests of this worker that wait for a permission, a batch as one.",
                 &["provider", "lane"],
             ),
-            wait_seconds: histograms(
-                registry,
+            wait_seconds: families.histograms(
                 "lookup_quota_wait_seconds",
                 "From asking for a permission to having it.",
                 &["provider", "lane"],

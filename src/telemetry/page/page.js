@@ -176,7 +176,7 @@ function show(status) {
   say(at("in-flight"), all((_, provider) => provider.in_flight));
   const known = providers.some(([, provider]) => "bulk" in provider.queued);
   say(at("waiting"), known ? all((_, provider) => sum(provider.queued)) : "–");
-  say(at("dead"), all((_, provider) => sum(provider.dead_letters)));
+  say(at("dead"), number(status.dead_letters));
   for (const card of [...at("providers").children]) {
     if (!(card.id.slice("provider-".length) in status.providers)) card.remove();
   }

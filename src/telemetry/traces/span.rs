@@ -1,4 +1,4 @@
-//! One span: what is recorded of a job, of a request made for it, of the publish of its result.
+//! One span: what is recorded of a job, of a request made for it, of the publish of what replaces it.
 
 use std::{collections::HashMap, fmt, rc::Rc};
 
@@ -12,7 +12,10 @@ use opentelemetry::{
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use super::Recorder;
-use crate::{broker::header, failure::Failure, result::message_id};
+use crate::{broker::header, failure::Failure};
+
+/// What the exchange without a name is called in traces.
+pub const DEFAULT_EXCHANGE: &str = "amq.default";
 
 /// A span of one job's way; none where traces are off. A clone is the same span.
 #[derive(Clone, Default)]
@@ -67,21 +70,22 @@ impl Span {
         }
     }
 
-    /// The publish of the result of job `id`: to `kept`, an exchange and a routing key, or to a reply queue.
+    /// The publish of what replaces the job `job_id`, as the message `id`: to `place`, an exchange and a routing key that
+    /// are the worker's own, or to a reply queue.
     #[must_use]
-    pub fn publish(&self, kept: Option<(&str, &str)>, id: &str) -> Self {
+    pub fn publish(&self, place: Option<(&str, &str)>, id: &str, job_id: &str) -> Self {
         let Some(job) = &self.0 else { return Self::default() };
-        let (destination, key) = match kept {
+        let (destination, key) = match place {
             Some((exchange, "")) => (exchange.to_owned(), None),
             Some((exchange, key)) => (format!("{exchange}:{key}"), Some(key.to_owned())),
-            None => ("amq.default".to_owned(), None),
+            None => (DEFAULT_EXCHANGE.to_owned(), None),
         };
         let mut attributes = job.recorder.messaging("publish", "send", destination, key);
-        if kept.is_none() {
+        if place.is_none() {
             attributes.push(KeyValue::new("messaging.destination.template", "{reply_to}"));
         }
-        attributes.push(KeyValue::new("messaging.message.id", message_id(id).to_string()));
-        attributes.push(KeyValue::new("lookup.job.id", id.to_owned()));
+        attributes.push(KeyValue::new("messaging.message.id", id.to_owned()));
+        attributes.push(KeyValue::new("lookup.job.id", job_id.to_owned()));
         let builder = named("publish", &attributes).with_kind(SpanKind::Producer);
         job.recorder.open(builder.with_attributes(attributes), &job.context)
     }

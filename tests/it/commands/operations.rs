@@ -37,6 +37,16 @@ async fn run_waits_for_a_broker_that_is_down_says_so_and_stops_at_once_when_told
 }
 
 #[tokio::test]
+async fn logs_in_json_have_numbers_as_numbers() {
+    let sandbox = Served::start().await;
+    let worker = Worker::start(&config(NOWHERE, &sandbox, "[log]\nformat = \"json\""));
+    worker.wait_for_log("no broker; trying again", 2).await;
+    let log = worker.log();
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().expect("a line")).expect("JSON");
+    assert!(line["wait_ms"].is_u64() && line["level"] == "WARN", "{line}");
+}
+
+#[tokio::test]
 async fn run_stops_at_sigint_as_at_sigterm() {
     let vhost = Broker::shared().vhost();
     let mut road = Road::open(&vhost.url(), "").await;

@@ -1,10 +1,11 @@
 //! What the worker tells systemd, heard on a socket of the test's own.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
+use super::file;
 use crate::{
     broker::Broker,
     keeper::free_ports,
@@ -84,4 +85,33 @@ async fn a_worker_that_takes_jobs_says_so() {
     tokio::time::timeout(WITHIN, silent).await.expect("silence");
     worker.sigcont();
     manager.hears("WATCHDOG=1").await;
+}
+
+/// What `systemctl reload` does, by the unit's own command.
+fn reload(worker: &Worker) {
+    let unit = file("deploy/systemd/lookup-worker.service");
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a command in the unit");
+    let reloaded =
+        Command::new("sh").args(["-c", command]).env("MAINPID", worker.pid().as_raw_pid().to_string()).status();
+    assert!(reloaded.expect("a shell").success(), "{command}");
+}
+
+#[tokio::test]
+async fn a_reload_begins_and_ends_also_where_the_configuration_is_refused() {
+    let (manager, sandbox, vhost) = (Manager::new(), Served::start().await, Broker::shared().vhost());
+    let config = config(&vhost.url(), &sandbox, "");
+    let worker = manager.start(&config);
+    manager.hears("READY=1").await;
+    for (config, told) in [
+        (config.clone(), "the configuration was read again"),
+        (config + "nonsense", "is refused; the one before stays"),
+    ] {
+        worker.configure(&config);
+        reload(&worker);
+        let began = manager.hears("RELOADING=1").await;
+        let time: u64 = began.split_once("\nMONOTONIC_USEC=").expect(&began).1.parse().expect("microseconds");
+        assert!(time > 0, "{began}");
+        manager.hears("READY=1").await;
+        assert!(worker.log().contains(told), "{}", worker.log());
+    }
 }

@@ -1,0 +1,116 @@
+//! What is told of one provider.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::{Counted, Metrics};
+use crate::{failure::ErrorKind, job::Lane};
+
+/// The metrics of one provider, looked up once.
+#[derive(Debug, Clone)]
+pub struct ProviderMetrics {
+    all: Metrics,
+    name: String,
+    request_seconds: Histogram,
+    job_seconds: [Histogram; 2],
+    received: [IntCounter; 2],
+    found: [IntCounter; 2],
+    requests_found: IntCounter,
+    /// Jobs that are being worked on.
+    pub in_flight: IntGauge,
+    /// 1 while no attempts are made but probes.
+    pub circuit_open: IntGauge,
+    /// Jobs that were set aside.
+    pub suspects: IntCounter,
+    /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`.
+    pub paused: IntGauge,
+    /// Lookups that went in a request with others.
+    pub batched: IntCounter,
+    /// Batches whose lookups are asked again in smaller ones.
+    pub split: IntCounter,
+    /// Lookups that joined an equal one.
+    pub coalesced: IntCounter,
+    /// Lookups that were answered from memory.
+    pub cached: IntCounter,
+}
+
+impl ProviderMetrics {
+    pub(super) fn of(all: &Metrics, name: &str) -> Self {
+        let lanes = Lane::ALL.map(Lane::as_str);
+        Self {
+            request_seconds: all.request_seconds.with_label_values(&[name]),
+            job_seconds: lanes.map(|lane| all.job_seconds.with_label_values(&[name, lane])),
+            received: lanes.map(|lane| all.received.with_label_values(&[name, lane])),
+            found: lanes.map(|lane| all.results.with_label_values(&[name, lane, "found", ""])),
+            requests_found: all.requests.with_label_values(&[name, "found"]),
+            in_flight: all.in_flight.with_label_values(&[name]),
+            circuit_open: all.circuit_open.with_label_values(&[name]),
+            suspects: all.suspects.with_label_values(&[name]),
+            paused: all.paused.with_label_values(&[name]),
+            batched: all.shared.batched.with_label_values(&[name]),
+            split: all.shared.split.with_label_values(&[name]),
+            coalesced: all.shared.coalesced.with_label_values(&[name]),
+            cached: all.shared.cached.with_label_values(&[name]),
+            name: name.to_owned(),
+            all: all.clone(),
+        }
+    }
+
+    /// A job is worked on.
+    #[must_use]
+    pub fn begins(&self) -> Counted {
+        Counted::new(&self.in_flight)
+    }
+
+    /// A job was delivered.
+    pub fn received(&self, lane: Lane) {
+        self.received[lane as usize].inc();
+    }
+
+    /// An HTTP request was made.
+    pub fn requested(&self, outcome: &str, took: Duration) {
+        if outcome == "found" {
+            self.requests_found.inc();
+        } else {
+            self.all.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+        }
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What was seen at the broker: jobs in the queues of both lanes, how long all that wait will take, requests
+    /// of the present window.
+    pub fn backlog(&self, queued: [u32; 2], time: Option<Duration>, used: Option<u32>) {
+        for lane in Lane::ALL {
+            let gauge = self.all.queued.with_label_values(&[self.name.as_str(), lane.as_str()]);
+            gauge.set(queued[lane as usize].into());
+        }
+        if let Some(time) = time {
+            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+            self.all.backlog_seconds.with_label_values(&[&self.name]).set(seconds);
+        }
+        if let Some(used) = used {
+            self.all.quota.used(&self.name, used);
+        }
+    }
+
+    /// An attempt will be repeated.
+    pub fn retried(&self, reason: ErrorKind) {
+        self.all.retries.with_label_values(&[self.name.as_str(), reason.as_str()]).inc();
+    }
+
+    /// A result is safe at the broker; `duration_ms` is from the job's first receipt.
+    pub fn answered(&self, lane: Lane, status: &str, error: &str, duration_ms: u64) {
+        if status == "found" {
+            self.found[lane as usize].inc();
+        } else {
+            self.all.results.with_label_values(&[self.name.as_str(), lane.as_str(), status, error]).inc();
+        }
+        self.job_seconds[lane as usize].observe(Duration::from_millis(duration_ms).as_secs_f64());
+    }
+
+    /// A message is safe in the dead-letter queue.
+    pub fn dead_lettered(&self, error: &str) {
+        self.all.dead_lettered.with_label_values(&[self.name.as_str(), error]).inc();
+    }
+}

@@ -1,0 +1,42 @@
+//! What sharing saves.
+
+use prometheus::IntCounterVec;
+
+use super::Families;
+
+/// Lookups that cost no request of their own.
+#[derive(Debug, Clone)]
+pub(super) struct SharedVecs {
+    pub batched: IntCounterVec,
+    pub split: IntCounterVec,
+    pub coalesced: IntCounterVec,
+    pub cached: IntCounterVec,
+}
+
+impl SharedVecs {
+    pub fn new(families: &Families) -> Self {
+        Self {
+            batched: families.counters(
+                "lookup_batched_total",
+                "Lookups that shared one HTTP request with others.",
+                &["provider"],
+            ),
+            split: families.counters(
+                "lookup_batches_split_total",
+                "HTTP requests for several lookups that were refused as a whole, or whose answer could not be split \
+                 for certain; their lookups are asked again in smaller batches.",
+                &["provider"],
+            ),
+            coalesced: families.counters(
+                "lookup_coalesced_total",
+                "Lookups that joined an equal one which was waiting or in flight.",
+                &["provider"],
+            ),
+            cached: families.counters(
+                "lookup_cache_hits_total",
+                "Lookups that were answered from memory.",
+                &["provider"],
+            ),
+        }
+    }
+}
