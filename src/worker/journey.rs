@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, rc::Rc};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use super::{Provider, Worker, load::Held, settle::Ending};
+use super::{Provider, Worker, ending::Ending, load::Held};
 use crate::{
     broker::Delivery,
     engine::{Conclusion, Waiting},

@@ -12,7 +12,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use super::settle::Answer;
+use super::ending::Answer;
 use crate::broker::Delivery;
 
 /// Large results are asked for again rather than kept.

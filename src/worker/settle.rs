@@ -2,181 +2,26 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use wildmatch::WildMatch;
 
-use super::{Provider, Worker};
+use super::{
+    Provider, Worker,
+    ending::{Answer, Carried, Ending},
+};
 use crate::{
     broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
     failpoint,
-    failure::{ErrorKind, Failure},
-    job::{Address, Envelope, Lane, NotAJob, Ticket},
+    failure::Failure,
+    job::{Address, Envelope},
     json::Malformed,
     policy::retry,
-    provider::Outcome,
-    result::{LookupResult, MESSAGE_TYPE, message_id},
+    result::message_id,
     telemetry::traces::Span,
 };
 
 /// `x-lookup-error` of a result that could not be delivered.
 const UNDELIVERABLE: &str = "undeliverable_result";
-
-/// What is to replace a job.
-pub enum Ending {
-    /// Its result.
-    Answered(Answer),
-    /// Its result, and the job itself as a dead letter.
-    Buried(Answer, Failure),
-    /// The job itself, later: in a delay queue.
-    Parked(Carried, Duration),
-    /// The job itself, later: in its own queue.
-    PutBack(Carried),
-    /// Nothing: no request was sent, and none will be; the broker delivers it again.
-    Abandoned,
-}
-
-/// A result, ready to be published, and published again if need be.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The job's id.
-    pub job_id: String,
-    body: Bytes,
-    lane: Lane,
-    status: &'static str,
-    error: &'static str,
-    provider: String,
-    attempts: u32,
-    duration_ms: u64,
-}
-
-/// What a job that is not answered yet carries along.
-pub struct Carried {
-    id: String,
-    received: Timestamp,
-    attempts: u32,
-    spared: u32,
-    http_status: Option<u16>,
-}
-
-impl Ending {
-    /// A final answer.
-    pub fn answered(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
-        if let Outcome::Failed(failure) = &outcome {
-            log_failure(&ticket, failure, attempts);
-        }
-        Self::Answered(Answer::new(ticket, outcome, raw, attempts))
-    }
-
-    /// No attempts are left.
-    pub fn exhausted(ticket: Ticket, failure: Failure, attempts: u32) -> Self {
-        log_failure(&ticket, &failure, attempts);
-        Self::Buried(Answer::new(ticket, Outcome::Failed(failure.clone()), None, attempts), failure)
-    }
-
-    /// No job.
-    pub fn refused(NotAJob { ticket, failure }: NotAJob) -> Self {
-        let attempts = ticket.progress.attempts;
-        Self::exhausted(ticket, failure, attempts)
-    }
-
-    /// The worker's own failure.
-    pub fn panicked(ticket: Ticket) -> Self {
-        let message = "the worker failed at this job, which is a bug of its own; the job is in the dead-letter queue";
-        Self::refused(NotAJob { ticket, failure: Failure::new(ErrorKind::Internal, message) })
-    }
-
-    /// Another attempt after a while.
-    pub fn parked(ticket: Ticket, failure: &Failure, wait: Duration, attempts: u32, spared: u32) -> Self {
-        let (job, kind) = (&ticket.id, failure.kind.as_str());
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(job, kind, attempts, wait_ms, "a job waits for its next attempt");
-        let http_status = failure.http_status.or(ticket.progress.http_status);
-        Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
-    }
-
-    /// What it is, and the class of the failure that it answers with, or nothing.
-    fn summary(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Answered(answer) | Self::Buried(answer, _) => (answer.status, answer.error),
-            Self::Parked(..) => ("parked", ""),
-            Self::PutBack(_) => ("put_back", ""),
-            Self::Abandoned => ("abandoned", ""),
-        }
-    }
-
-    /// Another attempt once the provider is asked again.
-    pub fn put_back(ticket: Ticket, http_status: Option<u16>, attempts: u32, spared: u32) -> Self {
-        Self::PutBack(Carried::new(ticket, attempts, spared, http_status))
-    }
-}
-
-impl Carried {
-    fn new(ticket: Ticket, attempts: u32, spared: u32, http_status: Option<u16>) -> Self {
-        Self { id: ticket.id, received: ticket.received, attempts, spared, http_status }
-    }
-
-    /// The job as it goes on.
-    fn message(&self, delivery: &Delivery) -> Message {
-        let message = delivery
-            .forward()
-            .message_id(&self.id)
-            .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
-            .count_header(header::ATTEMPTS, self.attempts.into())
-            .count_header(header::SPARED, self.spared.into())
-            .count_header(header::RECEIVED_AT, self.received.as_millisecond());
-        match self.http_status {
-            Some(status) => message.count_header(header::HTTP_STATUS, status.into()),
-            None => message,
-        }
-    }
-}
-
-/// Once, where it is handled; ids alone tell whose it was.
-fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
-    let (job, kind, message) = (&ticket.id, failure.kind.as_str(), &failure.message);
-    tracing::warn!(job, kind, attempts, http_status = failure.http_status, "a job failed: {message}");
-}
-
-impl Answer {
-    fn new(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
-        let Ticket { id, provider, lane, context, received, .. } = ticket;
-        let mut result = LookupResult::new(id, provider, outcome, attempts, received);
-        (result.context, result.raw) = (context, raw);
-        Self {
-            body: result.to_json().into(),
-            lane,
-            status: result.status.as_str(),
-            error: result.error_kind(),
-            attempts,
-            duration_ms: result.duration_ms,
-            job_id: result.job_id,
-            provider: result.provider,
-        }
-    }
-
-    /// Bytes of the result.
-    pub fn size(&self) -> usize {
-        self.body.len()
-    }
-
-    /// It continues the trace of its publish; where traces are off, that which the job came with.
-    fn message(&self, envelope: &Envelope, span: &Span) -> Message {
-        let carried = span.carried();
-        let (parent, state) = match &carried {
-            Some((parent, state)) => (Some(parent.as_str()), state.as_deref()),
-            None => (envelope.traceparent.as_deref(), envelope.tracestate.as_deref()),
-        };
-        Message::json(self.body.clone())
-            .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
-            .message_id(&message_id(&self.job_id).to_string())
-            .of_type(MESSAGE_TYPE)
-            .header(header::STATUS, self.status)
-            .optional_header(header::TRACEPARENT, parent)
-            .optional_header(header::TRACESTATE, state)
-    }
-}
 
 impl Worker {
     /// Publishes the replacement, waits for its confirm, acknowledges the job.
