@@ -16,6 +16,7 @@
 
 mod alarm;
 mod brake;
+mod ending;
 mod feed;
 mod gauges;
 mod guard;

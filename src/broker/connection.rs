@@ -30,7 +30,7 @@ const HEARTBEAT: u16 = 10;
 
 /// The client keeps two buffers of 32 frames for each connection: 8 MiB at RabbitMQ's 128 KiB, which all pass
 /// through the processor's cache again and again. Nearly all messages do with less.
-const SMALL_FRAME: u32 = 16 * 1024;
+const SMALL_FRAME: u32 = 8 * 1024;
 
 /// How large the frames of the next connection may be: small, until somebody needs larger ones. A message's headers
 /// must fit into one frame, so one that has more ends the session that it comes to; from then on they may be as large
