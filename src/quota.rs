@@ -19,7 +19,7 @@ use crate::{
     clock::Moment,
     config::{QuotaLimit, QuotaScope},
     job::Lane,
-    policy::quota::{Answer, Books, Pace, Permission, Terms, WIDEST},
+    policy::quota::{Answer, Books, Pace, Permission, Terms},
     provider::class::until,
     telemetry::metrics::QuotaMetrics,
 };
@@ -64,6 +64,8 @@ pub struct Quota {
 /// Those of one lane who wait.
 struct Line {
     turns: Semaphore,
+    /// Turns where nobody has one.
+    widest: usize,
     pace: RefCell<Pace>,
     /// The ledger has room.
     room: Notify,
@@ -76,7 +78,8 @@ impl Quota {
         let terms = limit.map(Terms::of);
         metrics.limit.set(terms.map_or(0, |limit: Terms| limit.requests.into()));
         let line = |lane, terms: &Terms| Line {
-            turns: Semaphore::new(WIDEST),
+            turns: Semaphore::new(terms.widest(lane)),
+            widest: terms.widest(lane),
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
         };
@@ -129,7 +132,8 @@ impl Quota {
     #[must_use]
     pub fn permission_at_once(&self, lane: Lane) -> Option<Permission> {
         let Some(lines) = &self.lines else { return Some(Permission::UNLIMITED) };
-        if lines[lane as usize].turns.available_permits() < WIDEST {
+        let line = &lines[lane as usize];
+        if line.turns.available_permits() < line.widest {
             return None;
         }
         match self.ledger.borrow().as_ref()?.ask_at_once(lane)? {

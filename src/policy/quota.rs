@@ -73,7 +73,13 @@ const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 const CLOCK_RATE: u32 = 1000;
 
 /// Publishes at once, for each lane of one worker, while the ledger has room.
-pub const WIDEST: usize = 16;
+const WIDEST: usize = 16;
+
+/// Bulk publishes as many at once as the quota's mean rate brings in this time, but at least [`NARROWEST`].
+const BULK_RUSH: Duration = Duration::from_millis(20);
+
+/// One would wait for each confirm in turn.
+const NARROWEST: usize = 2;
 
 /// Longest wait before a full ledger is asked again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -127,6 +133,19 @@ impl Terms {
     #[must_use]
     pub fn own_ledger(&self, lane: Lane) -> Option<u32> {
         (lane == Lane::Bulk && self.bulk < self.requests).then_some(self.bulk)
+    }
+
+    /// Asks at once in a lane of one worker, at most. A window's permissions come back in a bunch: if bulk took it as
+    /// fast as it can, hundreds of its requests would go out at that moment, and stand in the way of calls.
+    #[must_use]
+    pub fn widest(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Interactive => WIDEST,
+            Lane::Bulk => {
+                let asks = BULK_RUSH.as_nanos() / self.pace.as_nanos().max(1);
+                usize::try_from(asks).unwrap_or(WIDEST).clamp(NARROWEST, WIDEST)
+            }
+        }
     }
 
     /// A permission that was asked for at `asked`.
@@ -248,6 +267,7 @@ pub struct Pace {
     lane: Lane,
     mean: Duration,
     patience: Duration,
+    widest: usize,
     width: usize,
     refusals: u32,
     /// Since when there was nothing but refusals.
@@ -263,7 +283,8 @@ impl Pace {
             lane,
             mean: terms.pace,
             patience: terms.ttl / PATIENCE_PART,
-            width: WIDEST,
+            widest: terms.widest(lane),
+            width: terms.widest(lane),
             refusals: 0,
             refused_since: None,
             not_before: Moment::default(),
@@ -281,7 +302,7 @@ impl Pace {
     pub fn granted(&mut self) -> bool {
         (self.refusals, self.refused_since) = (0, None);
         self.not_before = Moment::default();
-        let wider = self.width < WIDEST;
+        let wider = self.width < self.widest;
         self.width += usize::from(wider);
         wider
     }

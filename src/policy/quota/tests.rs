@@ -269,6 +269,13 @@ fn a_full_ledger_is_asked_by_one_and_rarely_and_by_many_again_once_there_is_room
 }
 
 #[test]
+fn bulk_asks_for_no_more_at_once_than_its_rate_needs() {
+    let widest = |requests, per_ms| Terms::of(&limit(requests, per_ms, 0.1)).widest(Lane::Bulk);
+    assert_eq!([widest(200, 60_000), widest(400, 1_000), widest(1_000_000, 1_000)], [2, 8, WIDEST]);
+    assert_eq!(Terms::of(&limit(200, 60_000, 0.1)).widest(Lane::Interactive), WIDEST);
+}
+
+#[test]
 fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
     let terms = Terms::of(&limit(200, 60_000, 0.1));
     let now = at(1_000_000);
