@@ -49,7 +49,8 @@ pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
     let broker = Broker::start();
     let mut road = Road::open(&broker.url(), "").await;
     broker.write_down();
-    take_time(&road, "20ms").await;
+    // So slow that jobs are left at each restart: without any there would be no result afterwards.
+    take_time(&road, "100ms").await;
     let (mut load, mut pauses) = (Load::default(), Vec::new());
     let worker = road.worker.pid();
     for n in 0..times {
@@ -57,7 +58,7 @@ pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
         if n % 5 != 4 {
             road.worker.wait_ready().await;
         }
-        load.keep_up(&Client::connect(&broker.url()).await, 2 * ENOUGH).await;
+        load.keep_up(&Client::connect(&broker.url()).await, 4 * ENOUGH).await;
         some_moment(Duration::from_millis(500)).await;
         if n % 2 == 0 {
             broker.kill();
@@ -88,7 +89,13 @@ async fn first_result(road: &Road, broker: &Broker) -> Duration {
         }
         accepted.elapsed()
     };
-    tokio::time::timeout(LONG, waited).await.unwrap_or_else(|_| panic!("no result:\n{}", road.worker.log()))
+    match tokio::time::timeout(LONG, waited).await {
+        Ok(took) => took,
+        Err(_) => {
+            let left = Client::connect(&broker.url()).await.depth(JOBS).await;
+            panic!("no result, {left:?} jobs left:\n{}\n{}", road.worker.metrics().await, road.worker.log())
+        }
+    }
 }
 
 #[tokio::test]
