@@ -29,7 +29,7 @@ mod topology;
 use std::{future::Future, time::Duration};
 
 pub use browse::Browse;
-pub use connection::{Frames, Health, Session, reconnect_delay};
+pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
 pub use depth::Depth;
 pub use difference::Difference;

@@ -41,7 +41,7 @@ use tokio::{
 };
 
 use crate::{
-    broker::{BrokerError, Expected, Frames, Names, QuotaLedger, Session, reconnect_delay},
+    broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
     config::{AmqpSettings, Given, Settings},
     engine::Engine,
     job::Lane,
@@ -58,7 +58,7 @@ use crate::{
 use brake::Brake;
 use inbox::Inbox;
 use intake::Intake;
-use load::Exposed;
+use load::{Exposed, Held};
 use memory::Finished;
 
 /// Why the worker cannot go on.
@@ -77,7 +77,6 @@ struct Worker {
     settings: Settings,
     /// How the broker is reached, from the next connection on.
     broker: RefCell<AmqpSettings>,
-    frames: Frames,
     /// What counts now: as given at start, and what was taken over since.
     in_effect: RefCell<Given>,
     names: Names,
@@ -95,8 +94,8 @@ struct Worker {
 /// One provider, with the jobs that wait for it here.
 struct Provider {
     engine: Rc<Engine>,
-    inbox: Inbox,
-    suspects: Inbox,
+    inbox: Inbox<Held>,
+    suspects: Inbox<Held>,
     finished: Finished,
 }
 
@@ -105,7 +104,7 @@ impl Provider {
         &self.engine.settings.name
     }
 
-    fn inboxes(&self) -> [&Inbox; 2] {
+    fn inboxes(&self) -> [&Inbox<Held>; 2] {
         [&self.inbox, &self.suspects]
     }
 }
@@ -162,7 +161,6 @@ impl Worker {
             providers: settings.providers.values().map(provider).collect::<Result<_, String>>()?,
             strangers: metrics.provider(UNKNOWN),
             broker: RefCell::new(settings.amqp.clone()),
-            frames: Frames::default(),
             in_effect: RefCell::new(settings.given.clone()),
             suspicion: Suspicion::new(settings.amqp.delivery_limit),
             exposed: Rc::default(),
@@ -225,7 +223,7 @@ impl Worker {
             let connected = RefCell::new(None);
             let opened = async {
                 let broker = self.broker.borrow().clone();
-                let session = Session::open_with(&broker, &self.frames).await?;
+                let session = Session::open(&broker).await?;
                 connected.replace(Some((Rc::clone(&session), Instant::now())));
                 expected.establish(&session).await?;
                 self.count_quotas_at(Some(&session));

@@ -79,8 +79,8 @@ impl Acks {
 
     /// A delivery is finished with. Whether the broker heard it is not known: if not, it delivers the message again.
     /// `at_once` is for one that came back before: if the worker dies, it must not be counted once more.
-    pub fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
-        let Some(window) = &self.window else { return self.send(tag, false) };
+    pub async fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
+        let Some(window) = &self.window else { return self.write(tag).await };
         if at_once {
             window.borrow_mut().settle(tag);
             self.send(tag, false);
@@ -155,6 +155,14 @@ impl Acks {
 
     fn held(&self) -> usize {
         self.window.as_ref().map_or(0, |window| window.borrow().finished)
+    }
+
+    /// Waits until it is written: the channel may be dropped next, and with it what the client has not written.
+    async fn write(&self, tag: u64) {
+        let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
+        if let Err(error) = bounded("basic.ack", CALL_LIMIT, ack).await {
+            tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
+        }
     }
 
     /// Gives it to the client's thread, which writes what it is given in that order. When it was written is not

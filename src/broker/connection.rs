@@ -11,7 +11,6 @@ use std::{
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind, Event,
-    protocol::{AMQPErrorKind, AMQPHardError},
     tcp::{OwnedIdentity, OwnedTLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
@@ -28,40 +27,15 @@ use crate::{
 /// The broker notices a dead worker, and the worker a dead broker, after about two of these, in seconds.
 const HEARTBEAT: u16 = 10;
 
-/// The client keeps two buffers of 32 frames for each connection: 8 MiB at RabbitMQ's 128 KiB, which all pass
-/// through the processor's cache again and again. Nearly all messages do with less.
-const SMALL_FRAME: u32 = 8 * 1024;
-
-/// How large the frames of the next connection may be: small, until somebody needs larger ones. A message's headers
-/// must fit into one frame, so one that has more ends the session that it comes to; from then on they may be as large
-/// as the broker allows, and it is delivered again.
-#[derive(Debug, Clone, Default)]
-pub struct Frames(Rc<Cell<bool>>);
-
-impl Frames {
-    /// As large as the broker allows.
-    #[must_use]
-    pub fn large() -> Self {
-        Self(Rc::new(Cell::new(true)))
-    }
-
-    fn limit(&self) -> Option<u32> {
-        (!self.0.get()).then_some(SMALL_FRAME)
-    }
-
-    /// One was larger than allowed, if this is what `error` says.
-    fn learn(&self, error: &lapin::Error) {
-        let ErrorKind::ProtocolError(error) = error.kind() else { return };
-        if *error.kind() == AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR) && !self.0.replace(true) {
-            tracing::info!("a message has more headers than fit a small frame; from now on frames may be larger");
-        }
-    }
-}
+/// Frames of the publishing connection, in bytes. The client keeps two buffers of 32 frames for each connection: 8 MiB
+/// at RabbitMQ's 128 KiB, which pass through the processor's cache round and round. Nearly all messages do with less;
+/// the others go by the consuming connection, whose frames are as large as the broker's: whatever comes must fit.
+pub(super) const SMALL_FRAME: u32 = 16 * 1024;
 
 /// What is open at the broker, until any part of it fails.
 #[derive(Debug)]
 pub struct Session {
-    consuming: Connection,
+    consuming: Rc<Connection>,
     publishing: Rc<Connection>,
     /// For looks at queues, one at a time.
     pub(super) looking: RefCell<Option<Channel>>,
@@ -159,21 +133,13 @@ impl Session {
     /// # Errors
     /// Why the last of them failed.
     pub async fn open(settings: &AmqpSettings) -> Result<Rc<Self>, BrokerError> {
-        Self::open_with(settings, &Frames::large()).await
-    }
-
-    /// The same, with frames of this size.
-    ///
-    /// # Errors
-    /// Likewise.
-    pub async fn open_with(settings: &AmqpSettings, frames: &Frames) -> Result<Rc<Self>, BrokerError> {
         let mut addresses = settings.addresses();
         // Read anew for each session: certificates are renewed more often than workers are started.
         let tls = settings.tls().read().map_err(|problem| BrokerError::Lost(format!("amqp.{problem}")))?;
         addresses.shuffle(&mut rand::rng());
         let mut last = BrokerError::Lost("no broker address is configured".into());
         for address in &addresses {
-            match Self::open_one(address, &tls, frames).await {
+            match Self::open_one(address, &tls).await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
@@ -181,14 +147,14 @@ impl Session {
         Err(last)
     }
 
-    async fn open_one(address: &SecretString, tls: &TlsMaterial, frames: &Frames) -> Result<Rc<Self>, BrokerError> {
+    async fn open_one(address: &SecretString, tls: &TlsMaterial) -> Result<Rc<Self>, BrokerError> {
         let health = Rc::<Health>::default();
-        let consuming = connect_once(address, tls, frames, "lookup-worker consumes").await?;
-        let publishing = connect_once(address, tls, frames, "lookup-worker publishes").await?;
-        watch(&consuming, &health, frames, "the consuming connection");
-        watch(&publishing, &health, frames, "the publishing connection");
-        let publishing = Rc::new(publishing);
-        let publisher = Publisher::new(Rc::clone(&publishing), Rc::clone(&health));
+        let consuming = connect_once(address, tls, None, "lookup-worker consumes").await?;
+        let publishing = connect_once(address, tls, Some(SMALL_FRAME), "lookup-worker publishes").await?;
+        watch(&consuming, &health, "the consuming connection");
+        watch(&publishing, &health, "the publishing connection");
+        let (consuming, publishing) = (Rc::new(consuming), Rc::new(publishing));
+        let publisher = Publisher::new(Rc::clone(&publishing), Rc::clone(&consuming), Rc::clone(&health));
         Ok(Rc::new(Self { consuming, publishing, looking: RefCell::default(), publisher, health }))
     }
 
@@ -236,11 +202,11 @@ impl Session {
 async fn connect_once(
     address: &SecretString,
     tls: &TlsMaterial,
-    frames: &Frames,
+    frame_max: Option<u32>,
     name: &str,
 ) -> Result<Connection, BrokerError> {
     let mut uri = uri_of(address)?;
-    uri.query.frame_max = uri.query.frame_max.or(frames.limit());
+    uri.query.frame_max = uri.query.frame_max.or(frame_max);
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let encrypted = uri.scheme == AMQPScheme::AMQPS;
@@ -280,14 +246,11 @@ pub(super) fn plainly(error: &lapin::Error, encrypted: bool) -> String {
 }
 
 /// Lets `health` know what happens to the connection.
-fn watch(connection: &Connection, health: &Rc<Health>, frames: &Frames, name: &'static str) {
+fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
     let mut events = connection.events_listener();
-    let (health, frames) = (Rc::downgrade(health), frames.clone());
+    let health = Rc::downgrade(health);
     tokio::task::spawn_local(async move {
         while let Some(event) = events.next().await {
-            if let Event::Error(error) = &event {
-                frames.learn(error);
-            }
             let Some(health) = health.upgrade() else { return };
             match event {
                 Event::ConnectionBlocked(_) => {

@@ -199,8 +199,8 @@ impl Deliveries {
 impl Delivery {
     /// Tells the broker that what replaces the message is safe, so that it may forget the message. Whether the
     /// broker heard it is not known: if not, it delivers the message again.
-    pub fn ack(&self) {
-        self.acks.ack(self.tag, self.redeliveries > 0);
+    pub async fn ack(&self) {
+        self.acks.ack(self.tag, self.redeliveries > 0).await;
     }
 
     /// Puts the message back into its queue.

@@ -9,6 +9,8 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
+use super::connection::SMALL_FRAME;
+
 /// Our own headers. Those of the broker (`x-death`) are not passed on.
 pub mod header {
     /// Class of a dead letter's failure.
@@ -147,6 +149,12 @@ impl Message {
         Self { body, properties, headers }
     }
 
+    /// Whether headers and properties surely fit a small frame.
+    pub(super) fn is_small(&self) -> bool {
+        let headers = self.headers.inner().iter();
+        headers.map(|(name, value)| name.as_str().len() + 1 + size_of(value)).sum::<usize>() <= SMALL_HEADERS
+    }
+
     pub(super) fn into_parts(self) -> (Bytes, BasicProperties) {
         (self.body, self.properties.with_headers(self.headers))
     }
@@ -155,6 +163,9 @@ impl Message {
 /// A message's headers must fit into one frame, 128 KiB by RabbitMQ's default, with ours beside them. What came
 /// near that leaves the largest of its own behind.
 const ROOM_FOR_HEADERS: usize = 96 * 1024;
+
+/// What a small frame has left beside the properties, each of which has at most 255 bytes.
+const SMALL_HEADERS: usize = SMALL_FRAME as usize - 4 * 1024;
 
 fn is_brokers_own(name: &str) -> bool {
     ["x-death", "x-first-death", "x-last-death"].iter().any(|prefix| name.starts_with(prefix))

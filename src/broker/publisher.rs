@@ -23,7 +23,8 @@ const MOST_ALONE: usize = 128;
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
 pub enum Route<'a> {
-    /// To an exchange that keeps what has no route (by its alternate exchange): nothing is ever returned.
+    /// To an exchange that keeps what has no route (by its alternate exchange): nothing is ever returned. For
+    /// messages with few headers.
     Kept {
         /// The exchange.
         exchange: &'a str,
@@ -57,25 +58,27 @@ pub enum Fate {
 /// Publishes on one connection and one thread.
 #[derive(Debug)]
 pub struct Publisher {
-    connection: Rc<Connection>,
+    /// For messages of any size, where `small` is one whose frames do not hold them.
+    large: Channels,
+    small: Channels,
     health: Rc<Health>,
     /// Many outstanding publishes; none of them can be returned.
     pipeline: Mutex<Option<Rc<Pipeline>>>,
-    /// One outstanding publish each.
-    idle: RefCell<Vec<Channel>>,
     /// A connection has some two thousand channels.
     room: Semaphore,
 }
 
+/// The channels of one connection for one outstanding publish each.
+#[derive(Debug)]
+struct Channels {
+    connection: Rc<Connection>,
+    idle: RefCell<Vec<Channel>>,
+}
+
 impl Publisher {
-    pub(super) fn new(connection: Rc<Connection>, health: Rc<Health>) -> Self {
-        Self {
-            connection,
-            health,
-            pipeline: Mutex::default(),
-            idle: RefCell::default(),
-            room: Semaphore::new(MOST_ALONE),
-        }
+    pub(super) fn new(small: Rc<Connection>, large: Rc<Connection>, health: Rc<Health>) -> Self {
+        let [small, large] = [small, large].map(|connection| Channels { connection, idle: RefCell::default() });
+        Self { large, small, health, pipeline: Mutex::default(), room: Semaphore::new(MOST_ALONE) }
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
@@ -144,12 +147,14 @@ impl Publisher {
     ) -> Result<Fate, BrokerError> {
         let _room = self.room.acquire().await.map_err(|_| BrokerError::Lost("publish: the session is over".into()))?;
         for wait in NACK_WAITS_MS {
-            let idle = self.idle.borrow_mut().pop();
+            let message = message();
+            let channels = if message.is_small() { &self.small } else { &self.large };
+            let idle = channels.idle.borrow_mut().pop();
             let channel = match idle {
                 Some(channel) => channel,
-                None => self.confirming_channel().await?,
+                None => self.confirming_channel_of(&channels.connection).await?,
             };
-            let (body, properties) = message().into_parts();
+            let (body, properties) = message.into_parts();
             let word = match self.send(&channel, exchange, key, mandatory, &body, properties).await {
                 // It can be of no other publish: none shares the channel.
                 Err(BrokerError::Refused(reason)) => {
@@ -160,7 +165,7 @@ impl Publisher {
             };
             match word {
                 Confirmation::Ack(returned) => {
-                    self.idle.borrow_mut().push(channel);
+                    channels.idle.borrow_mut().push(channel);
                     return Ok(if returned.is_some() { Fate::Returned } else { Fate::Confirmed });
                 }
                 // The channel is not used again: it may go on nacking.
@@ -214,7 +219,11 @@ impl Publisher {
     }
 
     pub(super) async fn confirming_channel(&self) -> Result<Channel, BrokerError> {
-        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        self.confirming_channel_of(&self.small.connection).await
+    }
+
+    async fn confirming_channel_of(&self, connection: &Connection) -> Result<Channel, BrokerError> {
+        let channel = self.health.bounded("open a channel", CALL_LIMIT, connection.create_channel()).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         self.health.bounded("confirm.select", CALL_LIMIT, select).await?;
         Ok(channel)
@@ -223,7 +232,7 @@ impl Publisher {
     /// Whether a requester still waits at a direct reply-to name. A return would mean nothing there: some
     /// brokers return what has arrived.
     async fn is_there(&self, name: &str) -> Result<bool, BrokerError> {
-        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.connection.create_channel()).await?;
+        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.small.connection.create_channel()).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(name.into(), options, FieldTable::default());
         let look = async {

@@ -96,7 +96,7 @@ impl Sending {
                 result = results.next() => {
                     let Some(result) = result else { return Err(Failed::new(self.unanswered("the broker is gone"))) };
                     let correlation_id = result.envelope.correlation_id.clone().unwrap_or_default();
-                    result.ack();
+                    result.ack().await;
                     // A repeated result is shown once.
                     if self.waiting.remove(&correlation_id).is_some() {
                         self.answered += 1;

@@ -7,30 +7,41 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::load::Held;
-use crate::{broker::Delivery, job::Lane};
+use crate::job::Lane;
 
 /// At most the prefetch of both lanes.
-#[derive(Debug, Default)]
-pub struct Inbox {
-    lanes: RefCell<[VecDeque<Held>; 2]>,
+#[derive(Debug)]
+pub struct Inbox<T> {
+    lanes: RefCell<[VecDeque<T>; 2]>,
     arrived: [Notify; 2],
     closed: Cell<bool>,
     ended: Notify,
 }
 
-impl Inbox {
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        let (lanes, arrived, closed, ended) = Default::default();
+        Self { lanes, arrived, closed, ended }
+    }
+}
+
+impl<T> Inbox<T> {
     /// Puts a delivery behind the others of its lane.
-    pub fn put(&self, lane: Lane, delivery: Held) {
+    pub fn put(&self, lane: Lane, delivery: T) {
         self.lanes.borrow_mut()[lane as usize].push_back(delivery);
         self.arrived[lane as usize].notify_one();
     }
 
     /// The next delivery of these lanes, the first lane first, waited for; none once the inbox is closed.
-    pub async fn take(&self, lanes: &[Lane]) -> Option<(Lane, Held)> {
+    pub async fn take(&self, lanes: &[Lane]) -> Option<(Lane, T)> {
+        let mut called = false;
         loop {
             for &lane in lanes {
-                if let Some(delivery) = self.lanes.borrow_mut()[lane as usize].pop_front() {
+                let next = self.lanes.borrow_mut()[lane as usize].pop_front();
+                if let Some(delivery) = next {
+                    if called {
+                        self.call_others();
+                    }
                     return Some((lane, delivery));
                 }
             }
@@ -43,16 +54,27 @@ impl Inbox {
                 () = arrived(Lane::Interactive), if lanes.contains(&Lane::Interactive) => {}
                 () = arrived(Lane::Bulk), if lanes.contains(&Lane::Bulk) => {}
             }
+            called = true;
+        }
+    }
+
+    /// For what is left. Whoever was called for both lanes takes one delivery, and who is called in their stead may
+    /// be one who takes none of the other lane.
+    fn call_others(&self) {
+        for (lane, arrived) in self.lanes.borrow().iter().zip(&self.arrived) {
+            if !lane.is_empty() {
+                arrived.notify_one();
+            }
         }
     }
 
     /// Everything that waits.
-    pub fn take_all(&self) -> Vec<Held> {
+    pub fn take_all(&self) -> Vec<T> {
         self.take_if(|_| true)
     }
 
     /// What waits and fits.
-    pub fn take_if(&self, fits: impl Fn(&Delivery) -> bool) -> Vec<Held> {
+    pub fn take_if(&self, fits: impl Fn(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for lane in self.lanes.borrow_mut().iter_mut() {
             let (fitting, others) = std::mem::take(lane).into_iter().partition::<Vec<_>, _>(|delivery| fits(delivery));
@@ -63,7 +85,7 @@ impl Inbox {
     }
 
     /// Lets the takers end; what waits is returned.
-    pub fn close(&self) -> Vec<Held> {
+    pub fn close(&self) -> Vec<T> {
         self.closed.set(true);
         self.arrived.iter().for_each(Notify::notify_waiters);
         self.ended.notify_waiters();
@@ -79,5 +101,45 @@ impl Inbox {
             }
             ended.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+
+    /// Three slots, one of them for calls alone, that each take one delivery; how many of two lie there in the end.
+    async fn left_of_one_of_each_lane(first: Lane) -> usize {
+        let inbox = Rc::<Inbox<Lane>>::default();
+        for lanes in [&Lane::ALL[..], &Lane::ALL[..1], &Lane::ALL[..]] {
+            let inbox = Rc::clone(&inbox);
+            spawn_local(async move { inbox.take(lanes).await });
+        }
+        for _ in 0..5 {
+            yield_now().await;
+        }
+        let second = if first == Lane::Bulk { Lane::Interactive } else { Lane::Bulk };
+        inbox.put(first, first);
+        inbox.put(second, second);
+        for _ in 0..20 {
+            yield_now().await;
+        }
+        inbox.take_all().len()
+    }
+
+    #[tokio::test]
+    async fn no_delivery_lies_beside_a_slot_that_could_take_it() {
+        let rounds = async {
+            for _ in 0..200 {
+                for first in Lane::ALL {
+                    assert_eq!(left_of_one_of_each_lane(first).await, 0, "{first} first");
+                }
+            }
+        };
+        LocalSet::new().run_until(rounds).await;
     }
 }

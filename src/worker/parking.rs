@@ -54,7 +54,7 @@ impl Worker {
             let message = delivery.forward().count_header(header::PARKED_AT, now.as_millisecond());
             self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await?;
         }
-        delivery.ack();
+        delivery.ack().await;
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl Worker {
             Ending::Abandoned => return Ok(()),
         }
         failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
-        delivery.ack();
+        delivery.ack().await;
         Ok(())
     }
 

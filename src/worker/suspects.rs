@@ -78,7 +78,7 @@ impl Worker {
         let queue = self.names.suspects(&provider.engine.settings.name);
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await?;
         provider.engine.metrics.suspects.inc();
-        delivery.ack();
+        delivery.ack().await;
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Worker {
         } else if self.can_go_back(delivery) {
             let id = delivery.envelope.message_id.as_deref().unwrap_or_default();
             self.put_back(delivery, delivery.forward(), id, &Span::default()).await?;
-            delivery.ack();
+            delivery.ack().await;
         }
         Ok(())
     }

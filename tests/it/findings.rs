@@ -140,7 +140,7 @@ async fn an_acknowledgement_alone_on_its_channel_is_not_lost_when_the_channel_is
         for _ in 0..100 {
             let delivery = session.take_one(&queues).await.expect("an answer").expect("a message");
             came_back += delivery.redeliveries;
-            delivery.ack();
+            delivery.ack().await;
         }
         session.close().await;
         came_back

@@ -89,13 +89,11 @@ async fn first_result(road: &Road, broker: &Broker) -> Duration {
         }
         accepted.elapsed()
     };
-    match tokio::time::timeout(LONG, waited).await {
-        Ok(took) => took,
-        Err(_) => {
-            let left = Client::connect(&broker.url()).await.depth(JOBS).await;
-            panic!("no result, {left:?} jobs left:\n{}\n{}", road.worker.metrics().await, road.worker.log())
-        }
-    }
+    let Ok(took) = tokio::time::timeout(LONG, waited).await else {
+        let left = Client::connect(&broker.url()).await.depth(JOBS).await;
+        panic!("no result, {left:?} jobs left:\n{}\n{}", road.worker.metrics().await, road.worker.log())
+    };
+    took
 }
 
 #[tokio::test]

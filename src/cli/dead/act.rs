@@ -65,7 +65,7 @@ impl<'a> Acting<'a> {
             None => self.done += 1,
         }
         if !dry_run && problem.is_none() {
-            delivery.ack();
+            delivery.ack().await;
             self.taken += 1;
         }
         if self.as_json {
@@ -81,7 +81,7 @@ impl<'a> Acting<'a> {
             Home::Jobs(key) => Route::Exchange { exchange: &jobs, key },
             Home::Reply(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Home::Reply(queue) => Route::Queue(queue),
-            Home::Results(key) => Route::Kept { exchange: &results, key },
+            Home::Results(key) => Route::Exchange { exchange: &results, key },
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
         let message: Message = delivery.forward().without(&ENDED).count_header(header::REPLAYS, replays);
