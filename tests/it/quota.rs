@@ -333,7 +333,11 @@ async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_sh
     }
     let metrics = fleet.workers[0].metrics().await;
     assert!(metrics.contains("lookup_quota_limit{provider=\"antsomi\"} 20"), "{metrics}");
-    assert!(fleet.workers[0].metric("lookup_quota_waiting{lane=\"bulk\",provider=\"antsomi\"}").await >= 1.0);
+    let begun = Instant::now();
+    while fleet.workers[0].metric("lookup_quota_waiting{lane=\"bulk\",provider=\"antsomi\"}").await < 1.0 {
+        assert!(begun.elapsed() < LONG, "{}", fleet.workers[0].metrics().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert!(fleet.workers[0].metric("lookup_quota_permissions_total{lane=\"bulk\"").await >= 1.0);
 }
 
