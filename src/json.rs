@@ -246,7 +246,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut keys = Keys::default();
-        while let Some(key) = entries.next_key::<Cow<str>>()? {
+        while let Some(Key(key)) = entries.next_key()? {
             if !keys.insert(key) {
                 return Err(A::Error::custom("duplicate key"));
             }
@@ -255,6 +255,10 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
 }
+
+/// A key, borrowed from the text wherever it stands there as it is: serde's own reading of a `Cow` copies it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The keys of one object. Most have few, which are compared sooner than hashed.
 #[derive(Default)]
