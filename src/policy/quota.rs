@@ -72,6 +72,9 @@ const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Clocks may differ in rate by one part in so many.
 const CLOCK_RATE: u32 = 1000;
 
+/// Of a larger quota the permissions given in the same such part of the window are counted together: less to keep.
+const MOST_ALONE: u32 = 1000;
+
 /// Publishes at once, for each lane of one worker, while the ledger has room.
 const WIDEST: usize = 16;
 
@@ -201,33 +204,50 @@ pub enum Answer {
 pub struct Log {
     limit: usize,
     ttl: Duration,
-    given: VecDeque<Moment>,
+    /// So close together they are forgotten together.
+    bunch: Duration,
+    given: VecDeque<Bunch>,
+    /// How many that is.
+    count: usize,
+}
+
+/// Permissions that are forgotten together, with the last of them.
+#[derive(Debug)]
+struct Bunch {
+    first: Moment,
+    last: Moment,
+    count: usize,
 }
 
 impl Log {
     /// An empty one.
     #[must_use]
     pub fn new(limit: u32, ttl: Duration) -> Self {
-        Self { limit: limit as usize, ttl, given: VecDeque::new() }
+        let bunch = if limit > MOST_ALONE { ttl / MOST_ALONE } else { Duration::ZERO };
+        Self { limit: limit as usize, ttl, bunch, given: VecDeque::new(), count: 0 }
     }
 
     /// Remembers one given at `now`.
     pub fn add(&mut self, now: Moment) {
-        self.given.push_back(now);
+        self.count += 1;
+        match self.given.back_mut().filter(|bunch| now.since(bunch.first) < self.bunch) {
+            Some(bunch) => (bunch.last, bunch.count) = (now, bunch.count + 1),
+            None => self.given.push_back(Bunch { first: now, last: now, count: 1 }),
+        }
     }
 
     /// When the oldest that still counts is forgotten.
     pub fn next_expiry(&mut self, now: Moment) -> Option<Moment> {
-        while self.given.front().is_some_and(|first| first.after(self.ttl) <= now) {
-            self.given.pop_front();
+        while let Some(bunch) = self.given.pop_front_if(|bunch| bunch.last.after(self.ttl) <= now) {
+            self.count -= bunch.count;
         }
-        self.given.front().map(|first| first.after(self.ttl))
+        self.given.front().map(|bunch| bunch.last.after(self.ttl))
     }
 
     /// Whether as many count as there may be.
     pub fn is_full(&mut self, now: Moment) -> bool {
         self.next_expiry(now);
-        self.given.len() >= self.limit
+        self.count >= self.limit
     }
 }
 
@@ -249,12 +269,11 @@ impl Books {
 
     /// A permission, if there is room.
     pub fn ask(&mut self, lane: Lane, now: Moment) -> Answer {
-        let logs = [Some(&mut self.all), self.bulk.as_mut().filter(|_| lane == Lane::Bulk)];
-        let mut logs: Vec<_> = logs.into_iter().flatten().collect();
-        if let Some(full) = logs.iter_mut().find_map(|log| log.is_full(now).then(|| log.next_expiry(now))) {
+        let mut logs = [Some(&mut self.all), self.bulk.as_mut().filter(|_| lane == Lane::Bulk)];
+        if let Some(full) = logs.iter_mut().flatten().find_map(|log| log.is_full(now).then(|| log.next_expiry(now))) {
             return Answer::Full(full);
         }
-        for log in logs {
+        for log in logs.into_iter().flatten() {
             log.add(now);
         }
         Answer::Granted(self.terms.permission(now))

@@ -156,6 +156,22 @@ proptest! {
     }
 }
 
+#[test]
+fn a_large_quota_is_remembered_in_bunches_and_no_window_holds_too_many() {
+    let (requests, per) = (5 * MOST_ALONE, Duration::from_secs(1));
+    let mut log = Log::new(requests, per);
+    let mut given = Vec::new();
+    for now in (0..3_000_000).step_by(100).map(at) {
+        if !log.is_full(now) {
+            log.add(now);
+            given.push(now);
+        }
+        assert!(log.given.len() <= MOST_ALONE as usize, "{} to remember", log.given.len());
+    }
+    assert_eq!(largest_window(&given, per), requests as usize);
+    assert_eq!(given.len(), 3 * requests as usize, "next to nothing of it is lost");
+}
+
 /// Every combination of a few delays around the bounds, for three permissions of a quota of two.
 #[test]
 fn every_order_of_few_permissions_with_delays_at_the_bounds_holds() {
