@@ -9,13 +9,15 @@ pub const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 #[derive(Debug, Clone)]
 pub struct Names {
     prefix: String,
+    /// Wanted with each job.
+    results: String,
 }
 
 impl Names {
     /// Names that begin with `prefix`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        Self { prefix: prefix.to_owned(), results: format!("{prefix}.results") }
     }
 
     /// The topic exchange that jobs are published to.
@@ -50,8 +52,8 @@ impl Names {
 
     /// Exchange and queue of results without a `reply_to`.
     #[must_use]
-    pub fn results(&self) -> String {
-        format!("{}.results", self.prefix)
+    pub fn results(&self) -> &str {
+        &self.results
     }
 
     /// Exchange and queue of what needs a person.

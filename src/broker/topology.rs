@@ -66,7 +66,7 @@ impl Expected {
         let mut queues = vec![
             queue(names.dead(), PRACTICALLY_UNLIMITED, false, &[(names.dead(), "")]),
             queue(names.unrouted(), limit, true, &[(names.unrouted(), "")]),
-            queue(names.results(), PRACTICALLY_UNLIMITED, true, &[(names.results(), "#")]),
+            queue(names.results().to_owned(), PRACTICALLY_UNLIMITED, true, &[(names.results().to_owned(), "#")]),
         ];
         queues.extend(steps.iter().map(|step| queue(names.delay(step), limit, true, &[])));
         let limit_of_suspects = Suspicion::new(amqp.delivery_limit).limit().try_into().unwrap_or(i32::MAX);
@@ -129,7 +129,7 @@ impl Expected {
             (self.names.dead(), ExchangeKind::Fanout, None),
             (self.names.unrouted(), ExchangeKind::Fanout, None),
             (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
-            (self.names.results(), ExchangeKind::Topic, Some(self.names.dead())),
+            (self.names.results().to_owned(), ExchangeKind::Topic, Some(self.names.dead())),
             (self.names.room(), ExchangeKind::Direct, None),
             (self.names.pauses(), ExchangeKind::Direct, None),
         ]

@@ -85,13 +85,13 @@ fn channels(names: &Names) -> Value {
             "description": "Bind a queue of your own for a part of them, `*.failed` say.",
             "parameters": {"provider": provider, "status": status},
             "messages": {"result": at("result")},
-            "bindings": exchange(&names.results(), "topic"),
+            "bindings": exchange(names.results(), "topic"),
         },
         "results": {
             "address": names.results(),
             "title": "All results of jobs without a reply_to",
             "messages": {"result": at("result")},
-            "bindings": queue(&names.results()),
+            "bindings": queue(names.results()),
         },
         "deadExchange": {
             "address": "",

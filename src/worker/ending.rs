@@ -1,10 +1,11 @@
 //! What a job comes to: what is to replace it on the broker.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::{
     broker::{Delivery, Message, header},
@@ -18,9 +19,9 @@ use crate::{
 /// What is to replace a job.
 pub enum Ending {
     /// Its result.
-    Answered(Answer),
+    Answered(Rc<Answer>),
     /// Its result, and the job itself as a dead letter.
-    Buried(Answer, Failure),
+    Buried(Rc<Answer>, Failure),
     /// The job itself, later: in a delay queue.
     Parked(Carried, Duration),
     /// The job itself, later: in its own queue.
@@ -30,7 +31,7 @@ pub enum Ending {
 }
 
 /// A result, ready to be published, and published again if need be.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Answer {
     /// The job's id.
     pub job_id: String,
@@ -140,11 +141,11 @@ fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
 }
 
 impl Answer {
-    fn new(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
+    fn new(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Rc<Self> {
         let Ticket { id, provider, lane, context, received, .. } = ticket;
         let mut result = LookupResult::new(id, provider, outcome, attempts, received);
         (result.context, result.raw) = (context, raw);
-        Self {
+        Rc::new(Self {
             body: result.to_json().into(),
             lane,
             status: result.status.as_str(),
@@ -153,7 +154,7 @@ impl Answer {
             duration_ms: result.duration_ms,
             job_id: result.job_id,
             provider: result.provider,
-        }
+        })
     }
 
     /// Bytes of the result.
@@ -170,7 +171,7 @@ impl Answer {
         };
         Message::json(self.body.clone())
             .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
-            .message_id(&message_id(&self.job_id).to_string())
+            .message_id(message_id(&self.job_id).hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             .of_type(MESSAGE_TYPE)
             .header(header::STATUS, self.status)
             .optional_header(header::TRACEPARENT, parent)

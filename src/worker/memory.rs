@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     hash::BuildHasher,
+    rc::Rc,
 };
 
 use foldhash::quality::RandomState;
@@ -29,7 +30,7 @@ pub struct Finished {
 #[derive(Debug, Default)]
 struct State {
     bytes: usize,
-    answers: HashMap<u64, Answer, RandomState>,
+    answers: HashMap<u64, Rc<Answer>, RandomState>,
     order: VecDeque<u64>,
 }
 
@@ -41,7 +42,7 @@ impl Finished {
     }
 
     /// Keeps a result.
-    pub fn remember(&self, delivery: &Delivery, answer: Answer) {
+    pub fn remember(&self, delivery: &Delivery, answer: Rc<Answer>) {
         // A job that came without an id has none by which it could be recognised.
         if delivery.envelope.message_id.is_none() {
             return;
@@ -61,7 +62,7 @@ impl Finished {
 
     /// The result of a job that comes again.
     #[must_use]
-    pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Answer> {
+    pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Rc<Answer>> {
         // A suspect is a copy, which the broker counts anew.
         if delivery.redeliveries == 0 && !delivery.suspect {
             return None;

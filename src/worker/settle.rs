@@ -1,6 +1,6 @@
 //! The last part of a job's way: what replaces it is published and confirmed, and only then it is acknowledged.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use wildmatch::WildMatch;
@@ -59,22 +59,22 @@ impl Worker {
         &self,
         provider: Option<&Provider>,
         delivery: &Delivery,
-        answer: Answer,
+        answer: Rc<Answer>,
         span: &Span,
     ) -> Result<(), BrokerError> {
         // From here on a redelivery must not cost a second lookup.
         if let Some(provider) = provider {
-            provider.finished.remember(delivery, answer.clone());
+            provider.finished.remember(delivery, Rc::clone(&answer));
         }
         let envelope = &delivery.envelope;
-        let (results, key) = (self.names.results(), result_key(&answer));
+        let (exchange, key) = (self.names.results(), &*result_key(&answer));
         let route = match envelope.reply_to.as_deref().filter(|_| self.reply_problem(envelope).is_none()) {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
-            None => Route::Kept { exchange: &results, key: &key },
+            None => Route::Kept { exchange, key },
         };
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
-        let kept = matches!(route, Route::Kept { .. }).then_some((&*results, provider.map_or("", |_| &*key)));
+        let kept = matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
         // For the trace alone.
         let id = if span.is_on() { message_id(&answer.job_id).to_string() } else { String::new() };
         let publish = span.publish(kept, &id, &answer.job_id);
@@ -199,5 +199,5 @@ impl Worker {
 /// `NAME.STATUS`, within the 255 bytes of a routing key: the name came with the job and may be as long.
 fn result_key(answer: &Answer) -> String {
     let name = answer.provider.char_indices().nth(60).map_or(&*answer.provider, |(end, _)| &answer.provider[..end]);
-    format!("{name}.{}", answer.status)
+    [name, ".", answer.status].concat()
 }

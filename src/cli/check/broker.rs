@@ -143,7 +143,7 @@ async fn replies(settings: &Settings, session: &Session, names: &Names) -> Findi
         some if direct => format!("results may go to {}", some.join(", ")),
         some => format!("results may go to {}, not to direct reply-to", some.join(", ")),
     };
-    match session.depth(&names.results()).await {
+    match session.depth(names.results()).await {
         Ok(depth) => Finding::well("replies", format!("{allowed}; {} lie in {}", depth.unwrap_or(0), names.results())),
         Err(error) => Finding::bad("replies", error.to_string()),
     }

@@ -81,7 +81,7 @@ impl<'a> Acting<'a> {
             Home::Jobs(key) => Route::Exchange { exchange: &jobs, key },
             Home::Reply(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Home::Reply(queue) => Route::Queue(queue),
-            Home::Results(key) => Route::Exchange { exchange: &results, key },
+            Home::Results(key) => Route::Exchange { exchange: results, key },
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
         let message: Message = delivery.forward().without(&ENDED).count_header(header::REPLAYS, replays);
