@@ -132,7 +132,7 @@ impl Engine {
             self.pool.enter(&inquiry);
         }
         match self.leave_at_once(inquiry.lane()) {
-            Some(leave) => self.send(vec![Rc::clone(&inquiry)], leave, purpose),
+            Some(leave) => self.send(&[Rc::clone(&inquiry)], leave, purpose),
             None => self.board(&inquiry, purpose),
         }
         inquiry
@@ -152,14 +152,14 @@ impl Engine {
             if riders.is_empty() {
                 engine.quota.wasted();
             } else {
-                engine.send(riders, leave, purpose);
+                engine.send(&riders, leave, purpose);
             }
             Ok(())
         };
         boarding.boxed_local().shared()
     }
 
-    fn send(self: &Rc<Self>, riders: Vec<Rc<Inquiry>>, leave: Leave, purpose: Purpose) {
+    fn send(self: &Rc<Self>, riders: &[Rc<Inquiry>], leave: Leave, purpose: Purpose) {
         let lookups = riders.iter().map(|inquiry| Rc::clone(&inquiry.lookup)).collect();
         let spans = riders.iter().flat_map(|inquiry| inquiry.take_spans()).collect();
         let call = call::run(Rc::clone(self), lookups, spans, leave, purpose).boxed_local().shared();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, Shared};
 use http::{HeaderValue, Request, Response};
 use jiff::Timestamp;
+use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Engine;
@@ -47,7 +48,7 @@ pub(super) struct Heard {
 /// Asks for these lookups, which are different, and reads the answer; `asking` are the spans of the jobs that wait.
 pub(super) async fn run(
     engine: Rc<Engine>,
-    lookups: Vec<Rc<Lookup>>,
+    lookups: SmallVec<[Rc<Lookup>; 1]>,
     asking: Vec<(Span, u32)>,
     leave: Leave,
     purpose: Purpose,
