@@ -58,7 +58,7 @@ impl Browse {
     ///
     /// # Errors
     /// Where the broker does not give it in time.
-    pub async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+    pub async fn next(&mut self) -> Result<Option<Box<Delivery>>, BrokerError> {
         if self.seen == self.depth {
             return Ok(None);
         }

@@ -103,7 +103,7 @@ impl Session {
     ///
     /// # Errors
     /// Where the broker does not answer in time.
-    pub async fn take_one(self: &Rc<Self>, queues: &[String]) -> Result<Option<Delivery>, BrokerError> {
+    pub async fn take_one(self: &Rc<Self>, queues: &[String]) -> Result<Option<Box<Delivery>>, BrokerError> {
         let channel = self.consuming_channel().await?;
         for queue in queues {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
@@ -182,7 +182,7 @@ pub(super) async fn depth(channel: &Channel, queue: &str, limit: Duration) -> Re
 
 impl Deliveries {
     /// The next delivery; none when there will be no more.
-    pub async fn next(&mut self) -> Option<Delivery> {
+    pub async fn next(&mut self) -> Option<Box<Delivery>> {
         match self.consumer.next().await? {
             Ok(delivery) => {
                 self.acks.opened(delivery.delivery_tag);
@@ -215,13 +215,14 @@ impl Delivery {
     }
 }
 
-pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, session: &Rc<Session>) -> Delivery {
+/// Boxed, since it is large and goes from hand to hand.
+pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, session: &Rc<Session>) -> Box<Delivery> {
     let properties = delivery.properties;
     let first_routing_key = string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255);
     // Sent to its queue by the queue's name: the key that the job came with stands in the header.
     let suspect = delivery.exchange.as_str().is_empty() && integer(&properties, header::SUSPECT).is_some();
     let routing_key = first_routing_key.as_deref().filter(|_| suspect).unwrap_or(delivery.routing_key.as_str());
-    Delivery {
+    Box::new(Delivery {
         envelope: envelope(routing_key, &properties),
         body: delivery.data.into(),
         redeliveries: integer(&properties, "x-delivery-count")
@@ -234,7 +235,7 @@ pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, sessi
         properties,
         acks,
         tag: delivery.delivery_tag,
-    }
+    })
 }
 
 fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {

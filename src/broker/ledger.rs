@@ -10,9 +10,9 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel};
 
-use super::{BrokerError, Names, Session, topology::QueueSpec};
+use super::{BrokerError, Names, Session, publisher::Word, topology::QueueSpec};
 use crate::{
     clock::Moment,
     config::{AmqpSettings, QuotaLimit},
@@ -108,15 +108,13 @@ impl QuotaLedger {
             None => Desk { channel: self.session.publisher.confirming_channel().await?, opened: Moment::now() },
         };
         let properties = BasicProperties::default().with_delivery_mode(2);
-        let confirmation =
-            self.session.publisher.send(&desk.channel, "", &book.queue.name, true, b"", properties).await?;
-        match confirmation {
-            Confirmation::Ack(None) => {
+        match self.session.publisher.send(&desk.channel, "", &book.queue.name, true, b"", properties).await? {
+            Word::Ack => {
                 book.taken();
                 book.idle.borrow_mut().push(desk);
                 return Ok(true);
             }
-            Confirmation::Ack(Some(_)) => {
+            Word::Returned => {
                 book.idle.borrow_mut().push(desk);
                 self.look_for(book).await?;
             }

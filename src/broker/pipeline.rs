@@ -7,13 +7,13 @@
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{Channel, Confirmation, options::BasicPublishOptions, types::ShortString};
+use lapin::{Channel, options::BasicPublishOptions, types::ShortString};
 use tokio::{
     sync::{Notify, oneshot},
     task::{AbortHandle, spawn_local, yield_now},
 };
 
-use super::Message;
+use super::{Message, publisher::Word};
 
 /// One such channel, until it is dropped.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Outgoing {
     exchange: ShortString,
     key: ShortString,
     message: Message,
-    heard: oneshot::Sender<lapin::Result<Confirmation>>,
+    heard: oneshot::Sender<lapin::Result<Word>>,
 }
 
 impl Pipeline {
@@ -45,12 +45,7 @@ impl Pipeline {
     }
 
     /// Publishes; the broker's word comes by what is returned. None comes once the pipeline is dropped.
-    pub fn publish(
-        &self,
-        exchange: &str,
-        key: &str,
-        message: Message,
-    ) -> oneshot::Receiver<lapin::Result<Confirmation>> {
+    pub fn publish(&self, exchange: &str, key: &str, message: Message) -> oneshot::Receiver<lapin::Result<Word>> {
         let (heard, word) = oneshot::channel();
         let (exchange, key) = (exchange.into(), key.into());
         self.outbox.waiting.borrow_mut().push_back(Outgoing { exchange, key, message, heard });
@@ -88,7 +83,7 @@ impl Outgoing {
         let Self { exchange, key, message, heard } = self;
         let (body, properties) = message.into_parts();
         let publish = channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties);
-        let word = publish.then(async |sent| sent?.await).await;
+        let word = publish.then(async |sent| sent?.await.map(Word::from)).await;
         // Whoever published may have gone.
         let _ = heard.send(word);
     }

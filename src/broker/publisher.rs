@@ -55,12 +55,23 @@ pub enum Fate {
     Refused,
 }
 
+/// What the broker says of one publish. The client's own word has room for the message that may have come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    Ack,
+    Returned,
+    Nack,
+    /// The channel does not confirm.
+    None,
+}
+
 /// Publishes on one connection and one thread.
 #[derive(Debug)]
 pub struct Publisher {
-    /// For messages of any size, where `small` is one whose frames do not hold them.
-    large: Channels,
+    /// With frames that hold nearly every message's headers.
     small: Channels,
+    /// With frames that hold those of every message.
+    large: Channels,
     health: Rc<Health>,
     /// Many outstanding publishes; none of them can be returned.
     pipeline: Mutex<Option<Rc<Pipeline>>>,
@@ -78,7 +89,7 @@ struct Channels {
 impl Publisher {
     pub(super) fn new(small: Rc<Connection>, large: Rc<Connection>, health: Rc<Health>) -> Self {
         let [small, large] = [small, large].map(|connection| Channels { connection, idle: RefCell::default() });
-        Self { large, small, health, pipeline: Mutex::default(), room: Semaphore::new(MOST_ALONE) }
+        Self { small, large, health, pipeline: Mutex::default(), room: Semaphore::new(MOST_ALONE) }
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
@@ -103,8 +114,8 @@ impl Publisher {
         for wait in NACK_WAITS_MS {
             let pipeline = self.current_pipeline().await?;
             let word = pipeline.publish(exchange, key, message());
-            let word = self.confirmed(async { word.await.unwrap_or_else(|_| Ok(Confirmation::Nack(None))) }).await?;
-            if !matches!(word, Confirmation::Nack(_)) {
+            let word = self.confirmed(async { word.await.unwrap_or(Ok(Word::Nack)) }).await?;
+            if word != Word::Nack {
                 return Ok(Fate::Confirmed);
             }
             let mut current = self.pipeline.lock().await;
@@ -164,9 +175,9 @@ impl Publisher {
                 word => word?,
             };
             match word {
-                Confirmation::Ack(returned) => {
+                Word::Ack | Word::Returned => {
                     channels.idle.borrow_mut().push(channel);
-                    return Ok(if returned.is_some() { Fate::Returned } else { Fate::Confirmed });
+                    return Ok(if word == Word::Ack { Fate::Confirmed } else { Fate::Returned });
                 }
                 // The channel is not used again: it may go on nacking.
                 _ => tokio::time::sleep(Duration::from_millis(wait)).await,
@@ -184,24 +195,21 @@ impl Publisher {
         mandatory: bool,
         body: &[u8],
         properties: BasicProperties,
-    ) -> Result<Confirmation, BrokerError> {
+    ) -> Result<Word, BrokerError> {
         check_key(key)?;
         // With what else is published in this turn of the event loop, the client's thread is woken once.
         yield_now().await;
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-        self.confirmed(async { publish.await?.await }).await
+        self.confirmed(async { publish.await?.await.map(Word::from) }).await
     }
 
     /// The broker's word on one publish.
-    async fn confirmed(
-        &self,
-        confirm: impl Future<Output = lapin::Result<Confirmation>>,
-    ) -> Result<Confirmation, BrokerError> {
-        let mut confirm = pin!(confirm);
-        let confirmation = loop {
-            match tokio::time::timeout(CONFIRM_LIMIT, &mut confirm).await {
-                Ok(confirmation) => break confirmation,
+    async fn confirmed(&self, word: impl Future<Output = lapin::Result<Word>>) -> Result<Word, BrokerError> {
+        let mut word = pin!(word);
+        let word = loop {
+            match tokio::time::timeout(CONFIRM_LIMIT, &mut word).await {
+                Ok(word) => break word,
                 // The broker said that it takes nothing for now, so its silence proves nothing.
                 Err(_) if self.health.is_blocked() && self.health.is_well() => {}
                 Err(_) => {
@@ -210,9 +218,9 @@ impl Publisher {
                 }
             }
         };
-        match confirmation {
-            Ok(Confirmation::NotRequested) => Err(BrokerError::Lost("publish: the channel does not confirm".into())),
-            Ok(confirmation) => Ok(confirmation),
+        match word {
+            Ok(Word::None) => Err(BrokerError::Lost("publish: the channel does not confirm".into())),
+            Ok(word) => Ok(word),
             Err(error) if error.is_amqp_soft_error() => Err(BrokerError::Refused(format!("publish: {error}"))),
             Err(error) => Err(BrokerError::Lost(format!("publish: {error}"))),
         }
@@ -249,6 +257,17 @@ impl Publisher {
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "seen".into())).await;
         Ok(there)
+    }
+}
+
+impl From<Confirmation> for Word {
+    fn from(confirmation: Confirmation) -> Self {
+        match confirmation {
+            Confirmation::Ack(None) => Self::Ack,
+            Confirmation::Ack(Some(_)) => Self::Returned,
+            Confirmation::Nack(_) => Self::Nack,
+            Confirmation::NotRequested => Self::None,
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl Worker {
 
 impl Sink {
     /// Passes a delivery on.
-    pub fn put(&self, worker: &Rc<Worker>, load: &Rc<Load>, delivery: Delivery) {
+    pub fn put(&self, worker: &Rc<Worker>, load: &Rc<Load>, delivery: Box<Delivery>) {
         let came_back = delivery.redeliveries > 0;
         let exposed = match self {
             Self::Jobs(..) | Self::Unrouted => came_back,

@@ -25,7 +25,7 @@ pub struct Exposed {
     fewer: Notify,
 }
 
-/// A delivery, counted until it is dropped. Boxed, since it is large and goes from hand to hand.
+/// A delivery, counted until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     delivery: Box<Delivery>,
@@ -96,7 +96,7 @@ impl Exposed {
 impl Held {
     /// Counts a delivery of the consumer with this load; `exposed` where it counts among those too.
     #[must_use]
-    pub fn new(delivery: Delivery, load: &Rc<Load>, exposed: Option<&Rc<Exposed>>) -> Self {
+    pub fn new(delivery: Box<Delivery>, load: &Rc<Load>, exposed: Option<&Rc<Exposed>>) -> Self {
         load.messages.set(load.messages.get() + 1);
         load.bytes.set(load.bytes.get() + delivery.body.len());
         load.given.set(load.given.get() + 1);
@@ -104,7 +104,7 @@ impl Held {
         if let Some(exposed) = exposed {
             exposed.count.set(exposed.count.get() + 1);
         }
-        Self { delivery: Box::new(delivery), load: Rc::clone(load), exposed: exposed.cloned() }
+        Self { delivery, load: Rc::clone(load), exposed: exposed.cloned() }
     }
 }
 
