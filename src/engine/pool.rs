@@ -184,8 +184,8 @@ impl Pool {
         self.inquiries.borrow_mut().insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
     }
 
-    /// Joins the inquiry that asks the same and is not answered yet, if there is one. Says whether it must board another batch: it became
-    /// more urgent, or may go with fewer.
+    /// Joins the inquiry that asks the same and is not answered yet, if there is one. Says whether it must board another
+    /// batch: it became more urgent, or may go with fewer.
     pub fn join(&self, lookup: &Lookup, lane: Lane, size: usize) -> Option<(Rc<Inquiry>, bool)> {
         let inquiry = self.inquiries.borrow().get(lookup).filter(|inquiry| !inquiry.is_answered()).cloned()?;
         inquiry.count(lane, 1);

@@ -1,5 +1,5 @@
-//! What systemd is told (`sd_notify(3)`): started, what the worker is about, alive, reloading, stopping. Where nobody asked for
-//! it, by `NOTIFY_SOCKET`, nothing is said.
+//! What systemd is told (`sd_notify(3)`): started, what the worker is about, alive, reloading, stopping. Where nobody
+//! asked for it, by `NOTIFY_SOCKET`, nothing is said.
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
