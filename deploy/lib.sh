@@ -51,11 +51,11 @@ need_rust() {
     [[ ! -d $HOME/.cargo/bin ]] || PATH=$PATH:$HOME/.cargo/bin
     has cargo || die "no Rust toolchain was found; install one: https://rustup.rs"
     has_compiler && return
-    can_install || die "no C compiler was found, which Rust needs to link; install gcc (or clang) and libc's headers"
-    PROOF=has_compiler install_packages gcc libc6-dev || die "no C compiler could be installed; see above"
+    can_install || die "no C compiler or no make was found, which the build needs; install gcc (or clang), libc's headers and make"
+    PROOF=has_compiler install_packages gcc libc6-dev make || die "no C compiler and make could be installed; see above"
 }
 
-has_compiler() { has cc && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; }
+has_compiler() { has cc && has make && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; }
 
 # The folder of RabbitMQ's own scripts: those in /usr/sbin insist on the user rabbitmq. The tests look in the
 # same places.

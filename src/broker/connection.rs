@@ -27,10 +27,14 @@ use crate::{
 /// The broker notices a dead worker, and the worker a dead broker, after about two of these, in seconds.
 const HEARTBEAT: u16 = 10;
 
-/// Frames of the publishing connection, in bytes. The client keeps two buffers of 32 frames for each connection: 8 MiB
-/// at RabbitMQ's 128 KiB, which pass through the processor's cache round and round. Nearly all messages do with less;
-/// the others go by the consuming connection, whose frames are as large as the broker's: whatever comes must fit.
-pub(super) const SMALL_FRAME: u32 = 16 * 1024;
+/// Frames of the consuming connection, in bytes: RabbitMQ's own default, so that whatever it accepted fits, since a
+/// message's headers come in one frame. Asked for rather than left to the broker: the client, which keeps two buffers
+/// of 32 frames for each connection, makes them at once then, and of the one that is written from little is ever touched.
+const LARGE_FRAME: u32 = 128 * 1024;
+
+/// Frames of the publishing connection, in bytes. Its buffers pass through the processor's cache round and round, and
+/// nearly all messages do with less; the others go by the consuming connection.
+pub(super) const SMALL_FRAME: u32 = 8 * 1024;
 
 /// What is open at the broker, until any part of it fails.
 #[derive(Debug)]
@@ -149,8 +153,8 @@ impl Session {
 
     async fn open_one(address: &SecretString, tls: &TlsMaterial) -> Result<Rc<Self>, BrokerError> {
         let health = Rc::<Health>::default();
-        let consuming = connect_once(address, tls, None, "lookup-worker consumes").await?;
-        let publishing = connect_once(address, tls, Some(SMALL_FRAME), "lookup-worker publishes").await?;
+        let consuming = connect_once(address, tls, LARGE_FRAME, "lookup-worker consumes").await?;
+        let publishing = connect_once(address, tls, SMALL_FRAME, "lookup-worker publishes").await?;
         watch(&consuming, &health, "the consuming connection");
         watch(&publishing, &health, "the publishing connection");
         let (consuming, publishing) = (Rc::new(consuming), Rc::new(publishing));
@@ -202,11 +206,11 @@ impl Session {
 async fn connect_once(
     address: &SecretString,
     tls: &TlsMaterial,
-    frame_max: Option<u32>,
+    frame_max: u32,
     name: &str,
 ) -> Result<Connection, BrokerError> {
     let mut uri = uri_of(address)?;
-    uri.query.frame_max = uri.query.frame_max.or(frame_max);
+    uri.query.frame_max = uri.query.frame_max.or(Some(frame_max));
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let encrypted = uri.scheme == AMQPScheme::AMQPS;
