@@ -177,7 +177,7 @@ impl Engine {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         // Last, since it is good for a moment only and counts.
         let permission = self.quota.permission_at_once(lane)?;
-        Some(Leave { authorization, permission, place: Some(place) })
+        Some(Leave { authorization, permission, lane, place: Some(place) })
     }
 
     /// Everything that a request waits for. A token that has to be fetched is fetched first: a permission is good
@@ -189,7 +189,7 @@ impl Engine {
             let client = self.client.borrow().clone();
             let authorization = self.tokens.authorization(&client, limit).await;
             if authorization.is_err() {
-                return Ok(Leave { authorization, permission: Permission::UNLIMITED, place: None });
+                return Ok(Leave { authorization, permission: Permission::UNLIMITED, lane, place: None });
             }
             if self.stopping.get() && self.settings.quota.is_some() {
                 return Err(Unpermitted::Gone);
@@ -201,7 +201,7 @@ impl Engine {
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
             if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
-                return Ok(Leave { authorization, permission, place });
+                return Ok(Leave { authorization, permission, lane, place });
             }
             self.quota.wasted();
         }

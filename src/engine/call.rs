@@ -13,6 +13,7 @@ use super::Engine;
 use crate::{
     clock::Moment,
     failure::{ErrorKind, Failure},
+    job::Lane,
     policy::{circuit::Purpose, quota::Permission},
     provider::{Lookup, Outcome, oauth::Header},
     telemetry::traces::Span,
@@ -25,6 +26,7 @@ pub(super) type Call = Shared<LocalBoxFuture<'static, Rc<Heard>>>;
 pub(super) struct Leave {
     pub authorization: Result<Header, Failure>,
     pub permission: Permission,
+    pub lane: Lane,
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -55,7 +57,7 @@ pub(super) async fn run(
 ) -> Rc<Heard> {
     let span = Span::default();
     let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false, span };
-    let Leave { authorization, permission, place: _place } = leave;
+    let Leave { authorization, permission, lane, place: _place } = leave;
     let (answer, used) = match authorization {
         Ok(header) => {
             let used = header.1.clone();
@@ -63,7 +65,7 @@ pub(super) async fn run(
                 Some(mut request) => {
                     record.span = Span::request(&asking, &engine.settings.name, &mut request);
                     let client = engine.client.borrow().clone();
-                    client.call(request, header, engine.settings.timeout, permission).await
+                    client.call(request, header, engine.settings.timeout, permission, lane).await
                 }
                 None => Err(Failure::new(ErrorKind::Rejected, "these lookups cannot be asked for together")),
             };

@@ -22,12 +22,13 @@ use url::Url;
 
 use crate::{
     failure::{ErrorKind, Failure},
+    job::Lane,
     policy::quota::Permission,
     tls::{self, TlsFiles},
 };
 use connect::Connector;
 use fence::Fence;
-use pool::{Pool, Unsent};
+use pool::{PATIENCE, Pool, Unsent};
 
 /// Who asks.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")));
@@ -58,10 +59,11 @@ impl Client {
         flight: Option<Duration>,
     ) -> Result<Self, String> {
         let connector = Connector::new(tls, flight.filter(|flight| *flight >= Duration::from_secs(1)))?;
-        Ok(Self { pool: Pool::new(connector, concurrency.into()), max_response_bytes })
+        Ok(Self { pool: Pool::new(connector, concurrency.into(), PATIENCE), max_response_bytes })
     }
 
-    /// Sends `request`, with the header that authorises it, and reads the whole answer.
+    /// Sends `request`, with the header that authorises it, and reads the whole answer. In bulk it may wait a moment
+    /// for a connection, so that there are no more than are needed.
     ///
     /// # Errors
     /// As [`Client::send`]; `rate_limited` also where the permission was void before the request could be written.
@@ -71,11 +73,12 @@ impl Client {
         authorization: (HeaderName, HeaderValue),
         limit: Duration,
         permission: Permission,
+        lane: Lane,
     ) -> impl Future<Output = Result<Response<Bytes>, Failure>> {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
-        self.send_by(request.map(|body| Fence::around(body, permission)), limit)
+        self.send_by(request.map(|body| Fence::around(body, permission)), limit, lane)
     }
 
     /// Sends `request` as it is and reads the whole answer.
@@ -84,7 +87,7 @@ impl Client {
     /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
     /// that is too large or compressed, which was not asked for.
     pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
-        self.send_by(request.map(|body| Fence::around(body, Permission::UNLIMITED)), limit).await
+        self.send_by(request.map(|body| Fence::around(body, Permission::UNLIMITED)), limit, Lane::Interactive).await
     }
 
     /// Asks the provider's root, without any credentials; any status shows that it is there.
@@ -101,11 +104,12 @@ impl Client {
         &self,
         mut request: Request<Fence>,
         limit: Duration,
+        lane: Lane,
     ) -> impl Future<Output = Result<Response<Bytes>, Failure>> {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
         headers.entry(ACCEPT).or_insert(ANYTHING);
-        tokio::time::timeout(limit, self.exchange(request)).map(move |answer| {
+        tokio::time::timeout(limit, self.exchange(request, lane)).map(move |answer| {
             answer.unwrap_or_else(|_| {
                 let message = format!("no whole answer within {} ms", limit.as_millis());
                 Err(Failure::new(ErrorKind::Timeout, message))
@@ -113,8 +117,8 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, request: Request<Fence>) -> Result<Response<Bytes>, Failure> {
-        let (answer, lease) = self.pool.send(request).await.map_err(|unsent| match unsent {
+    async fn exchange(&self, request: Request<Fence>, lane: Lane) -> Result<Response<Bytes>, Failure> {
+        let (answer, lease) = self.pool.send(request, lane).await.map_err(|unsent| match unsent {
             Unsent::NoAddress => no_address(),
             Unsent::NoConnection(cause) => broken("no connection to the provider", &*cause),
             Unsent::Broken(error) => broken_off(&error),

@@ -71,8 +71,8 @@ fn every_exchange_and_queue_of_the_document_is_one_that_the_worker_declares() {
         names.jobs_exchange(),
         names.jobs("{provider}", lookup_worker::job::Lane::Bulk).replace("bulk", "{lane}"),
         names.unrouted(),
-        names.results(),
-        names.results(),
+        names.results().to_owned(),
+        names.results().to_owned(),
         names.dead(),
         names.dead(),
     ];

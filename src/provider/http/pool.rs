@@ -1,7 +1,8 @@
 //! Connections that wait for the next request. The one used last is used first, so that few are kept warm and the
-//! rest grow old.
+//! rest grow old; and beyond the first few a request of bulk rather waits a moment for one than opens another.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
@@ -13,21 +14,34 @@ use http::{
     uri::{Authority, Parts, Scheme},
 };
 use hyper::body::Incoming;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     connect::{Cause, Connector, Sender},
     fence::Fence,
 };
+use crate::job::Lane;
 
 /// An idle connection is closed after this, before most servers do it (some after 5 s): a request on a
 /// connection that is just being closed is lost.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// So many connections are opened as soon as they are wanted.
+const AT_ONCE: usize = 16;
+
+/// For bulk, those beyond are opened once there was a need of them for so long without a break. Jobs come in bunches,
+/// for which there would soon be a connection for each job in flight where a few will do; and each costs some 40 KB here,
+/// and more at the provider. Where TLS is spoken, opening one takes about as long.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+
 /// The connections of one client.
 pub(super) struct Pool {
     connector: Connector,
     capacity: usize,
+    patience: Duration,
     idle: Mutex<Idle>,
+    /// Held once by the pool, and once by each connection that there is or will be, in use or not.
+    count: Arc<()>,
 }
 
 #[derive(Default)]
@@ -35,15 +49,33 @@ struct Idle {
     leases: Vec<Lease>,
     /// Somebody sees to it that they do not grow old.
     watched: bool,
+    /// Requests that wait for one, the first first.
+    waiting: VecDeque<Waiting>,
+    /// Since then each that was given back had somebody waiting for it.
+    short_since: Option<Instant>,
+}
+
+/// Where a connection leads to.
+#[derive(Clone, PartialEq)]
+struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+}
+
+/// A request that waits for a connection.
+struct Waiting {
+    origin: Origin,
+    handed: oneshot::Sender<Lease>,
 }
 
 /// A connection in use, or ready to be used again.
 pub(super) struct Lease {
     sender: Sender,
-    scheme: Scheme,
-    authority: Authority,
+    origin: Origin,
     host: HeaderValue,
     since: Instant,
+    /// One of the pool's count.
+    _counted: Arc<()>,
 }
 
 /// Why there is no answer.
@@ -58,23 +90,23 @@ pub(super) enum Unsent {
 
 impl Pool {
     /// With room for so many idle connections.
-    pub fn new(connector: Connector, capacity: usize) -> Arc<Self> {
-        Arc::new(Self { connector, capacity, idle: Mutex::default() })
+    pub fn new(connector: Connector, capacity: usize, patience: Duration) -> Arc<Self> {
+        Arc::new(Self { connector, capacity, patience, idle: Mutex::default(), count: Arc::default() })
     }
 
     /// The head of the answer. The connection is to be given back once the body was read.
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn send(&self, mut request: Request<Fence>) -> Result<(Response<Incoming>, Lease), Unsent> {
-        let (scheme, authority) = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
+    pub async fn send(&self, mut request: Request<Fence>, lane: Lane) -> Result<(Response<Incoming>, Lease), Unsent> {
+        let origin = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
         loop {
-            let idle = self.take(&scheme, &authority);
+            let idle = self.free(&origin, lane).await;
             let used_before = idle.is_some();
             let mut lease = match idle {
                 Some(lease) => lease,
                 // Rare, and large: boxed, since the room for it would be in every request's future.
-                None => Box::pin(self.open(&scheme, &authority)).await?,
+                None => Box::pin(self.open(&origin, Arc::clone(&self.count))).await?,
             };
             if let Err(error) = lease.sender.ready().await {
                 if used_before {
@@ -99,6 +131,8 @@ impl Pool {
     pub fn give_back(self: &Arc<Self>, mut lease: Lease) {
         lease.since = Instant::now();
         let mut idle = self.idle();
+        let Some(lease) = idle.hand_on(lease) else { return };
+        idle.short_since = None;
         if idle.leases.len() < self.capacity {
             idle.leases.push(lease);
             if !std::mem::replace(&mut idle.watched, true) {
@@ -107,22 +141,57 @@ impl Pool {
         }
     }
 
-    fn take(&self, scheme: &Scheme, authority: &Authority) -> Option<Lease> {
-        let leases = &mut self.idle().leases;
-        let at = leases.iter().rposition(|lease| lease.scheme == *scheme && lease.authority == *authority)?;
-        Some(leases.remove(at)).filter(|lease| !lease.is_old())
+    /// One that is free, at once or, in bulk, soon.
+    async fn free(&self, origin: &Origin, lane: Lane) -> Option<Lease> {
+        let (wait, handed) = {
+            let mut idle = self.idle();
+            let lease = idle.take(origin);
+            if lease.is_some() || lane == Lane::Interactive || Arc::strong_count(&self.count) <= AT_ONCE {
+                return lease;
+            }
+            let short_for = idle.short_since.get_or_insert_with(Instant::now).elapsed();
+            let wait = self.patience.checked_sub(short_for)?;
+            (wait, idle.wait_for(origin.clone()))
+        };
+        timeout(wait, handed).await.ok()?.ok()
     }
 
-    async fn open(&self, scheme: &Scheme, authority: &Authority) -> Result<Lease, Unsent> {
-        let origin = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
-        let origin = origin.build().map_err(|_| Unsent::NoAddress)?;
-        let sender = self.connector.open(origin).await.map_err(Unsent::NoConnection)?;
+    /// Another connection, counted from the first.
+    async fn open(&self, origin: &Origin, counted: Arc<()>) -> Result<Lease, Unsent> {
+        let Origin { scheme, authority } = origin.clone();
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Unsent::NoAddress)?;
-        Ok(Lease { sender, scheme: scheme.clone(), authority: authority.clone(), host, since: Instant::now() })
+        let address = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
+        let sender =
+            self.connector.open(address.map_err(|_| Unsent::NoAddress)?).await.map_err(Unsent::NoConnection)?;
+        Ok(Lease { sender, origin: origin.clone(), host, since: Instant::now(), _counted: counted })
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    /// The one used last that leads there.
+    fn take(&mut self, origin: &Origin) -> Option<Lease> {
+        let at = self.leases.iter().rposition(|lease| lease.origin == *origin)?;
+        Some(self.leases.remove(at)).filter(|lease| !lease.is_old())
+    }
+
+    /// The next that leads there and is given back.
+    fn wait_for(&mut self, origin: Origin) -> oneshot::Receiver<Lease> {
+        let (handed, lease) = oneshot::channel();
+        self.waiting.push_back(Waiting { origin, handed });
+        lease
+    }
+
+    /// Gives it to the first that waits for it; back, if nobody does.
+    fn hand_on(&mut self, mut lease: Lease) -> Option<Lease> {
+        while let Some(at) = self.waiting.iter().position(|waiting| waiting.origin == lease.origin) {
+            // Who gave up meanwhile is passed over.
+            lease = self.waiting.remove(at)?.handed.send(lease).err()?;
+        }
+        Some(lease)
     }
 }
 
@@ -147,12 +216,12 @@ impl Lease {
 }
 
 /// Leaves path and query in the request, as a server expects it, and tells where it is to go.
-fn origin_form(request: &mut Request<Fence>) -> Option<(Scheme, Authority)> {
+fn origin_form(request: &mut Request<Fence>) -> Option<Origin> {
     let address = std::mem::take(request.uri_mut()).into_parts();
     let mut parts = Parts::default();
     parts.path_and_query = address.path_and_query;
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    Some((address.scheme?, address.authority?))
+    Some(Origin { scheme: address.scheme?, authority: address.authority? })
 }
 
 impl fmt::Debug for Pool {
@@ -160,3 +229,6 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     config::{QuotaLimit, QuotaScope},
     failure::ErrorKind,
+    job::Lane,
     policy::quota::Terms,
     provider::http::Client,
 };
@@ -38,7 +39,8 @@ async fn call(listener: &TcpListener, method: &str, body: &'static [u8], permiss
     let address = format!("http://{}/", listener.local_addr().unwrap());
     let request = Request::builder().method(method).uri(address).body(Bytes::from_static(body)).unwrap();
     let authorization = (HeaderName::from_static("authorization"), HeaderValue::from_static("x"));
-    client.call(request, authorization, Duration::from_secs(5), permission).await.err().map(|failure| failure.kind)
+    let answer = client.call(request, authorization, Duration::from_secs(5), permission, Lane::Interactive).await;
+    answer.err().map(|failure| failure.kind)
 }
 
 #[tokio::test]
