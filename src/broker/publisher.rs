@@ -23,8 +23,7 @@ const MOST_ALONE: usize = 128;
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
 pub enum Route<'a> {
-    /// To an exchange that keeps what has no route (by its alternate exchange): nothing is ever returned. For
-    /// messages with few headers.
+    /// To an exchange that keeps what has no route (by its alternate exchange): nothing is ever returned.
     Kept {
         /// The exchange.
         exchange: &'a str,
@@ -100,7 +99,7 @@ impl Publisher {
     pub async fn publish(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         let fate = match route {
             Route::Kept { exchange, key } => self.pipelined(exchange, key, message).await,
-            // Large: boxed, since the room for it would be in every job's future.
+            // Its future is large: boxed, since the room for it would be in every job's future.
             _ => Box::pin(self.by_itself(route, message)).await,
         };
         if let Err(error) = &fate {
@@ -112,8 +111,12 @@ impl Publisher {
     async fn pipelined(&self, exchange: &str, key: &str, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
+            let made = message();
+            if !made.is_small() {
+                return Box::pin(self.alone(exchange, key, true, message)).await;
+            }
             let pipeline = self.current_pipeline().await?;
-            let word = pipeline.publish(exchange, key, message());
+            let word = pipeline.publish(exchange, key, made);
             let word = self.confirmed(async { word.await.unwrap_or(Ok(Word::Nack)) }).await?;
             if word != Word::Nack {
                 return Ok(Fate::Confirmed);

@@ -390,3 +390,16 @@ async fn a_letter_with_more_headers_than_a_small_frame_holds_is_buried_with_all_
     assert_eq!(road.results(5).await.len(), 1, "one id");
     assert!((road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON);
 }
+
+#[tokio::test]
+async fn a_job_with_as_much_tracestate_as_is_passed_on_is_answered_with_all_of_it() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    for size in [3_800, 4_100, 7_700, 8_192] {
+        let job = Job::json(&json!({"query": {"phone": "84907089782"}})).id(&format!("j-{size}"));
+        road.client.publish("lookup.jobs", "antsomi", job.header("tracestate", &"x".repeat(size))).await;
+        let results = road.client.take("lookup.results", 1, Duration::from_secs(20)).await;
+        assert_eq!(results[0].header("tracestate").map(|state| state.len()), Some(size));
+    }
+    assert!((road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON, "one session");
+}
