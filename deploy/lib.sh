@@ -50,12 +50,12 @@ need_rust() {
     # rustup's folder, where the shell's profile was not read
     [[ ! -d $HOME/.cargo/bin ]] || PATH=$PATH:$HOME/.cargo/bin
     has cargo || die "no Rust toolchain was found; install one: https://rustup.rs"
-    has_compiler && return
+    can_build && return
     can_install || die "no C compiler or no make was found, which the build needs; install gcc (or clang), libc's headers and make"
-    PROOF=has_compiler install_packages gcc libc6-dev make || die "no C compiler and make could be installed; see above"
+    PROOF=can_build install_packages gcc libc6-dev make || die "no C compiler and make could be installed; see above"
 }
 
-has_compiler() { has cc && has make && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; }
+can_build() { has cc && has make && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; }
 
 # The folder of RabbitMQ's own scripts: those in /usr/sbin insist on the user rabbitmq. The tests look in the
 # same places.

@@ -29,7 +29,7 @@ const HEARTBEAT: u16 = 10;
 
 /// Frames of the consuming connection, in bytes: RabbitMQ's own default, so that whatever it accepted fits, since a
 /// message's headers come in one frame. Asked for rather than left to the broker: the client, which keeps two buffers
-/// of 32 frames for each connection, makes them at once then, and of the one that is written from little is ever touched.
+/// of 32 frames for each connection, makes them at once then, and touches no more of them than has passed through.
 const LARGE_FRAME: u32 = 128 * 1024;
 
 /// Frames of the publishing connection, in bytes. Its buffers pass through the processor's cache round and round, and

@@ -147,8 +147,11 @@ impl Engine {
         let engine = Rc::clone(self);
         let boarding = async move {
             engine.pool.filled(&batch).await;
-            let leave = engine.leave(batch.lane).await.inspect_err(|_| engine.pool.close(&batch))?;
+            let mut leave = engine.leave(batch.lane).await.inspect_err(|_| engine.pool.close(&batch))?;
             let riders = engine.pool.depart(&batch);
+            if riders.iter().any(|rider| rider.lane() == Lane::Interactive) {
+                leave.lane = Lane::Interactive;
+            }
             if riders.is_empty() {
                 engine.quota.wasted();
             } else {

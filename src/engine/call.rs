@@ -26,6 +26,7 @@ pub(super) type Call = Shared<LocalBoxFuture<'static, Rc<Heard>>>;
 pub(super) struct Leave {
     pub authorization: Result<Header, Failure>,
     pub permission: Permission,
+    /// Of the most urgent of its jobs, when it left.
     pub lane: Lane,
     pub place: Option<OwnedSemaphorePermit>,
 }

@@ -23,7 +23,7 @@
 //! - killed before `stored`: nothing was taken; after it: one permission is lost until its TTL, none is won;
 //! - frozen or suspended anywhere before `written`: after the thaw the clock, which does not stop, shows that the
 //!   permission is void. It is read by the HTTP client when it puts the request's head into its buffer
-//!   (`provider::http`), after DNS, connect and TLS, so none of these belongs to `flight`;
+//!   (`provider::http`), after the wait for a connection, DNS, connect and TLS, so none of these belongs to `flight`;
 //! - whoever asked has given up by then: the next who asks has it, with the same `asked`;
 //! - the confirm is lost with its connection: the permission is taken for lost, as after a kill;
 //! - the broker's node is killed, and comes back: the queue is durable and its messages are persistent, each with

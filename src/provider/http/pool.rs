@@ -31,8 +31,10 @@ const AT_ONCE: usize = 16;
 
 /// For bulk, those beyond are opened once there was a need of them for so long without a break. Jobs come in bunches,
 /// for which there would soon be a connection for each job in flight where a few will do; and each costs some 40 KB here,
-/// and more at the provider. Where TLS is spoken, opening one takes about as long.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+/// and more at the provider. It must be well under the time for which a permission is good ([`Terms::validity`]).
+///
+/// [`Terms::validity`]: crate::policy::quota::Terms::validity
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The connections of one client.
 pub(super) struct Pool {
@@ -100,8 +102,11 @@ impl Pool {
     /// Where there is none.
     pub async fn send(&self, mut request: Request<Fence>, lane: Lane) -> Result<(Response<Incoming>, Lease), Unsent> {
         let origin = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
+        let mut patience = if lane == Lane::Bulk { self.patience } else { Duration::ZERO };
         loop {
-            let idle = self.free(&origin, lane).await;
+            let idle = self.free(&origin, patience).await;
+            // One that turns out to be closed is replaced without a wait.
+            patience = Duration::ZERO;
             let used_before = idle.is_some();
             let mut lease = match idle {
                 Some(lease) => lease,
@@ -141,17 +146,16 @@ impl Pool {
         }
     }
 
-    /// One that is free, at once or, in bulk, soon.
-    async fn free(&self, origin: &Origin, lane: Lane) -> Option<Lease> {
+    /// One that is free, at once or soon.
+    async fn free(&self, origin: &Origin, patience: Duration) -> Option<Lease> {
         let (wait, handed) = {
             let mut idle = self.idle();
             let lease = idle.take(origin);
-            if lease.is_some() || lane == Lane::Interactive || Arc::strong_count(&self.count) <= AT_ONCE {
+            if lease.is_some() || Arc::strong_count(&self.count) <= AT_ONCE {
                 return lease;
             }
             let short_for = idle.short_since.get_or_insert_with(Instant::now).elapsed();
-            let wait = self.patience.checked_sub(short_for)?;
-            (wait, idle.wait_for(origin.clone()))
+            (patience.checked_sub(short_for)?, idle.wait_for(origin.clone()))
         };
         timeout(wait, handed).await.ok()?.ok()
     }
@@ -175,7 +179,12 @@ impl Idle {
     /// The one used last that leads there.
     fn take(&mut self, origin: &Origin) -> Option<Lease> {
         let at = self.leases.iter().rposition(|lease| lease.origin == *origin)?;
-        Some(self.leases.remove(at)).filter(|lease| !lease.is_old())
+        if self.leases[at].is_old() {
+            // So are those that were given back before it.
+            self.leases.drain(..=at);
+            return None;
+        }
+        Some(self.leases.remove(at))
     }
 
     /// The next that leads there and is given back.

@@ -13,6 +13,7 @@ use crate::{policy::quota::Permission, tls::TlsFiles};
 
 /// A provider that answers when it is told to.
 struct Provider {
+    address: String,
     connections: AtomicUsize,
     /// A permit for each request that came.
     asked: Semaphore,
@@ -21,6 +22,15 @@ struct Provider {
 }
 
 impl Provider {
+    async fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let (asked, answers) = (Semaphore::new(0), Semaphore::new(0));
+        let provider = Arc::new(Self { address, connections: AtomicUsize::new(0), asked, answers });
+        tokio::spawn(Arc::clone(&provider).serve(listener));
+        provider
+    }
+
     async fn serve(self: Arc<Self>, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
             self.connections.fetch_add(1, Ordering::Relaxed);
@@ -42,19 +52,18 @@ impl Provider {
 }
 
 const REQUESTS: usize = 3 * AT_ONCE;
+const SOON: Duration = Duration::from_secs(20);
 
-/// How many connections these requests take, made at once and all answered once so many have come.
-async fn connections(pool: fn(Connector) -> Arc<Pool>, lane: Lane, answered_at: usize) -> usize {
-    let provider =
-        Arc::new(Provider { connections: AtomicUsize::new(0), asked: Semaphore::new(0), answers: Semaphore::new(0) });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap());
-    let server = tokio::spawn(Arc::clone(&provider).serve(listener));
+fn pool(patience: Duration) -> Arc<Pool> {
+    Pool::new(Connector::new(&TlsFiles::default(), None).unwrap(), REQUESTS, patience)
+}
 
-    let pool = pool(Connector::new(&TlsFiles::default(), None).unwrap());
+/// How many connections so many requests open, made at once and all answered once some have come.
+async fn opened(pool: &Arc<Pool>, provider: &Provider, lane: Lane, requests: usize, answered_at: usize) -> usize {
+    let before = provider.connections.load(Ordering::Relaxed);
     let mut asking = JoinSet::new();
-    for _ in 0..REQUESTS {
-        let (pool, address) = (Arc::clone(&pool), address.clone());
+    for _ in 0..requests {
+        let (pool, address) = (Arc::clone(pool), provider.address.clone());
         asking.spawn(async move {
             let request = Request::get(address).body(Fence::around(Bytes::new(), Permission::UNLIMITED)).unwrap();
             let (answer, lease) = pool.send(request, lane).await.ok().unwrap();
@@ -62,39 +71,49 @@ async fn connections(pool: fn(Connector) -> Arc<Pool>, lane: Lane, answered_at: 
             pool.give_back(lease);
         });
     }
-    provider.asked.acquire_many(answered_at.try_into().unwrap()).await.unwrap().forget();
-    provider.answers.add_permits(REQUESTS);
+    let asked = provider.asked.acquire_many(answered_at.try_into().unwrap());
+    timeout(SOON, asked).await.expect("they come").unwrap().forget();
+    provider.answers.add_permits(requests);
     while let Some(asked) = asking.join_next().await {
         asked.unwrap();
     }
-    server.abort();
-    provider.connections.load(Ordering::Relaxed)
+    provider.asked.forget_permits(requests);
+    provider.connections.load(Ordering::Relaxed) - before
+}
+
+fn long_ago() -> Instant {
+    Instant::now().checked_sub(Duration::from_hours(2)).unwrap()
 }
 
 #[tokio::test]
 async fn beyond_the_first_few_a_request_of_bulk_takes_a_connection_that_is_given_back() {
-    let pool = |connector| Pool::new(connector, REQUESTS, Duration::from_hours(1));
-    assert_eq!(connections(pool, Lane::Bulk, AT_ONCE).await, AT_ONCE);
+    let (pool, provider) = (pool(Duration::from_hours(1)), Provider::start().await);
+    assert_eq!(opened(&pool, &provider, Lane::Bulk, REQUESTS, AT_ONCE).await, AT_ONCE);
 }
 
 #[tokio::test]
 async fn where_none_is_given_back_in_time_each_request_has_a_connection_of_its_own() {
-    let pool = |connector| Pool::new(connector, REQUESTS, Duration::from_millis(1));
-    assert_eq!(connections(pool, Lane::Bulk, REQUESTS).await, REQUESTS);
+    let (pool, provider) = (pool(Duration::from_millis(1)), Provider::start().await);
+    assert_eq!(opened(&pool, &provider, Lane::Bulk, REQUESTS, REQUESTS).await, REQUESTS);
 }
 
 #[tokio::test]
 async fn where_there_was_a_need_of_more_for_long_no_request_waits() {
-    let pool = |connector| {
-        let pool = Pool::new(connector, REQUESTS, Duration::from_hours(1));
-        pool.idle().short_since = Instant::now().checked_sub(Duration::from_hours(2));
-        pool
-    };
-    assert_eq!(connections(pool, Lane::Bulk, REQUESTS).await, REQUESTS);
+    let (pool, provider) = (pool(Duration::from_hours(1)), Provider::start().await);
+    pool.idle().short_since = Some(long_ago());
+    assert_eq!(opened(&pool, &provider, Lane::Bulk, REQUESTS, REQUESTS).await, REQUESTS);
 }
 
 #[tokio::test]
 async fn a_call_never_waits_for_a_connection() {
-    let pool = |connector| Pool::new(connector, REQUESTS, Duration::from_hours(1));
-    assert_eq!(connections(pool, Lane::Interactive, REQUESTS).await, REQUESTS);
+    let (pool, provider) = (pool(Duration::from_hours(1)), Provider::start().await);
+    assert_eq!(opened(&pool, &provider, Lane::Interactive, REQUESTS, REQUESTS).await, REQUESTS);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_connections_that_grew_old() {
+    let (pool, provider) = (pool(Duration::from_hours(1)), Provider::start().await);
+    assert_eq!(opened(&pool, &provider, Lane::Interactive, REQUESTS, REQUESTS).await, REQUESTS);
+    pool.idle().leases.iter_mut().for_each(|lease| lease.since = long_ago());
+    assert_eq!(opened(&pool, &provider, Lane::Bulk, AT_ONCE, AT_ONCE).await, AT_ONCE);
 }
