@@ -147,11 +147,8 @@ impl Engine {
         let engine = Rc::clone(self);
         let boarding = async move {
             engine.pool.filled(&batch).await;
-            let mut leave = engine.leave(batch.lane).await.inspect_err(|_| engine.pool.close(&batch))?;
+            let leave = engine.leave(batch.lane).await.inspect_err(|_| engine.pool.close(&batch))?;
             let riders = engine.pool.depart(&batch);
-            if riders.iter().any(|rider| rider.lane() == Lane::Interactive) {
-                leave.lane = Lane::Interactive;
-            }
             if riders.is_empty() {
                 engine.quota.wasted();
             } else {
@@ -165,7 +162,10 @@ impl Engine {
     fn send(self: &Rc<Self>, riders: &[Rc<Inquiry>], leave: Leave, purpose: Purpose) {
         let lookups = riders.iter().map(|inquiry| Rc::clone(&inquiry.lookup)).collect();
         let spans = riders.iter().flat_map(|inquiry| inquiry.take_spans()).collect();
-        let call = call::run(Rc::clone(self), lookups, spans, leave, purpose).boxed_local().shared();
+        // That of the most urgent, who may ride with a batch of bulk.
+        let urgent = riders.iter().any(|inquiry| inquiry.lane() == Lane::Interactive);
+        let lane = if urgent { Lane::Interactive } else { Lane::Bulk };
+        let call = call::run(Rc::clone(self), lookups, spans, leave, lane, purpose).boxed_local().shared();
         for (number, inquiry) in riders.iter().enumerate() {
             inquiry.called(call.clone(), number);
         }
@@ -180,7 +180,7 @@ impl Engine {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         // Last, since it is good for a moment only and counts.
         let permission = self.quota.permission_at_once(lane)?;
-        Some(Leave { authorization, permission, lane, place: Some(place) })
+        Some(Leave { authorization, permission, place: Some(place) })
     }
 
     /// Everything that a request waits for. A token that has to be fetched is fetched first: a permission is good
@@ -192,7 +192,7 @@ impl Engine {
             let client = self.client.borrow().clone();
             let authorization = self.tokens.authorization(&client, limit).await;
             if authorization.is_err() {
-                return Ok(Leave { authorization, permission: Permission::UNLIMITED, lane, place: None });
+                return Ok(Leave { authorization, permission: Permission::UNLIMITED, place: None });
             }
             if self.stopping.get() && self.settings.quota.is_some() {
                 return Err(Unpermitted::Gone);
@@ -204,7 +204,7 @@ impl Engine {
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
             if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
-                return Ok(Leave { authorization, permission, lane, place });
+                return Ok(Leave { authorization, permission, place });
             }
             self.quota.wasted();
         }

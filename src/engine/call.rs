@@ -26,8 +26,6 @@ pub(super) type Call = Shared<LocalBoxFuture<'static, Rc<Heard>>>;
 pub(super) struct Leave {
     pub authorization: Result<Header, Failure>,
     pub permission: Permission,
-    /// Of the most urgent of its jobs, when it left.
-    pub lane: Lane,
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -54,11 +52,12 @@ pub(super) async fn run(
     lookups: SmallVec<[Rc<Lookup>; 1]>,
     asking: Vec<(Span, u32)>,
     leave: Leave,
+    lane: Lane,
     purpose: Purpose,
 ) -> Rc<Heard> {
     let span = Span::default();
     let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false, span };
-    let Leave { authorization, permission, lane, place: _place } = leave;
+    let Leave { authorization, permission, place: _place } = leave;
     let (answer, used) = match authorization {
         Ok(header) => {
             let used = header.1.clone();
