@@ -37,7 +37,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -68,6 +68,8 @@ pub trait Kind: Sized {
     type Query: DeserializeOwned + JsonSchema;
     /// `options` of a job.
     type Options: DeserializeOwned + JsonSchema + Default;
+    /// The body of a 200.
+    type Reply<'a>: Deserialize<'a>;
 
     /// The adapter for one provider of this kind, and what it is let in by.
     ///
@@ -90,8 +92,11 @@ pub trait Kind: Sized {
     /// Whether the payload is wanted in the result.
     fn wants_raw(options: &Self::Options) -> bool;
 
-    /// The body of a 200, checked to be well-formed JSON.
-    fn read(&self, query: &Self::Query, body: &[u8]) -> Outcome;
+    /// What a 200 says of a query.
+    ///
+    /// # Errors
+    /// Where it is not as the document says.
+    fn read(&self, query: &Self::Query, reply: Self::Reply<'_>) -> Result<Outcome, Malformed>;
 
     /// The provider's own words about a failure, from the body of another status.
     fn said(body: &[u8]) -> Option<String>;
@@ -121,12 +126,11 @@ pub trait Kind: Sized {
         None
     }
 
-    /// The body of a batch's 200, checked to be well-formed JSON: an outcome for each part; none where it is not
-    /// certain whose is what.
+    /// What a batch's 200 says of each part; none where it is not certain whose is what.
     ///
     /// # Errors
     /// What befalls them all.
-    fn split(&self, _parts: &[&str], _body: &[u8]) -> Result<Option<Vec<Outcome>>, Outcome> {
+    fn split(&self, _parts: &[&str], _reply: Self::Reply<'_>) -> Result<Option<Vec<Outcome>>, Outcome> {
         Ok(None)
     }
 
@@ -365,10 +369,9 @@ fn prepare<K: Kind>(adapter: &K, query: &RawValue, options: Option<&RawValue>) -
 }
 
 fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now: Timestamp) -> Outcome {
-    match answer::<K>(response, now) {
-        Ok(body) => with_status(adapter.read(query, body), response.status().as_u16()),
-        Err(outcome) => outcome,
-    }
+    let outcome = reply::<K>(response, now)
+        .and_then(|reply| adapter.read(query, reply).map_err(|problem| Outcome::unreadable(&problem)));
+    with_status(outcome.unwrap_or_else(|outcome| outcome), response.status().as_u16())
 }
 
 fn split<K: Kind>(
@@ -377,34 +380,31 @@ fn split<K: Kind>(
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Result<Option<Vec<Outcome>>, Outcome> {
-    let body = answer::<K>(response, now)?;
-    adapter.split(parts, body).map_err(|outcome| with_status(outcome, response.status().as_u16()))
+    let outcomes = reply::<K>(response, now).and_then(|reply| adapter.split(parts, reply));
+    outcomes.map_err(|outcome| with_status(outcome, response.status().as_u16()))
 }
 
-/// The body that answers, well-formed JSON.
+/// The body that answers.
 ///
 /// # Errors
-/// What the status alone says, or a body that is no JSON.
-fn answer<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<&[u8], Outcome> {
+/// What the status alone says, or a body that is not as the document says.
+fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply<'_>, Outcome> {
     let (status, body) = (response.status().as_u16(), response.body());
     let class = class::of(status, K::RULES);
     if matches!(class, Class::NoneIfJson | Class::Failed(ErrorKind::Rejected))
         && json::is_container(body)
         && let Some(failure) = K::despite(status, body)
     {
-        return Err(Outcome::Failed(failure.with_status(status)));
+        return Err(Outcome::Failed(failure));
     }
     let kind = match class {
-        Class::Answer => {
-            json::check(body).map_err(|problem| Outcome::unreadable(&problem))?;
-            return Ok(body);
-        }
+        Class::Answer => return json::read_sound(body).map_err(|problem| Outcome::unreadable(&problem)),
         Class::None => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson if json::is_container(body) => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson => ErrorKind::EndpointNotFound,
         Class::Failed(kind) => kind,
     };
-    let mut failure = Failure::new(kind, class::message(status, kind)).with_status(status);
+    let mut failure = Failure::new(kind, class::message(status, kind));
     if kind.retryable() {
         failure.retry_after = class::retry_after(response.headers(), now);
     }

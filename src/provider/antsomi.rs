@@ -29,6 +29,12 @@ use reply::Reply;
 /// Customers on a batch's page for each of its numbers; where that is too few, the batch is asked again in parts.
 const PLACES_FOR_EACH: usize = 4;
 
+/// Bytes of an address behind the endpoint, for most lookups.
+const USUAL_PARAMETERS: usize = 64;
+
+/// The name `phone_number[]`.
+const ONE_OF_SEVERAL: &str = "phone_number%5B%5D";
+
 const PATH: &str = "/access/api/profile/get-customer-id-by-phone";
 
 /// The adapter.
@@ -144,6 +150,21 @@ impl Operator {
     }
 }
 
+impl Antsomi {
+    /// Of the request, so far.
+    fn address(&self, operator: Operator) -> String {
+        let mut uri = String::with_capacity(self.endpoint.len() + USUAL_PARAMETERS);
+        uri.extend([&*self.endpoint, "?operator=", operator.name()]);
+        uri
+    }
+}
+
+/// Adds a parameter.
+fn add(uri: &mut String, name: &str, value: &str) {
+    uri.extend(["&", name, "="]);
+    uri.extend(encoded(value));
+}
+
 impl Kind for Antsomi {
     const NAME: &'static str = "antsomi";
     const RULES: Rules = Rules { none_by_404: false, none_by_204: false, rest_after_500: false };
@@ -152,6 +173,7 @@ impl Kind for Antsomi {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
+    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
@@ -169,7 +191,7 @@ impl Kind for Antsomi {
             _ => Operator::Equals,
         };
         let operator = options.operator.unwrap_or(by_default);
-        let mut uri = format!("{}?operator={}", self.endpoint, operator.name());
+        let mut uri = self.address(operator);
         match &query.phone {
             None if operator.takes_none() => {}
             None => return Err(Malformed::at("query.phone", "missing; expected a telephone number")),
@@ -178,9 +200,9 @@ impl Kind for Antsomi {
                 return Err(Malformed::at("query.phone", problem));
             }
             Some(Phones::One(one)) => {
-                let name = if operator.takes_several() { "phone_number%5B%5D" } else { "phone_number" };
+                let name = if operator.takes_several() { ONE_OF_SEVERAL } else { "phone_number" };
                 let number = phone::written(one, self.phone_format, "query.phone")?;
-                let _ = write!(uri, "&{name}={}", encoded(&number));
+                add(&mut uri, name, &number);
             }
             Some(Phones::Several(_)) if !operator.takes_several() => {
                 let problem = format!("expected a string with the operator {}, got an array", operator.name());
@@ -192,7 +214,7 @@ impl Kind for Antsomi {
             Some(Phones::Several(several)) => {
                 for (at, one) in several.iter().enumerate() {
                     let number = phone::written(one, self.phone_format, &format!("query.phone[{at}]"))?;
-                    let _ = write!(uri, "&phone_number%5B%5D={}", encoded(&number));
+                    add(&mut uri, ONE_OF_SEVERAL, &number);
                 }
             }
         }
@@ -212,8 +234,8 @@ impl Kind for Antsomi {
         options.raw
     }
 
-    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
-        reply::read(body)
+    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
+        Ok(reply.outcome().unwrap_or_else(|outcome| outcome))
     }
 
     fn said(body: &[u8]) -> Option<String> {
@@ -237,15 +259,15 @@ impl Kind for Antsomi {
 
     /// With room on the page for several customers of a number.
     fn batch(&self, numbers: &[&str]) -> Option<Request<Bytes>> {
-        let mut uri = format!("{}?operator={}", self.endpoint, Operator::Matches.name());
+        let mut uri = self.address(Operator::Matches);
         for number in numbers {
-            let _ = write!(uri, "&phone_number%5B%5D={}", encoded(number));
+            add(&mut uri, ONE_OF_SEVERAL, number);
         }
         let _ = write!(uri, "&limit={}", PLACES_FOR_EACH * numbers.len());
         Request::get(uri).body(Bytes::new()).ok()
     }
 
-    fn split(&self, numbers: &[&str], body: &[u8]) -> Result<Option<Vec<Outcome>>, Outcome> {
-        reply::split(numbers, body)
+    fn split(&self, numbers: &[&str], reply: Reply) -> Result<Option<Vec<Outcome>>, Outcome> {
+        reply.split(numbers)
     }
 }

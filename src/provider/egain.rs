@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use url::Url;
 
-use self::parameters::{ATTRIBUTES, LANGUAGES, SORTS};
+use self::{
+    parameters::{ATTRIBUTES, LANGUAGES, SORTS},
+    reply::Reply,
+};
 use super::{
     Kind, Outcome,
     class::{self, Rules},
@@ -272,6 +275,7 @@ impl Kind for EGain {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
+    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let Settings { token, oauth, language, phone_format } = settings;
@@ -306,8 +310,8 @@ impl Kind for EGain {
         options.raw
     }
 
-    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
-        reply::outcome(body).unwrap_or_else(|problem| Outcome::unreadable(&problem))
+    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
+        reply.outcome()
     }
 
     fn said(body: &[u8]) -> Option<String> {

@@ -98,6 +98,7 @@ impl Kind for Kapture {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
+    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let endpoint = trimmed(base_url)? + PATH;
@@ -137,9 +138,8 @@ impl Kind for Kapture {
         options.raw
     }
 
-    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
-        let outcome = json::read::<Reply>(body).and_then(|reply| reply.outcome());
-        outcome.unwrap_or_else(|problem| Outcome::unreadable(&problem))
+    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
+        reply.outcome()
     }
 
     fn said(body: &[u8]) -> Option<String> {
@@ -149,7 +149,7 @@ impl Kind for Kapture {
 
 /// What a reply may have; older documents capitalise.
 #[derive(Deserialize)]
-struct Reply<'a> {
+pub struct Reply<'a> {
     #[serde(borrow, default, rename = "Customer Details")]
     details: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "Status")]

@@ -60,6 +60,7 @@ impl Kind for Omeda {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
+    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let brand = settings.brand;
@@ -91,14 +92,8 @@ impl Kind for Omeda {
         options.raw
     }
 
-    fn read(&self, query: &Query, body: &[u8]) -> Outcome {
-        match json::read::<Reply>(body) {
-            Ok(reply) => match reply.failure(200) {
-                Some(failure) => Outcome::Failed(failure),
-                None => reply.customer(query).unwrap_or_else(|problem| Outcome::unreadable(&problem)),
-            },
-            Err(problem) => Outcome::unreadable(&problem),
-        }
+    fn read(&self, query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
+        reply.failure(200).map_or_else(|| reply.customer(query), |failure| Ok(Outcome::Failed(failure)))
     }
 
     fn said(body: &[u8]) -> Option<String> {
@@ -114,7 +109,7 @@ impl Kind for Omeda {
 /// What a reply may have: of the answer and of the error alike.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Reply<'a> {
+pub struct Reply<'a> {
     #[serde(borrow, default)]
     customer: Option<Scalar<'a>>,
     #[serde(borrow, default)]

@@ -104,6 +104,7 @@ impl Kind for Plume {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
+    type Reply<'a> = Vec<Found<'a>>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
@@ -136,14 +137,9 @@ impl Kind for Plume {
         options.raw
     }
 
-    fn read(&self, _query: &Query, body: &[u8]) -> Outcome {
-        let found = json::read::<Vec<Found>>(body).and_then(|found| {
-            found.iter().enumerate().map(|(at, one)| one.customer(at)).collect::<Result<Vec<_>, _>>()
-        });
-        match found {
-            Ok(customers) => Outcome::of(customers, None),
-            Err(problem) => Outcome::unreadable(&problem),
-        }
+    fn read(&self, _query: &Query, found: Vec<Found>) -> Result<Outcome, Malformed> {
+        let customers = found.iter().enumerate().map(|(at, one)| one.customer(at));
+        Ok(Outcome::of(customers.collect::<Result<_, _>>()?, None))
     }
 
     fn said(body: &[u8]) -> Option<String> {
@@ -176,9 +172,10 @@ struct Problem<'a> {
     code: Option<Scalar<'a>>,
 }
 
+/// One customer as Plume writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Found<'a> {
+pub struct Found<'a> {
     #[serde(borrow, default)]
     id: Option<Scalar<'a>>,
     #[serde(borrow, default)]

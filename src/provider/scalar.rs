@@ -30,10 +30,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<&str>(raw)
-                .map(Cow::Borrowed)
-                .or_else(|_| serde_json::from_str(raw).map(Cow::Owned))
-                .map(Scalar)
+            Some(b'"') if !raw.contains('\\') => Ok(Scalar(Cow::Borrowed(raw.trim_matches('"')))),
+            Some(b'"') => serde_json::from_str(raw)
+                .map(|text| Scalar(Cow::Owned(text)))
                 .map_err(|_| json::refuse("expected a string or a number")),
             Some(b'-' | b'0'..=b'9') => Ok(Scalar(Cow::Borrowed(raw))),
             _ => Err(json::refuse("expected a string or a number, got another type")),

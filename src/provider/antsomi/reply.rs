@@ -14,25 +14,9 @@ use crate::{
 /// The provider's default, and so the least that a full page of a batch's answer has.
 const SHORTEST_PAGE: usize = 25;
 
-/// The answer to one lookup.
-pub(super) fn read(body: &[u8]) -> Outcome {
-    let found = json::read::<Reply>(body).map_err(|problem| Outcome::unreadable(&problem));
-    match found.and_then(|reply| reply.found()) {
-        Ok((customers, total)) => Outcome::of(customers, total.map(|_| Page { total, ..Page::default() })),
-        Err(outcome) => outcome,
-    }
-}
-
-/// The answer to a batch: each one's outcome; none where it is not certain whose is what.
-pub(super) fn split(numbers: &[&str], body: &[u8]) -> Result<Option<Vec<Outcome>>, Outcome> {
-    let reply = json::read::<Reply>(body).map_err(|problem| Outcome::unreadable(&problem))?;
-    let (customers, total) = reply.found()?;
-    Ok(batch::split(numbers, customers, total, SHORTEST_PAGE))
-}
-
 /// What a reply may have. `data` is an object, a string or absent, and nothing else is sure either.
 #[derive(Deserialize)]
-pub(super) struct Reply<'a> {
+pub struct Reply<'a> {
     #[serde(borrow, default)]
     code: Option<Scalar<'a>>,
     #[serde(borrow, default)]
@@ -42,6 +26,18 @@ pub(super) struct Reply<'a> {
 }
 
 impl Reply<'_> {
+    /// The answer to one lookup.
+    pub fn outcome(&self) -> Result<Outcome, Outcome> {
+        let (customers, total) = self.found()?;
+        Ok(Outcome::of(customers, total.map(|_| Page { total, ..Page::default() })))
+    }
+
+    /// The answer to a batch: each one's outcome; none where it is not certain whose is what.
+    pub fn split(&self, numbers: &[&str]) -> Result<Option<Vec<Outcome>>, Outcome> {
+        let (customers, total) = self.found()?;
+        Ok(batch::split(numbers, customers, total, SHORTEST_PAGE))
+    }
+
     fn message(&self) -> String {
         self.message.and_then(|message| serde_json::from_str(message.get()).ok()).unwrap_or_default()
     }
@@ -56,7 +52,7 @@ impl Reply<'_> {
     }
 
     /// The message, unless it is the gateway's HTML page.
-    pub(super) fn words(&self) -> Option<String> {
+    pub fn words(&self) -> Option<String> {
         Some(self.message()).filter(|message| !message.trim_start().starts_with('<'))
     }
 

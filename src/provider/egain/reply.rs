@@ -10,14 +10,6 @@ use crate::{
     provider::{Outcome, date, scalar::Scalar},
 };
 
-/// The body of a 200.
-pub fn outcome(body: &[u8]) -> Result<Outcome, Malformed> {
-    let reply: Reply = json::read(body)?;
-    let customers = reply.customer.iter().enumerate().map(|(at, wire)| wire.customer(at));
-    let page = reply.pagination_info.map(|page| page.page()).filter(|page| *page != Page::default());
-    Ok(Outcome::of(customers.collect::<Result<_, _>>()?, page))
-}
-
 /// What a failure's body says.
 pub fn words(body: &[u8]) -> Option<String> {
     let problem: Problem = json::read(body).ok()?;
@@ -45,13 +37,23 @@ struct Problem<'a> {
     user_message: Option<Scalar<'a>>,
 }
 
+/// The body of a 200.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Reply<'a> {
+pub struct Reply<'a> {
     #[serde(borrow)]
     customer: Vec<Wire<'a>>,
     #[serde(borrow, default)]
     pagination_info: Option<Pagination<'a>>,
+}
+
+impl Reply<'_> {
+    /// What it comes to.
+    pub fn outcome(&self) -> Result<Outcome, Malformed> {
+        let customers = self.customer.iter().enumerate().map(|(at, wire)| wire.customer(at));
+        let page = self.pagination_info.as_ref().map(Pagination::page).filter(|page| *page != Page::default());
+        Ok(Outcome::of(customers.collect::<Result<_, _>>()?, page))
+    }
 }
 
 /// Absent where a range was asked for.

@@ -1,0 +1,132 @@
+//! A glance at a text's keys: whether each object's surely differ, so that no closer look is needed.
+
+use smallvec::SmallVec;
+
+/// Levels of nesting that are read.
+const DEEPEST: usize = 127;
+
+/// Whether no object in `text` has a key twice, if that is JSON at all, nothing is nested too deep, and no string
+/// holds half of a pair of surrogates. No means that it must be looked at more closely: it is said of each escape in
+/// a key as well.
+pub(super) fn surely_differ(text: &[u8]) -> bool {
+    let mut keys = SmallVec::<[&[u8]; 16]>::new();
+    // For each object and array that is open, how many keys stood before its own.
+    let mut open = SmallVec::<[usize; 16]>::new();
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => {
+                let Some(string) = string(rest) else { return false };
+                rest = string.after.trim_ascii_start();
+                if rest.first() != Some(&b':') {
+                    continue;
+                }
+                let first = open.last().copied().unwrap_or_default();
+                if string.escapes || keys[first..].contains(&string.text) {
+                    return false;
+                }
+                keys.push(string.text);
+            }
+            b'{' | b'[' if open.len() == DEEPEST => return false,
+            b'{' | b'[' => open.push(keys.len()),
+            b'}' | b']' => {
+                let Some(before) = open.pop() else { return false };
+                keys.truncate(before);
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+/// A string without its quotation marks, and what stands behind it.
+struct Quoted<'a> {
+    text: &'a [u8],
+    escapes: bool,
+    after: &'a [u8],
+}
+
+fn string(rest: &[u8]) -> Option<Quoted<'_>> {
+    let (mut at, mut escapes) = (0, false);
+    loop {
+        at += rest[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        if rest[at] == b'"' {
+            return Some(Quoted { text: &rest[..at], escapes, after: &rest[at + 1..] });
+        }
+        if matches!(rest.get(at + 1..at + 3)?, [b'u', b'd' | b'D']) {
+            return None;
+        }
+        (at, escapes) = (at + 2, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    use super::*;
+    use crate::json::check;
+
+    #[test]
+    fn most_texts_need_no_closer_look() {
+        for sure in [
+            r#"{"code": 200, "data": {"entries": [{"id": {"value": "1"}}, {"id": {"value": "2"}}], "meta": {"total": 1}}}"#,
+            r#"[{"a":"says \"a\": 1"},{"a":"","b":{"a":[]}}]"#,
+            r#"{"a":"\u0110\/\\","b":"a"}"#,
+            "\"a\"",
+            "7",
+        ] {
+            assert!(surely_differ(sure.as_bytes()) && check(sure.as_bytes()).is_ok(), "{sure}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_check_refuses_needs_one() {
+        let deep = "[".repeat(128) + &"]".repeat(128);
+        for wrong in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"b":{"c":"}{","a":0},"a":2}"#,
+            r#"{"a":{"b":1 , "b" : 2}}"#,
+            r#"[[{"a":[{"b":"\\"}],"a":0}]]"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":"\ud83d"}"#,
+            &deep,
+        ] {
+            assert!(check(wrong.as_bytes()).is_err() && !surely_differ(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    /// JSON with few different keys, many of them twice.
+    fn json() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(vec!["a", "b", "ab", "", "\\u0061", "\\\\", ":", "}"]);
+        let scalar = prop::sample::select(vec![
+            "1",
+            "null",
+            "\"\"",
+            "\"a\"",
+            "\"\\\"\"",
+            "\":{\"",
+            "\"\\ud800\"",
+            "\"\\u00e9\"",
+        ]);
+        let space = prop::sample::select(vec!["", " ", "\n"]);
+        scalar.prop_map(str::to_owned).prop_recursive(5, 40, 6, move |inner| {
+            let entry = (key.clone(), space.clone(), inner.clone());
+            let entry = entry.prop_map(|(key, space, value)| format!("\"{key}\"{space}:{space}{value}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec(entry, 0..4).prop_map(|entries| format!("{{{}}}", entries.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_and_surely_differs_passes_the_check(text in json()) {
+            let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            prop_assert!(!(is_json && surely_differ(text.as_bytes())) || check(text.as_bytes()).is_ok(), "{}", text);
+        }
+    }
+}
