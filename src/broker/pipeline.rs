@@ -32,7 +32,8 @@ struct Outbox {
 struct Outgoing {
     exchange: ShortString,
     key: ShortString,
-    message: Message,
+    /// Boxed, since it is large and goes from hand to hand.
+    message: Box<Message>,
     heard: oneshot::Sender<lapin::Result<Word>>,
 }
 
@@ -45,7 +46,7 @@ impl Pipeline {
     }
 
     /// Publishes; the broker's word comes by what is returned. None comes once the pipeline is dropped.
-    pub fn publish(&self, exchange: &str, key: &str, message: Message) -> oneshot::Receiver<lapin::Result<Word>> {
+    pub fn publish(&self, exchange: &str, key: &str, message: Box<Message>) -> oneshot::Receiver<lapin::Result<Word>> {
         let (heard, word) = oneshot::channel();
         let (exchange, key) = (exchange.into(), key.into());
         self.outbox.waiting.borrow_mut().push_back(Outgoing { exchange, key, message, heard });
@@ -70,8 +71,8 @@ impl Outbox {
                 () = self.arrived.notified() => {
                     // What else is published in this turn goes along.
                     yield_now().await;
-                    let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-                    outstanding.extend(waiting.into_iter().map(|outgoing| outgoing.send(&channel)));
+                    let mut waiting = self.waiting.borrow_mut();
+                    outstanding.extend(waiting.drain(..).map(|outgoing| outgoing.send(&channel)));
                 }
             }
         }

@@ -73,7 +73,9 @@ pub struct Publisher {
     large: Channels,
     health: Rc<Health>,
     /// Many outstanding publishes; none of them can be returned.
-    pipeline: Mutex<Option<Rc<Pipeline>>>,
+    pipeline: RefCell<Option<Rc<Pipeline>>>,
+    /// One opens the next for all who wait for it.
+    opening: Mutex<()>,
     /// A connection has some two thousand channels.
     room: Semaphore,
 }
@@ -88,7 +90,8 @@ struct Channels {
 impl Publisher {
     pub(super) fn new(small: Rc<Connection>, large: Rc<Connection>, health: Rc<Health>) -> Self {
         let [small, large] = [small, large].map(|connection| Channels { connection, idle: RefCell::default() });
-        Self { small, large, health, pipeline: Mutex::default(), room: Semaphore::new(MOST_ALONE) }
+        let (pipeline, opening) = Default::default();
+        Self { small, large, health, pipeline, opening, room: Semaphore::new(MOST_ALONE) }
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
@@ -111,7 +114,7 @@ impl Publisher {
     async fn pipelined(&self, exchange: &str, key: &str, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
-            let made = message();
+            let made = Box::new(message());
             if !made.is_small() {
                 return Box::pin(self.alone(exchange, key, true, message)).await;
             }
@@ -121,24 +124,26 @@ impl Publisher {
             if word != Word::Nack {
                 return Ok(Fate::Confirmed);
             }
-            let mut current = self.pipeline.lock().await;
-            if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, &pipeline)) {
-                *current = None;
-            }
-            drop(current);
+            self.pipeline.borrow_mut().take_if(|current| Rc::ptr_eq(current, &pipeline));
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         Ok(Fate::Refused)
     }
 
     async fn current_pipeline(&self) -> Result<Rc<Pipeline>, BrokerError> {
-        let mut pipeline = self.pipeline.lock().await;
-        if let Some(pipeline) = &*pipeline {
-            return Ok(Rc::clone(pipeline));
+        let current = || self.pipeline.borrow().clone();
+        if let Some(pipeline) = current() {
+            return Ok(pipeline);
         }
-        let opened = Pipeline::new(Box::pin(self.confirming_channel()).await?);
-        *pipeline = Some(Rc::clone(&opened));
-        Ok(opened)
+        Box::pin(async {
+            let _mine = self.opening.lock().await;
+            if let Some(pipeline) = current() {
+                return Ok(pipeline);
+            }
+            let opened = Pipeline::new(self.confirming_channel().await?);
+            Ok(Rc::clone(self.pipeline.borrow_mut().insert(opened)))
+        })
+        .await
     }
 
     async fn by_itself(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {

@@ -78,7 +78,7 @@ impl Client {
         let (name, mut value) = authorization;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
-        self.send_by(request.map(|body| Fence::around(body, permission)), limit, lane)
+        self.send_by(request, permission, limit, lane)
     }
 
     /// Sends `request` as it is and reads the whole answer.
@@ -87,7 +87,7 @@ impl Client {
     /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
     /// that is too large or compressed, which was not asked for.
     pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
-        self.send_by(request.map(|body| Fence::around(body, Permission::UNLIMITED)), limit, Lane::Interactive).await
+        self.send_by(request, Permission::UNLIMITED, limit, Lane::Interactive).await
     }
 
     /// Asks the provider's root, without any credentials; any status shows that it is there.
@@ -102,13 +102,16 @@ impl Client {
     /// What can be done at once is, so that there is less to keep until the answer comes.
     fn send_by(
         &self,
-        mut request: Request<Fence>,
+        mut request: Request<Bytes>,
+        permission: Permission,
         limit: Duration,
         lane: Lane,
     ) -> impl Future<Output = Result<Response<Bytes>, Failure>> {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
         headers.entry(ACCEPT).or_insert(ANYTHING);
+        // Boxed, since it is large and goes from hand to hand.
+        let request = Box::new(request.map(|body| Fence::around(body, permission)));
         tokio::time::timeout(limit, self.exchange(request, lane)).map(move |answer| {
             answer.unwrap_or_else(|_| {
                 let message = format!("no whole answer within {} ms", limit.as_millis());
@@ -117,7 +120,7 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, request: Request<Fence>, lane: Lane) -> Result<Response<Bytes>, Failure> {
+    async fn exchange(&self, request: Box<Request<Fence>>, lane: Lane) -> Result<Response<Bytes>, Failure> {
         let (answer, lease) = self.pool.send(request, lane).await.map_err(|unsent| match unsent {
             Unsent::NoAddress => no_address(),
             Unsent::NoConnection(cause) => broken("no connection to the provider", &*cause),

@@ -100,7 +100,11 @@ impl Pool {
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn send(&self, mut request: Request<Fence>, lane: Lane) -> Result<(Response<Incoming>, Lease), Unsent> {
+    pub async fn send(
+        &self,
+        mut request: Box<Request<Fence>>,
+        lane: Lane,
+    ) -> Result<(Response<Incoming>, Lease), Unsent> {
         let origin = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
         let mut patience = if lane == Lane::Bulk { self.patience } else { Duration::ZERO };
         loop {
@@ -120,13 +124,13 @@ impl Pool {
                 return Err(Unsent::Broken(error));
             }
             request.headers_mut().insert(HOST, lease.host.clone());
-            let mut unsent = match lease.sender.try_send_request(request).await {
+            let mut unsent = match lease.sender.try_send_request(*request).await {
                 Ok(answer) => return Ok((answer, lease)),
                 Err(unsent) => unsent,
             };
             // Not a byte of it was written: the other end had closed the connection meanwhile.
             match unsent.take_message() {
-                Some(back) if used_before => request = back,
+                Some(back) if used_before => *request = back,
                 _ => return Err(Unsent::Broken(unsent.into_error())),
             }
         }

@@ -66,7 +66,7 @@ async fn opened(pool: &Arc<Pool>, provider: &Provider, lane: Lane, requests: usi
         let (pool, address) = (Arc::clone(pool), provider.address.clone());
         asking.spawn(async move {
             let request = Request::get(address).body(Fence::around(Bytes::new(), Permission::UNLIMITED)).unwrap();
-            let (answer, lease) = pool.send(request, lane).await.ok().unwrap();
+            let (answer, lease) = pool.send(Box::new(request), lane).await.ok().unwrap();
             assert_eq!(answer.status(), 204);
             pool.give_back(lease);
         });
