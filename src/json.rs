@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use self::objects::Objects;
 
-mod keys;
+mod glance;
 mod objects;
 
 /// Where and why a text is not what was expected.
@@ -84,14 +84,14 @@ fn read_slowly<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed
 /// # Errors
 /// The place and the expectation.
 pub fn read_sound<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
-    match keys::surely_differ(text).then(|| read_fast(text)).flatten() {
+    match glance::is_surely_sound(text).then(|| read_fast(text)).flatten() {
         Some(value) => Ok(value),
         None => check(text).and_then(|()| read_slowly(text)),
     }
 }
 
 /// Checks what no typed reading checks: that the text is UTF-8 throughout, that no object anywhere in it has
-/// a key twice, and that it is not nested deeper than 127 levels.
+/// a key twice, that no number is beyond the range of an `f64`, and that it is not nested deeper than 127 levels.
 ///
 /// # Errors
 /// The first thing that is wrong.

@@ -156,7 +156,7 @@ impl Outcome {
     #[must_use]
     pub fn unreadable(problem: &Malformed) -> Self {
         let message = format!("HTTP 200, but the body is not as the document says: {problem}");
-        Self::Failed(Failure::new(ErrorKind::BadResponse, message).with_status(200))
+        Self::Failed(Failure::new(ErrorKind::BadResponse, message))
     }
 
     /// `Found`, or `NotFound` where there are none.

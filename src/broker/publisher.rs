@@ -90,8 +90,8 @@ struct Channels {
 impl Publisher {
     pub(super) fn new(small: Rc<Connection>, large: Rc<Connection>, health: Rc<Health>) -> Self {
         let [small, large] = [small, large].map(|connection| Channels { connection, idle: RefCell::default() });
-        let (pipeline, opening) = Default::default();
-        Self { small, large, health, pipeline, opening, room: Semaphore::new(MOST_ALONE) }
+        let (pipeline, opening, room) = (RefCell::default(), Mutex::default(), Semaphore::new(MOST_ALONE));
+        Self { small, large, health, pipeline, opening, room }
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one

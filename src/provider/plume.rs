@@ -143,7 +143,7 @@ impl Kind for Plume {
     }
 
     fn said(body: &[u8]) -> Option<String> {
-        let error = json::read::<Reply>(body).ok()?.error;
+        let error = json::read::<Refusal>(body).ok()?.error;
         let words: Vec<String> = [error.message, error.code].iter().flatten().filter_map(Scalar::text).collect();
         Some(words.join(" "))
     }
@@ -159,7 +159,7 @@ impl Kind for Plume {
 
 /// What a failure's body has.
 #[derive(Deserialize)]
-struct Reply<'a> {
+struct Refusal<'a> {
     #[serde(borrow)]
     error: Problem<'a>,
 }

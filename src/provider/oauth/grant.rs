@@ -105,10 +105,10 @@ impl Grant {
         if status != 200 {
             return Err(self.failure(response, now));
         }
-        let token = json::check(body).and_then(|()| match self.dialect.reply {
-            ReplyForm::SnakeCase => json::read::<SnakeCase>(body)?.token(),
-            ReplyForm::CamelCase => json::read::<CamelCase>(body)?.token(now),
-        });
+        let token = match self.dialect.reply {
+            ReplyForm::SnakeCase => json::read_sound::<SnakeCase>(body).and_then(SnakeCase::token),
+            ReplyForm::CamelCase => json::read_sound::<CamelCase>(body).and_then(|reply| reply.token(now)),
+        };
         token.map_err(|problem| {
             let message = format!("the token endpoint's HTTP 200 cannot be read: {problem}");
             Failure::new(ErrorKind::BadResponse, message).with_status(status)
