@@ -15,6 +15,7 @@ use crate::{
 /// `type` of a result's properties.
 pub const MESSAGE_TYPE: &str = "lookup.result.v1";
 
+/// RFC 3339 in UTC with milliseconds.
 const MILLISECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// Bytes that hold most results with one customer, context and payload aside.

@@ -135,6 +135,7 @@ impl Publisher {
         if let Some(pipeline) = current() {
             return Ok(pipeline);
         }
+        // Rare, and large: boxed, since the room for it would be in every job's future.
         Box::pin(async {
             let _mine = self.opening.lock().await;
             if let Some(pipeline) = current() {

@@ -126,6 +126,8 @@ mod tests {
         let key = prop::sample::select(vec!["a", "b", "ab", "", "\\u0061", "\\\\", ":", "}"]);
         let scalar = prop::sample::select(vec![
             "1",
+            "-0.5e3",
+            "1e999",
             "null",
             "\"\"",
             "\"a\"",

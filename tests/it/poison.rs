@@ -176,6 +176,7 @@ async fn several_poisons_at_once_take_nobody_along() {
         deaths += 1;
         assert!(deaths <= 3 * (LIMIT + 1), "none is begun more often than the limit says");
     }
+    // The last one has nothing left to die of, unless it has just died.
     road.worker.kill9();
     road.worker.start_again();
     answers(&road, 60).await;

@@ -1,9 +1,10 @@
 //! The last look at a permission: as late as the HTTP client lets anybody look.
 //!
-//! Between a permission and the request's bytes in the socket lie a wait for a connection, or DNS, connect and TLS, and
-//! the process may be frozen in any of them. So the permission travels with the request's body, which the client asks about only
-//! when it puts the head into its buffer, and before it writes. While the permission is good the body is what it
-//! is, to the byte; once it is void the body fails, and with it the request, before anything of it was written.
+//! Between a permission and the request's bytes in the socket lie a wait for a connection, or DNS, connect and TLS,
+//! and the process may be frozen in any of them. So the permission travels with the request's body, which the client
+//! asks about only when it puts the head into its buffer, and before it writes. While the permission is good the body
+//! is what it is, to the byte; once it is void the body fails, and with it the request, before anything of it was
+//! written.
 
 use std::{
     error::Error,
