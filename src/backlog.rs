@@ -28,11 +28,21 @@ impl Backlog {
     ///
     /// # Errors
     /// Where the broker does not say in time.
-    pub async fn look(session: &Session, names: &Names, provider: &ProviderSettings) -> Result<Self, BrokerError> {
+    pub async fn look(
+        session: &Session,
+        names: &Names,
+        provider: &ProviderSettings,
+    ) -> Result<Self, BrokerError> {
         let name = &provider.name;
         let [interactive, bulk] = Lane::ALL.map(|lane| names.jobs(name, lane));
         let mut queues = vec![interactive, bulk, names.pause(name)];
-        queues.extend(provider.quota.as_ref().filter(|limit| is_common(limit)).map(|_| names.quota(name)));
+        queues.extend(
+            provider
+                .quota
+                .as_ref()
+                .filter(|limit| is_common(limit))
+                .map(|_| names.quota(name)),
+        );
         let depths = session.depths(&queues).await?;
         let lanes = [0, 1].map(|lane| depths[lane].unwrap_or_default());
         Ok(Self {
@@ -54,7 +64,9 @@ impl Backlog {
     pub fn time(&self, limit: &QuotaLimit, together: usize) -> Duration {
         let terms = Terms::of(limit);
         let requests_for = |jobs: u64| jobs.div_ceil(together.max(1) as u64);
-        let time = |jobs, requests| terms.ttl.as_secs_f64() * requests_for(jobs) as f64 / f64::from(requests);
+        let time = |jobs, requests| {
+            terms.ttl.as_secs_f64() * requests_for(jobs) as f64 / f64::from(requests)
+        };
         let all = time(self.jobs(), terms.requests);
         Duration::from_secs_f64(all.max(time(self.jobs[Lane::Bulk as usize], terms.bulk)))
     }
@@ -64,13 +76,21 @@ impl Backlog {
 /// jobs whose options do not let them share a request take longer.
 #[must_use]
 pub fn together(provider: &ProviderSettings) -> usize {
-    let most = batch::largest(provider.adapter.most_in_batch(), 0, provider.retry.max_attempts);
+    let most = batch::largest(
+        provider.adapter.most_in_batch(),
+        0,
+        provider.retry.max_attempts,
+    );
     most.min(provider.concurrency.into())
 }
 
 /// While something is left in a queue, each of its consumers holds as much as it may.
 fn jobs(queue: Depth, prefetch: u16) -> u64 {
-    let held = if queue.ready > 0 { u64::from(queue.consumers) * u64::from(prefetch) } else { 0 };
+    let held = if queue.ready > 0 {
+        u64::from(queue.consumers) * u64::from(prefetch)
+    } else {
+        0
+    };
     u64::from(queue.ready) + held
 }
 
@@ -81,17 +101,54 @@ mod tests {
 
     #[test]
     fn what_consumers_hold_belongs_to_the_backlog() {
-        assert_eq!(jobs(Depth { ready: 0, consumers: 3 }, 128), 0);
-        assert_eq!(jobs(Depth { ready: 10, consumers: 3 }, 128), 394);
-        assert_eq!(jobs(Depth { ready: 10, consumers: 0 }, 128), 10, "in a pause nobody consumes");
+        assert_eq!(
+            jobs(
+                Depth {
+                    ready: 0,
+                    consumers: 3
+                },
+                128
+            ),
+            0
+        );
+        assert_eq!(
+            jobs(
+                Depth {
+                    ready: 10,
+                    consumers: 3
+                },
+                128
+            ),
+            394
+        );
+        assert_eq!(
+            jobs(
+                Depth {
+                    ready: 10,
+                    consumers: 0
+                },
+                128
+            ),
+            10,
+            "in a pause nobody consumes"
+        );
     }
 
     #[test]
     fn the_time_is_that_of_the_quota_and_of_bulks_share_in_it() {
         let per = Duration::from_mins(1);
-        let limit = QuotaLimit { requests: 200, per, reserve: 0.1, scope: QuotaScope::Broker };
-        let backlog =
-            |interactive, bulk| Backlog { ready: [0, 0], jobs: [interactive, bulk], used: None, paused: false };
+        let limit = QuotaLimit {
+            requests: 200,
+            per,
+            reserve: 0.1,
+            scope: QuotaScope::Broker,
+        };
+        let backlog = |interactive, bulk| Backlog {
+            ready: [0, 0],
+            jobs: [interactive, bulk],
+            used: None,
+            paused: false,
+        };
         let minutes = |backlog: Backlog, together| {
             backlog.time(&limit, together).as_secs_f64() / Terms::of(&limit).ttl.as_secs_f64()
         };
@@ -99,7 +156,10 @@ mod tests {
         assert!((minutes(backlog(2_000, 0), 1) - 10.0).abs() < 1e-6);
         assert!((minutes(backlog(1_000, 1_000), 1) - 10.0).abs() < 1e-6);
         assert!((minutes(backlog(0, 45_000), 25) - 10.0).abs() < 1e-6);
-        assert!((minutes(backlog(1, 0), 25) - 1.0 / 200.0).abs() < 1e-6, "it takes one request all the same");
+        assert!(
+            (minutes(backlog(1, 0), 25) - 1.0 / 200.0).abs() < 1e-6,
+            "it takes one request all the same"
+        );
     }
 
     #[test]
@@ -115,6 +175,10 @@ mod tests {
         assert_eq!(together(""), 25);
         assert_eq!(together("batch = { max_size = 1 }"), 1);
         assert_eq!(together("concurrency = 10"), 10);
-        assert_eq!(together("retry = { max_attempts = 1 }"), 1, "a last attempt is made alone");
+        assert_eq!(
+            together("retry = { max_attempts = 1 }"),
+            1,
+            "a last attempt is made alone"
+        );
     }
 }

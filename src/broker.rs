@@ -77,10 +77,17 @@ async fn bounded<T>(
 }
 
 /// The broker's answer; none if it did not come in time.
-fn told<T>(what: &str, limit: Duration, answer: Option<lapin::Result<T>>) -> Result<T, BrokerError> {
+fn told<T>(
+    what: &str,
+    limit: Duration,
+    answer: Option<lapin::Result<T>>,
+) -> Result<T, BrokerError> {
     match answer {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err(BrokerError::Lost(format!("{what}: {error}"))),
-        None => Err(BrokerError::Lost(format!("{what}: no answer within {} s", limit.as_secs()))),
+        None => Err(BrokerError::Lost(format!(
+            "{what}: no answer within {} s",
+            limit.as_secs()
+        ))),
     }
 }

@@ -88,11 +88,17 @@ pub(crate) struct Failed {
 
 impl Failed {
     fn new(message: impl Display) -> Self {
-        Self { message: message.to_string(), code: 1 }
+        Self {
+            message: message.to_string(),
+            code: 1,
+        }
     }
 
     fn misused(message: impl Display) -> Self {
-        Self { message: message.to_string(), code: 2 }
+        Self {
+            message: message.to_string(),
+            code: 2,
+        }
     }
 }
 
@@ -106,13 +112,21 @@ impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
         // Whoever read has enough, as `head` has; that is no news.
         let is_news = error.kind() != io::ErrorKind::BrokenPipe;
-        Self::new(if is_news { format!("standard output: {error}") } else { String::new() })
+        Self::new(if is_news {
+            format!("standard output: {error}")
+        } else {
+            String::new()
+        })
     }
 }
 
 impl From<SandboxError> for Failed {
     fn from(error: SandboxError) -> Self {
-        if matches!(error, SandboxError::Options(_)) { Self::misused(error) } else { Self::new(error) }
+        if matches!(error, SandboxError::Options(_)) {
+            Self::misused(error)
+        } else {
+            Self::new(error)
+        }
     }
 }
 
@@ -147,7 +161,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             on_one_thread(check::run(settings, cli.config, arguments))
         }
         Command::Health(arguments) => on_one_thread(health::run(settings()?, arguments)),
-        Command::Lookup(arguments) => on_one_thread(lookup::run(with_providers(settings()?)?, arguments)),
+        Command::Lookup(arguments) => {
+            on_one_thread(lookup::run(with_providers(settings()?)?, arguments))
+        }
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
         Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
@@ -163,16 +179,23 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
 
 fn with_providers(settings: Settings) -> Result<Settings, Failed> {
     if settings.providers.is_empty() {
-        return Err(Failed::misused("configuration: `providers`: missing; expected at least one [providers.NAME]"));
+        return Err(Failed::misused(
+            "configuration: `providers`: missing; expected at least one [providers.NAME]",
+        ));
     }
     Ok(settings)
 }
 
 /// Everything runs on one thread: it is cheaper than several for work that waits, and the broker's client mixes
 /// confirms up where threads share a channel.
-fn on_one_thread(command: impl Future<Output = Result<ExitCode, Failed>>) -> Result<ExitCode, Failed> {
+fn on_one_thread(
+    command: impl Future<Output = Result<ExitCode, Failed>>,
+) -> Result<ExitCode, Failed> {
     let options = runtime::LocalOptions::default();
-    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(options).map_err(Failed::new)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(options)
+        .map_err(Failed::new)?;
     let ended = runtime.block_on(command);
     // A read of standard input that nobody waits for any more must not hold the process.
     runtime.shutdown_background();

@@ -20,7 +20,8 @@ impl Moment {
     #[cfg(not(target_os = "linux"))]
     #[must_use]
     pub fn now() -> Self {
-        static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        static START: std::sync::LazyLock<std::time::Instant> =
+            std::sync::LazyLock::new(std::time::Instant::now);
         Self(START.elapsed())
     }
 
@@ -51,6 +52,9 @@ mod tests {
     fn time_goes_on_and_differences_are_never_negative() {
         let (first, second) = (Moment::now(), Moment::now());
         assert!(second >= first && first > Moment::default());
-        assert_eq!(first.since(first.after(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(
+            first.since(first.after(Duration::from_secs(1))),
+            Duration::ZERO
+        );
     }
 }

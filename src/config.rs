@@ -24,8 +24,8 @@ pub(crate) use load::read;
 pub use load::{ConfigError, load};
 pub(crate) use problem::Unknown;
 pub use provider::{
-    Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat, ProviderSettings, Quota,
-    QuotaLimit, QuotaScope,
+    Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat,
+    ProviderSettings, Quota, QuotaLimit, QuotaScope,
 };
 pub use value::Step;
 pub(crate) use value::{secret, secret_option, word};
@@ -134,7 +134,10 @@ pub struct WorkerSettings {
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { concurrency: 128, shutdown_grace: Duration::from_secs(25) }
+        Self {
+            concurrency: 128,
+            shutdown_grace: Duration::from_secs(25),
+        }
     }
 }
 
@@ -149,7 +152,9 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
     }
 }
 
@@ -167,7 +172,10 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: LogLevel::Info }
+        Self {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        }
     }
 }
 
@@ -215,7 +223,13 @@ pub struct TracesSettings {
 
 impl Default for TracesSettings {
     fn default() -> Self {
-        Self { endpoint: None, sample: 1.0, service: "lookup-worker".into(), headers: Vec::new(), propagate: false }
+        Self {
+            endpoint: None,
+            sample: 1.0,
+            service: "lookup-worker".into(),
+            headers: Vec::new(),
+            propagate: false,
+        }
     }
 }
 
@@ -231,7 +245,9 @@ pub struct ReplySettings {
 
 impl Default for ReplySettings {
     fn default() -> Self {
-        Self { allow: vec!["*".into()] }
+        Self {
+            allow: vec!["*".into()],
+        }
     }
 }
 

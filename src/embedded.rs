@@ -30,8 +30,15 @@ impl Embedded {
         let engine = |(name, provider): (&String, &crate::config::ProviderSettings)| {
             Ok((name.clone(), Engine::new(provider.clone(), &metrics)?))
         };
-        let engines = settings.providers.iter().map(engine).collect::<Result<_, String>>()?;
-        Ok(Self { engines, max_job_bytes: settings.amqp.max_job_bytes })
+        let engines = settings
+            .providers
+            .iter()
+            .map(engine)
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            engines,
+            max_job_bytes: settings.amqp.max_job_bytes,
+        })
     }
 
     /// The job, if it is one.
@@ -39,8 +46,16 @@ impl Embedded {
     /// # Errors
     /// Why it is none.
     pub fn read(&self, envelope: &Envelope, body: &[u8]) -> Result<Job, Box<NotAJob>> {
-        let engine = self.engines.get(Address::of(&envelope.routing_key).provider);
-        Job::read(envelope, body, self.max_job_bytes, engine.map(|engine| engine.adapter()), Timestamp::now())
+        let engine = self
+            .engines
+            .get(Address::of(&envelope.routing_key).provider);
+        Job::read(
+            envelope,
+            body,
+            self.max_job_bytes,
+            engine.map(|engine| engine.adapter()),
+            Timestamp::now(),
+        )
     }
 
     /// Looks a job up; every wait is spent here.
@@ -58,14 +73,33 @@ impl Embedded {
             }
         };
         let ticket = job.ticket;
-        let result = LookupResult::new(ticket.id, ticket.provider, outcome, attempts, ticket.received);
-        LookupResult { context: ticket.context, raw, ..result }
+        let result = LookupResult::new(
+            ticket.id,
+            ticket.provider,
+            outcome,
+            attempts,
+            ticket.received,
+        );
+        LookupResult {
+            context: ticket.context,
+            raw,
+            ..result
+        }
     }
 
     /// The answer to what is no job.
     #[must_use]
     pub fn refuse(NotAJob { ticket, failure }: NotAJob) -> LookupResult {
-        let result = LookupResult::new(ticket.id, ticket.provider, Outcome::Failed(failure), 0, ticket.received);
-        LookupResult { context: ticket.context, ..result }
+        let result = LookupResult::new(
+            ticket.id,
+            ticket.provider,
+            Outcome::Failed(failure),
+            0,
+            ticket.received,
+        );
+        LookupResult {
+            context: ticket.context,
+            ..result
+        }
     }
 }

@@ -107,15 +107,41 @@ impl Engine {
     pub fn new(settings: ProviderSettings, metrics: &Metrics) -> Result<Rc<Self>, String> {
         let client = RefCell::new(Self::client(&settings)?);
         let tokens = Tokens::new(settings.adapter.clone(), settings.credentials.clone());
-        let circuit = Circuit::new(&settings.breaker, settings.auth_failure_limit, settings.retry.in_process_limit);
+        let circuit = Circuit::new(
+            &settings.breaker,
+            settings.auth_failure_limit,
+            settings.retry.in_process_limit,
+        );
         let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
         let places = Arc::new(Semaphore::new(settings.concurrency.into()));
-        let pace = settings.quota.as_ref().map_or(Duration::ZERO, |limit| limit.per / limit.requests);
-        let most = batch::largest(settings.adapter.most_in_batch(), 0, settings.retry.max_attempts);
-        let (cache, pool) = (Cache::new(&settings.cache), Pool::new(most, settings.concurrency.into(), pace));
+        let pace = settings
+            .quota
+            .as_ref()
+            .map_or(Duration::ZERO, |limit| limit.per / limit.requests);
+        let most = batch::largest(
+            settings.adapter.most_in_batch(),
+            0,
+            settings.retry.max_attempts,
+        );
+        let (cache, pool) = (
+            Cache::new(&settings.cache),
+            Pool::new(most, settings.concurrency.into(), pace),
+        );
         let (metrics, stopping) = (metrics.provider(&settings.name), Cell::new(false));
         let batches = batch::Worth::default();
-        Ok(Rc::new(Self { settings, metrics, circuit, quota, places, client, tokens, cache, pool, batches, stopping }))
+        Ok(Rc::new(Self {
+            settings,
+            metrics,
+            circuit,
+            quota,
+            places,
+            client,
+            tokens,
+            cache,
+            pool,
+            batches,
+            stopping,
+        }))
     }
 
     /// The HTTP client that the settings ask for.
@@ -124,8 +150,13 @@ impl Engine {
     /// A sentence that names the key, where none can be made.
     pub fn client(settings: &ProviderSettings) -> Result<Client, String> {
         let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
-        Client::new(settings.concurrency, settings.max_response_bytes, &settings.tls, flight)
-            .map_err(|problem| format!("providers.{}: {problem}", settings.name))
+        Client::new(
+            settings.concurrency,
+            settings.max_response_bytes,
+            &settings.tls,
+            flight,
+        )
+        .map_err(|problem| format!("providers.{}: {problem}", settings.name))
     }
 
     /// The secrets were read again, and these have changed. Requests on their way go on as they are.
@@ -189,7 +220,9 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("Engine").field("provider", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("provider", &self.settings.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -59,7 +59,9 @@ mod told {
     static REACHED: AtomicU64 = AtomicU64::new(0);
 
     pub(crate) fn reach(point: &str, id: Option<&str>) {
-        let Some([name, action, which]) = &*TOLD else { return };
+        let Some([name, action, which]) = &*TOLD else {
+            return;
+        };
         if name != point {
             return;
         }
@@ -75,12 +77,20 @@ mod told {
     }
 
     pub(crate) fn is_silent(queue: &str) -> bool {
-        let Some([name, silent, times]) = &*TOLD else { return false };
-        name == "silent" && silent == queue && times.parse().is_ok_and(|n| REACHED.fetch_add(1, Ordering::Relaxed) < n)
+        let Some([name, silent, times]) = &*TOLD else {
+            return false;
+        };
+        name == "silent"
+            && silent == queue
+            && times
+                .parse()
+                .is_ok_and(|n| REACHED.fetch_add(1, Ordering::Relaxed) < n)
     }
 
     pub(crate) fn look_every(usual: Duration) -> Duration {
-        let told = env::var("FAILPOINT_LOOK_MS").ok().and_then(|text| text.parse().ok());
+        let told = env::var("FAILPOINT_LOOK_MS")
+            .ok()
+            .and_then(|text| text.parse().ok());
         told.map_or(usual, Duration::from_millis)
     }
 }

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class of a failure, as `error.kind` in a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// Not a job: the message names the field and what was expected.
@@ -58,7 +60,10 @@ impl ErrorKind {
     /// Whether another attempt may do better.
     #[must_use]
     pub fn retryable(self) -> bool {
-        matches!(self, Self::RateLimited | Self::ProviderError | Self::Timeout | Self::Connection)
+        matches!(
+            self,
+            Self::RateLimited | Self::ProviderError | Self::Timeout | Self::Connection
+        )
     }
 
     /// The name in results, headers and metrics.
@@ -105,7 +110,13 @@ impl Failure {
     /// A failure of which nothing but class and message is known.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), said: None, http_status: None, retry_after: None }
+        Self {
+            kind,
+            message: message.into(),
+            said: None,
+            http_status: None,
+            retry_after: None,
+        }
     }
 
     /// With the provider's words.

@@ -22,7 +22,9 @@ pub const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 const MAX_ID_BYTES: usize = 255;
 
 /// How urgent a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// Somebody waits: an inbound call.
@@ -196,7 +198,10 @@ impl Job {
         let address = Address::of(&envelope.routing_key);
         let mut ticket = Ticket::of(envelope, now);
         let read = if body.len() > max_bytes {
-            let problem = format!("expected a body of at most {max_bytes} bytes, got {}", body.len());
+            let problem = format!(
+                "expected a body of at most {max_bytes} bytes, got {}",
+                body.len()
+            );
             Err(invalid(&Malformed::at("", problem)))
         } else {
             Self::parts(&mut ticket, address, body, adapter)
@@ -205,7 +210,12 @@ impl Job {
             ticket.id = Uuid::new_v4().to_string();
         }
         match read {
-            Ok((lookup, deadline)) => Ok(Self { ticket, lookup: Rc::new(lookup), deadline, span: Span::default() }),
+            Ok((lookup, deadline)) => Ok(Self {
+                ticket,
+                lookup: Rc::new(lookup),
+                deadline,
+                span: Span::default(),
+            }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }
     }
@@ -229,17 +239,28 @@ impl Job {
             ticket.salvage(body);
             invalid(&problem)
         })?;
-        ticket.take_identity(&body).map_err(|problem| invalid(&problem))?;
+        ticket
+            .take_identity(&body)
+            .map_err(|problem| invalid(&problem))?;
         agree(address, &body).map_err(|problem| invalid(&problem))?;
-        let deadline = body.deadline(ticket.received).map_err(|problem| invalid(&problem))?;
-        let lookup = adapter.lookup(body.query, body.options).map_err(|problem| invalid(&problem))?;
+        let deadline = body
+            .deadline(ticket.received)
+            .map_err(|problem| invalid(&problem))?;
+        let lookup = adapter
+            .lookup(body.query, body.options)
+            .map_err(|problem| invalid(&problem))?;
         Ok((lookup, deadline))
     }
 }
 
 /// What is wrong with a line that names no provider: most often it is no JSON.
 fn nameless(body: &[u8]) -> Malformed {
-    let missing = || Malformed::at("provider", "missing; expected the name of a provider, here or as the routing key");
+    let missing = || {
+        Malformed::at(
+            "provider",
+            "missing; expected the name of a provider, here or as the routing key",
+        )
+    };
     json::check(body).err().unwrap_or_else(missing)
 }
 
@@ -253,11 +274,21 @@ fn agree(address: Address, body: &Body) -> Result<(), Malformed> {
         let problem = "expected NAME, NAME.bulk or NAME.interactive, got another lane";
         return Err(Malformed::at("routing key", problem));
     };
-    if body.provider.as_ref().is_some_and(|provider| provider != address.provider) {
-        return Err(Malformed::at("provider", "expected the provider of the routing key, got another"));
+    if body
+        .provider
+        .as_ref()
+        .is_some_and(|provider| provider != address.provider)
+    {
+        return Err(Malformed::at(
+            "provider",
+            "expected the provider of the routing key, got another",
+        ));
     }
     if body.lane.is_some_and(|other| other != lane) {
-        return Err(Malformed::at("lane", format!("expected {lane}, the lane of the routing key, got the other")));
+        return Err(Malformed::at(
+            "lane",
+            format!("expected {lane}, the lane of the routing key, got the other"),
+        ));
     }
     Ok(())
 }
@@ -267,7 +298,10 @@ impl Body<'_> {
     fn deadline(&self, received: Timestamp) -> Result<Option<Timestamp>, Malformed> {
         let expected = "expected an RFC 3339 time such as \"2026-11-21T10:15:30Z\"";
         let at: Option<Timestamp> = match &self.deadline {
-            Some(text) => Some(text.parse().map_err(|_| Malformed::at("deadline", expected))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| Malformed::at("deadline", expected))?,
+            ),
             None => None,
         };
         let after = self.deadline_ms.map(|milliseconds| {
@@ -299,14 +333,20 @@ impl Ticket {
     fn take_identity(&mut self, body: &Body) -> Result<(), Malformed> {
         if let Some(context) = body.context.filter(|context| context.get() != "null") {
             if context.get().len() > MAX_CONTEXT_BYTES {
-                let problem = format!("expected at most {MAX_CONTEXT_BYTES} bytes, got {}", context.get().len());
+                let problem = format!(
+                    "expected at most {MAX_CONTEXT_BYTES} bytes, got {}",
+                    context.get().len()
+                );
                 return Err(Malformed::at("context", problem));
             }
             self.context = Some(context.to_owned());
         }
         let Some(id) = &body.id else { return Ok(()) };
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            return Err(Malformed::at("id", format!("expected 1 to {MAX_ID_BYTES} bytes, got {}", id.len())));
+            return Err(Malformed::at(
+                "id",
+                format!("expected 1 to {MAX_ID_BYTES} bytes, got {}", id.len()),
+            ));
         }
         if self.id.is_empty() {
             self.id = id.to_string();
@@ -323,12 +363,20 @@ impl Ticket {
             #[serde(borrow, default)]
             context: Option<&'a RawValue>,
         }
-        let Ok(identity) = serde_json::from_slice::<Identity>(body) else { return };
-        let id = identity.id.and_then(|id| serde_json::from_str::<String>(id.get()).ok());
-        if let Some(id) = id.filter(|id| self.id.is_empty() && !id.is_empty() && id.len() <= MAX_ID_BYTES) {
+        let Ok(identity) = serde_json::from_slice::<Identity>(body) else {
+            return;
+        };
+        let id = identity
+            .id
+            .and_then(|id| serde_json::from_str::<String>(id.get()).ok());
+        if let Some(id) =
+            id.filter(|id| self.id.is_empty() && !id.is_empty() && id.len() <= MAX_ID_BYTES)
+        {
             self.id = id;
         }
-        let small = |context: &&RawValue| context.get() != "null" && context.get().len() <= MAX_CONTEXT_BYTES;
+        let small = |context: &&RawValue| {
+            context.get() != "null" && context.get().len() <= MAX_CONTEXT_BYTES
+        };
         self.context = identity.context.filter(small).map(ToOwned::to_owned);
     }
 }

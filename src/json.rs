@@ -33,14 +33,24 @@ impl Malformed {
     /// A problem of one field.
     #[must_use]
     pub fn at(path: &str, problem: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: problem.into() }
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
     }
 
     /// The same, one level further in.
     #[must_use]
     pub fn below(self, parent: &str) -> Self {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        Self { path: format!("{parent}{dot}{}", self.path), problem: self.problem }
+        let dot = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        Self {
+            path: format!("{parent}{dot}{}", self.path),
+            problem: self.problem,
+        }
     }
 }
 
@@ -72,10 +82,17 @@ fn read_fast<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Option<T> {
 fn read_slowly<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let mut track = Track::new();
-    let value = T::deserialize(Objects(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track)));
-    let value =
-        value.map_err(|error| Malformed { path: place_of(&error, &track.path()), problem: problem_of(&error) })?;
-    deserializer.end().map_err(|error| Malformed::at("", problem_of(&error)))?;
+    let value = T::deserialize(Objects(serde_path_to_error::Deserializer::new(
+        &mut deserializer,
+        &mut track,
+    )));
+    let value = value.map_err(|error| Malformed {
+        path: place_of(&error, &track.path()),
+        problem: problem_of(&error),
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| Malformed::at("", problem_of(&error)))?;
     Ok(value)
 }
 
@@ -84,7 +101,10 @@ fn read_slowly<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed
 /// # Errors
 /// The place and the expectation.
 pub fn read_sound<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
-    match glance::is_surely_sound(text).then(|| read_fast(text)).flatten() {
+    match glance::is_surely_sound(text)
+        .then(|| read_fast(text))
+        .flatten()
+    {
         Some(value) => Ok(value),
         None => check(text).and_then(|()| read_slowly(text)),
     }
@@ -96,12 +116,20 @@ pub fn read_sound<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malfor
 /// # Errors
 /// The first thing that is wrong.
 pub fn check(text: &[u8]) -> Result<(), Malformed> {
-    let text = std::str::from_utf8(text).map_err(|_| Malformed::at("", "expected UTF-8, other bytes came"))?;
+    let text = std::str::from_utf8(text)
+        .map_err(|_| Malformed::at("", "expected UTF-8, other bytes came"))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Strict.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|error| {
-        let problem = if error.is_data() { "expected each key of an object once".into() } else { problem_of(&error) };
-        Malformed::at("", problem)
-    })
+    Strict
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|error| {
+            let problem = if error.is_data() {
+                "expected each key of an object once".into()
+            } else {
+                problem_of(&error)
+            };
+            Malformed::at("", problem)
+        })
 }
 
 /// Whether `text` is a well-formed JSON object or array.
@@ -112,7 +140,11 @@ pub fn is_container(text: &[u8]) -> bool {
 
 /// The field; none where the text is no JSON, since the problem then tells line and column.
 fn place_of(error: &serde_json::Error, path: &serde_path_to_error::Path) -> String {
-    if error.is_data() { path_of(path) } else { String::new() }
+    if error.is_data() {
+        path_of(path)
+    } else {
+        String::new()
+    }
 }
 
 fn path_of(path: &serde_path_to_error::Path) -> String {
@@ -137,7 +169,9 @@ fn path_of(path: &serde_path_to_error::Path) -> String {
 fn name(key: &str) -> &str {
     let identifier = key.len() <= 64
         && key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$".contains(c))
-        && key.chars().all(|c| c.is_ascii_alphanumeric() || "_$-".contains(c));
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_$-".contains(c));
     if identifier { key } else { "…" }
 }
 
@@ -149,13 +183,18 @@ fn problem_of(error: &serde_json::Error) -> String {
     if !error.is_data() {
         return format!("expected JSON: {text}{place}");
     }
-    if let Some(rest) = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "))
+    if let Some(rest) = text
+        .strip_prefix("invalid type: ")
+        .or_else(|| text.strip_prefix("invalid value: "))
         && let Some((came, expected)) = rest.rsplit_once(", expected ")
     {
         return format!("expected {}, got {}", in_words(expected), type_of(came));
     }
     for (prefix, word) in [("unknown field `", "field"), ("unknown variant `", "value")] {
-        if let Some((key, expected)) = text.strip_prefix(prefix).and_then(|rest| rest.rsplit_once("`, ")) {
+        if let Some((key, expected)) = text
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.rsplit_once("`, "))
+        {
             // The key may itself hold backquotes and commas: take what stands before the first.
             let (key, expected) = match text.find("`, expected ") {
                 Some(at) => (&text[prefix.len()..at], &text[at + 3..]),
@@ -198,7 +237,17 @@ fn in_words(expected: &str) -> &str {
 }
 
 fn type_of(came: &str) -> &str {
-    let words = ["string", "integer", "floating point", "boolean", "null", "sequence", "map", "unit", "byte array"];
+    let words = [
+        "string",
+        "integer",
+        "floating point",
+        "boolean",
+        "null",
+        "sequence",
+        "map",
+        "unit",
+        "byte array",
+    ];
     match words.into_iter().find(|word| came.starts_with(word)) {
         Some("sequence") => "an array",
         Some("map") => "an object",
@@ -325,33 +374,68 @@ mod tests {
 
     #[test]
     fn a_problem_names_the_field_and_the_expectation_and_never_the_value() {
-        assert_eq!(problem(r#"{"count":"+84 907"}"#), "`count`: expected an integer of at least 0, got a string");
-        assert_eq!(problem(r#"{"count":[1]}"#), "`count`: expected an integer of at least 0, got an array");
-        assert_eq!(problem(r#"{"count":-1}"#), "`count`: expected an integer of at least 0, got an integer");
+        assert_eq!(
+            problem(r#"{"count":"+84 907"}"#),
+            "`count`: expected an integer of at least 0, got a string"
+        );
+        assert_eq!(
+            problem(r#"{"count":[1]}"#),
+            "`count`: expected an integer of at least 0, got an array"
+        );
+        assert_eq!(
+            problem(r#"{"count":-1}"#),
+            "`count`: expected an integer of at least 0, got an integer"
+        );
         assert_eq!(
             problem(r#"{"count":1,"word":"Ann, expected nothing"}"#),
             "`word`: unknown value `…`, expected `hello`"
         );
-        assert_eq!(problem(r#"{"count":1,"size":2}"#), "`size`: unknown field `size`, expected `count` or `word`");
-        assert_eq!(problem(r#"{"count":1,"+84907":2}"#), "`…`: unknown field `…`, expected `count` or `word`");
+        assert_eq!(
+            problem(r#"{"count":1,"size":2}"#),
+            "`size`: unknown field `size`, expected `count` or `word`"
+        );
+        assert_eq!(
+            problem(r#"{"count":1,"+84907":2}"#),
+            "`…`: unknown field `…`, expected `count` or `word`"
+        );
         assert_eq!(problem("{}"), "missing field `count`");
         assert_eq!(problem("[]"), "expected an object, got an array");
         assert_eq!(problem("7"), "expected an object, got an integer");
-        assert_eq!(problem(r#"{"count":}"#), "expected JSON: expected value at line 1 column 10");
-        assert_eq!(problem(r#"{"count":1} {}"#), "expected JSON: trailing characters at line 1 column 13");
+        assert_eq!(
+            problem(r#"{"count":}"#),
+            "expected JSON: expected value at line 1 column 10"
+        );
+        assert_eq!(
+            problem(r#"{"count":1} {}"#),
+            "expected JSON: trailing characters at line 1 column 13"
+        );
     }
 
     #[test]
     fn the_check_finds_what_no_type_looks_at() {
-        assert_eq!(check(br#"{"a":{"b":1,"b":2}}"#).unwrap_err().to_string(), "expected each key of an object once");
+        assert_eq!(
+            check(br#"{"a":{"b":1,"b":2}}"#).unwrap_err().to_string(),
+            "expected each key of an object once"
+        );
         let many = |last: u32| {
-            let keys = (0..40).chain([last]).map(|key| format!("\"k{key}\":0")).collect::<Vec<_>>();
+            let keys = (0..40)
+                .chain([last])
+                .map(|key| format!("\"k{key}\":0"))
+                .collect::<Vec<_>>();
             check(format!("{{{}}}", keys.join(",")).as_bytes())
         };
         assert_eq!(many(40), Ok(()));
         assert!((0..40).all(|key| many(key).is_err()));
-        assert!(check("[".repeat(10_000).as_bytes()).unwrap_err().to_string().contains("recursion limit"));
-        assert_eq!(check(b"{\"a\":\"\xff\"}").unwrap_err().to_string(), "expected UTF-8, other bytes came");
+        assert!(
+            check("[".repeat(10_000).as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("recursion limit")
+        );
+        assert_eq!(
+            check(b"{\"a\":\"\xff\"}").unwrap_err().to_string(),
+            "expected UTF-8, other bytes came"
+        );
         assert_eq!(check(br#"{"a":[{"b":1},{"b":2}],"c":null}"#), Ok(()));
     }
 }

@@ -81,13 +81,19 @@ pub trait Kind: Sized {
     ///
     /// # Errors
     /// Where the token holds what no header may hold.
-    fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue>;
+    fn authorization(
+        token: &str,
+    ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue>;
 
     /// The request that answers a query, without its authorisation.
     ///
     /// # Errors
     /// The field that does not fit, before any request is made.
-    fn request(&self, query: &Self::Query, options: &Self::Options) -> Result<Request<Bytes>, Malformed>;
+    fn request(
+        &self,
+        query: &Self::Query,
+        options: &Self::Options,
+    ) -> Result<Request<Bytes>, Malformed>;
 
     /// Whether the payload is wanted in the result.
     fn wants_raw(options: &Self::Options) -> bool;
@@ -108,7 +114,14 @@ pub trait Kind: Sized {
     }
 
     /// What a response to `status` says beyond its class; most kinds have nothing to add.
-    fn refine(_status: u16, _headers: &HeaderMap, _body: &[u8], _now: Timestamp, _failure: &mut Failure) {}
+    fn refine(
+        _status: u16,
+        _headers: &HeaderMap,
+        _body: &[u8],
+        _now: Timestamp,
+        _failure: &mut Failure,
+    ) {
+    }
 
     /// Most lookups in one request.
     fn most_in_batch(&self) -> usize {
@@ -130,7 +143,11 @@ pub trait Kind: Sized {
     ///
     /// # Errors
     /// What befalls them all.
-    fn split(&self, _parts: &[&str], _reply: Self::Reply<'_>) -> Result<Option<Vec<Outcome>>, Outcome> {
+    fn split(
+        &self,
+        _parts: &[&str],
+        _reply: Self::Reply<'_>,
+    ) -> Result<Option<Vec<Outcome>>, Outcome> {
         Ok(None)
     }
 
@@ -162,7 +179,11 @@ impl Outcome {
     /// `Found`, or `NotFound` where there are none.
     #[must_use]
     pub fn of(customers: Vec<Customer>, page: Option<Page>) -> Self {
-        if customers.is_empty() { Self::NotFound(page) } else { Self::Found(customers, page) }
+        if customers.is_empty() {
+            Self::NotFound(page)
+        } else {
+            Self::Found(customers, page)
+        }
     }
 }
 
@@ -347,31 +368,59 @@ fn configure<K: Kind>(
     table: ::config::Value,
 ) -> Result<(K, Credentials, Unknown), ConfigError> {
     let (settings, unknown) = config::read::<K::Settings>(path, table)?;
-    let (adapter, credentials) = K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
+    let (adapter, credentials) =
+        K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
     if let Credentials::Token(token) = &credentials {
         use secrecy::ExposeSecret;
-        K::authorization(token.expose_secret())
-            .map_err(|_| ConfigError::at(path, "the token holds a character that no HTTP header may hold"))?;
+        K::authorization(token.expose_secret()).map_err(|_| {
+            ConfigError::at(
+                path,
+                "the token holds a character that no HTTP header may hold",
+            )
+        })?;
     }
     Ok((adapter, credentials, unknown))
 }
 
 type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, <K as Kind>::Query);
 
-fn prepare<K: Kind>(adapter: &K, query: &RawValue, options: Option<&RawValue>) -> Result<Prepared<K>, Malformed> {
-    let query: K::Query = json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
+fn prepare<K: Kind>(
+    adapter: &K,
+    query: &RawValue,
+    options: Option<&RawValue>,
+) -> Result<Prepared<K>, Malformed> {
+    let query: K::Query =
+        json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
     let options: K::Options = match options {
-        Some(options) => json::read(options.get().as_bytes()).map_err(|problem| problem.below("options"))?,
+        Some(options) => {
+            json::read(options.get().as_bytes()).map_err(|problem| problem.below("options"))?
+        }
         None => K::Options::default(),
     };
     let request = adapter.request(&query, &options)?;
-    Ok((request, K::wants_raw(&options), adapter.part(&query, &options), query))
+    Ok((
+        request,
+        K::wants_raw(&options),
+        adapter.part(&query, &options),
+        query,
+    ))
 }
 
-fn read<K: Kind>(adapter: &K, query: &K::Query, response: &Response<Bytes>, now: Timestamp) -> Outcome {
-    let outcome = reply::<K>(response, now)
-        .and_then(|reply| adapter.read(query, reply).map_err(|problem| Outcome::unreadable(&problem)));
-    with_status(outcome.unwrap_or_else(|outcome| outcome), response.status().as_u16())
+fn read<K: Kind>(
+    adapter: &K,
+    query: &K::Query,
+    response: &Response<Bytes>,
+    now: Timestamp,
+) -> Outcome {
+    let outcome = reply::<K>(response, now).and_then(|reply| {
+        adapter
+            .read(query, reply)
+            .map_err(|problem| Outcome::unreadable(&problem))
+    });
+    with_status(
+        outcome.unwrap_or_else(|outcome| outcome),
+        response.status().as_u16(),
+    )
 }
 
 fn split<K: Kind>(
@@ -391,14 +440,18 @@ fn split<K: Kind>(
 fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply<'_>, Outcome> {
     let (status, body) = (response.status().as_u16(), response.body());
     let class = class::of(status, K::RULES);
-    if matches!(class, Class::NoneIfJson | Class::Failed(ErrorKind::Rejected))
-        && json::is_container(body)
+    if matches!(
+        class,
+        Class::NoneIfJson | Class::Failed(ErrorKind::Rejected)
+    ) && json::is_container(body)
         && let Some(failure) = K::despite(status, body)
     {
         return Err(Outcome::Failed(failure));
     }
     let kind = match class {
-        Class::Answer => return json::read_sound(body).map_err(|problem| Outcome::unreadable(&problem)),
+        Class::Answer => {
+            return json::read_sound(body).map_err(|problem| Outcome::unreadable(&problem));
+        }
         Class::None => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson if json::is_container(body) => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson => ErrorKind::EndpointNotFound,

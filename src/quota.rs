@@ -76,16 +76,24 @@ impl Quota {
     #[must_use]
     pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
         let terms = limit.map(Terms::of);
-        metrics.limit.set(terms.map_or(0, |limit: Terms| limit.requests.into()));
+        metrics
+            .limit
+            .set(terms.map_or(0, |limit: Terms| limit.requests.into()));
         let line = |lane, terms: &Terms| Line {
             turns: Semaphore::new(terms.widest(lane)),
             widest: terms.widest(lane),
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
         };
-        let own = terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
+        let own =
+            terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
-        Self { lines, ledger: RefCell::new(own), dismissal: Notify::new(), metrics }
+        Self {
+            lines,
+            ledger: RefCell::new(own),
+            dismissal: Notify::new(),
+            metrics,
+        }
     }
 
     /// Counts there from now on; none is for the time between two, when nothing is sent. Who waits gives up.
@@ -101,7 +109,11 @@ impl Quota {
 
     /// There is room for these lanes again, most likely.
     pub fn has_room(&self, lanes: &[Lane]) {
-        for line in self.lines.iter().flat_map(|lines| lanes.iter().map(|lane| &lines[*lane as usize])) {
+        for line in self
+            .lines
+            .iter()
+            .flat_map(|lines| lanes.iter().map(|lane| &lines[*lane as usize]))
+        {
             line.room.notify_one();
         }
     }
@@ -110,9 +122,17 @@ impl Quota {
     ///
     /// # Errors
     /// Where there will be none.
-    pub async fn permission(&self, lane: Lane, deadline: Option<Timestamp>) -> Result<Permission, Unpermitted> {
-        let Some(lines) = &self.lines else { return Ok(Permission::UNLIMITED) };
-        let Some(ledger) = self.ledger.borrow().clone() else { return Err(Unpermitted::Gone) };
+    pub async fn permission(
+        &self,
+        lane: Lane,
+        deadline: Option<Timestamp>,
+    ) -> Result<Permission, Unpermitted> {
+        let Some(lines) = &self.lines else {
+            return Ok(Permission::UNLIMITED);
+        };
+        let Some(ledger) = self.ledger.borrow().clone() else {
+            return Err(Unpermitted::Gone);
+        };
         let begun = Moment::now();
         let _waiting = self.metrics.waits(lane);
         let granted = async {
@@ -121,9 +141,17 @@ impl Quota {
                 () = self.dismissal.notified() => Err(Unpermitted::Gone),
             }
         };
-        let left = deadline.map(|deadline| until(deadline, Timestamp::now())).filter(|left| *left < PATIENCE);
-        let too_long = if left.is_some() { Unpermitted::TooLate } else { Unpermitted::NotSoon };
-        let permission = timeout(left.unwrap_or(PATIENCE), granted).await.unwrap_or(Err(too_long))?;
+        let left = deadline
+            .map(|deadline| until(deadline, Timestamp::now()))
+            .filter(|left| *left < PATIENCE);
+        let too_long = if left.is_some() {
+            Unpermitted::TooLate
+        } else {
+            Unpermitted::NotSoon
+        };
+        let permission = timeout(left.unwrap_or(PATIENCE), granted)
+            .await
+            .unwrap_or(Err(too_long))?;
         self.metrics.permitted(lane, Moment::now().since(begun));
         Ok(permission)
     }
@@ -131,7 +159,9 @@ impl Quota {
     /// A permission that need not be waited for, where nobody else waits in the lane's line.
     #[must_use]
     pub fn permission_at_once(&self, lane: Lane) -> Option<Permission> {
-        let Some(lines) = &self.lines else { return Some(Permission::UNLIMITED) };
+        let Some(lines) = &self.lines else {
+            return Some(Permission::UNLIMITED);
+        };
         let line = &lines[lane as usize];
         if line.turns.available_permits() < line.widest {
             return None;
@@ -145,14 +175,23 @@ impl Quota {
         }
     }
 
-    async fn in_line(&self, line: &Line, ledger: &Rc<dyn Ledger>, lane: Lane) -> Result<Permission, Unpermitted> {
+    async fn in_line(
+        &self,
+        line: &Line,
+        ledger: &Rc<dyn Ledger>,
+        lane: Lane,
+    ) -> Result<Permission, Unpermitted> {
         loop {
-            let Ok(turn) = line.turns.acquire().await else { return Err(Unpermitted::Gone) };
+            let Ok(turn) = line.turns.acquire().await else {
+                return Err(Unpermitted::Gone);
+            };
             loop {
                 line.due().await;
                 match Rc::clone(ledger).ask(lane).await {
                     // A process that was frozen meanwhile asks again.
-                    Answer::Granted(given) if given.is_void(Moment::now()) => self.metrics.void.inc(),
+                    Answer::Granted(given) if given.is_void(Moment::now()) => {
+                        self.metrics.void.inc()
+                    }
                     Answer::Granted(given) => {
                         line.granted();
                         return Ok(given);
@@ -197,7 +236,9 @@ impl Line {
     }
 
     fn refused(&self, room_at: Option<Moment>) -> bool {
-        self.pace.borrow_mut().refused(Moment::now(), room_at, rand::random_range(0.5..1.0))
+        self.pace
+            .borrow_mut()
+            .refused(Moment::now(), room_at, rand::random_range(0.5..1.0))
     }
 }
 
@@ -222,6 +263,8 @@ impl Ledger for Own {
 
 impl std::fmt::Debug for Quota {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("Quota").field("limited", &self.lines.is_some()).finish_non_exhaustive()
+        f.debug_struct("Quota")
+            .field("limited", &self.lines.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -110,12 +110,23 @@ impl From<&Failure> for ResultError {
 impl LookupResult {
     /// The result of a job that was received first at `received`.
     #[must_use]
-    pub fn new(job_id: String, provider: String, outcome: Outcome, attempts: u32, received: Timestamp) -> Self {
+    pub fn new(
+        job_id: String,
+        provider: String,
+        outcome: Outcome,
+        attempts: u32,
+        received: Timestamp,
+    ) -> Self {
         let now = Timestamp::now();
         let (status, customers, page, error) = match outcome {
             Outcome::Found(customers, page) => (Status::Found, customers, page, None),
             Outcome::NotFound(page) => (Status::NotFound, Vec::new(), page, None),
-            Outcome::Failed(failure) => (Status::Failed, Vec::new(), None, Some(ResultError::from(&failure))),
+            Outcome::Failed(failure) => (
+                Status::Failed,
+                Vec::new(),
+                None,
+                Some(ResultError::from(&failure)),
+            ),
         };
         Self {
             job_id,
@@ -125,7 +136,11 @@ impl LookupResult {
             page,
             error,
             attempts,
-            duration_ms: now.as_millisecond().saturating_sub(received.as_millisecond()).try_into().unwrap_or(0),
+            duration_ms: now
+                .as_millisecond()
+                .saturating_sub(received.as_millisecond())
+                .try_into()
+                .unwrap_or(0),
             completed_at: MILLISECONDS.timestamp_to_string(&now),
             context: None,
             raw: None,
@@ -144,7 +159,11 @@ impl LookupResult {
     /// Never: every part of it can be written as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let untouched = [&self.context, &self.raw].into_iter().flatten().map(|json| json.get().len()).sum::<usize>();
+        let untouched = [&self.context, &self.raw]
+            .into_iter()
+            .flatten()
+            .map(|json| json.get().len())
+            .sum::<usize>();
         let mut json = Vec::with_capacity(USUAL_SIZE + untouched);
         serde_json::to_writer(&mut json, self).expect("a result can always be written");
         json

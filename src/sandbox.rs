@@ -150,12 +150,19 @@ impl Sandbox {
     /// # Errors
     /// Rates that are none, or a port that is taken.
     pub async fn bind(options: &Options) -> Result<Self, SandboxError> {
-        options.rates.check().map_err(|problem| SandboxError::Options(problem.to_string()))?;
+        options
+            .rates
+            .check()
+            .map_err(|problem| SandboxError::Options(problem.to_string()))?;
         let began = Instant::now();
         let mut ports = Vec::new();
         for (&kind, &port) in &options.ports {
             let address = SocketAddr::new(options.host, port);
-            let failed = |source| SandboxError::Listen { kind, address, source };
+            let failed = |source| SandboxError::Listen {
+                kind,
+                address,
+                source,
+            };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
             ports.push((address, listener, Arc::new(Port::new(kind, options, began))));
@@ -166,13 +173,18 @@ impl Sandbox {
     /// Where each kind listens.
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<Kind, SocketAddr> {
-        self.ports.iter().map(|(address, _, port)| (port.kind, *address)).collect()
+        self.ports
+            .iter()
+            .map(|(address, _, port)| (port.kind, *address))
+            .collect()
     }
 
     /// The base address of a kind, where it is served.
     #[must_use]
     pub fn base_url(&self, kind: Kind) -> Option<String> {
-        self.addresses().get(&kind).map(|address| format!("http://{address}"))
+        self.addresses()
+            .get(&kind)
+            .map(|address| format!("http://{address}"))
     }
 
     /// A configuration of the worker with these ports as its providers.
@@ -194,32 +206,54 @@ impl Sandbox {
 
 /// A configuration of the worker with these ports as its providers.
 fn config(addresses: &BTreeMap<Kind, SocketAddr>) -> String {
-    let tables = addresses.iter().map(|(kind, address)| kind.config(*address));
+    let tables = addresses
+        .iter()
+        .map(|(kind, address)| kind.config(*address));
     tables.collect::<Vec<_>>().join("\n")
 }
 
 /// Each kind's address, a request to try, and what lets it in.
 fn banner(addresses: &BTreeMap<Kind, SocketAddr>) -> String {
-    addresses.iter().fold(String::new(), |mut text, (kind, address)| {
-        let base = format!("http://{address}");
-        let _ = writeln!(text, "{kind:<8} {base}  {}  curl -s {}", kind.token(), kind.api().sample(&base));
-        text
-    })
+    addresses
+        .iter()
+        .fold(String::new(), |mut text, (kind, address)| {
+            let base = format!("http://{address}");
+            let _ = writeln!(
+                text,
+                "{kind:<8} {base}  {}  curl -s {}",
+                kind.token(),
+                kind.api().sample(&base)
+            );
+            text
+        })
 }
 
 /// `lookup-worker sandbox`: listens, says where, and answers until `shutdown` comes.
 ///
 /// # Errors
 /// As [`Sandbox::bind`], or the configuration's file cannot be written.
-pub async fn run(args: &SandboxArgs, shutdown: impl Future<Output = ()>) -> Result<(), SandboxError> {
+pub async fn run(
+    args: &SandboxArgs,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SandboxError> {
     let options = args.options().map_err(SandboxError::Options)?;
     if args.print_config {
-        print!("{}", config(&args.fixed_addresses(&options).map_err(SandboxError::Options)?));
+        print!(
+            "{}",
+            config(
+                &args
+                    .fixed_addresses(&options)
+                    .map_err(SandboxError::Options)?
+            )
+        );
         return Ok(());
     }
     let sandbox = Sandbox::bind(&options).await?;
     if let Some(path) = &args.write_config {
-        let failed = |source| SandboxError::Write { path: path.display().to_string(), source };
+        let failed = |source| SandboxError::Write {
+            path: path.display().to_string(),
+            source,
+        };
         std::fs::write(path, sandbox.config()).map_err(failed)?;
     }
     print!("{}", banner(&sandbox.addresses()));

@@ -67,28 +67,60 @@ impl TlsFiles {
         let identity = match (&self.client_cert_file, &self.client_key_file) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
-            (Some(_), None) => return Err(problem(KEY, "missing key; expected beside `client_cert_file`")),
-            (None, Some(_)) => return Err(problem(CERT, "missing key; expected beside `client_key_file`")),
+            (Some(_), None) => {
+                return Err(problem(
+                    KEY,
+                    "missing key; expected beside `client_cert_file`",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(problem(
+                    CERT,
+                    "missing key; expected beside `client_key_file`",
+                ));
+            }
         };
-        Ok(TlsMaterial { authorities, identity })
+        Ok(TlsMaterial {
+            authorities,
+            identity,
+        })
     }
 }
 
 fn problem(key: &'static str, problem: impl Display) -> TlsProblem {
-    TlsProblem { key, problem: problem.to_string() }
+    TlsProblem {
+        key,
+        problem: problem.to_string(),
+    }
 }
 
 fn contents(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsProblem> {
-    fs::read(file).map_err(|error| problem(key, format_args!("{} cannot be read: {error}", file.display())))
+    fs::read(file).map_err(|error| {
+        problem(
+            key,
+            format_args!("{} cannot be read: {error}", file.display()),
+        )
+    })
 }
 
 /// The certificates of a file, one or more.
-fn certificates(key: &'static str, file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
-    let unusable = |why: &dyn Display| problem(key, format_args!("{} cannot be used: {why}", file.display()));
+fn certificates(
+    key: &'static str,
+    file: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
+    let unusable = |why: &dyn Display| {
+        problem(
+            key,
+            format_args!("{} cannot be used: {why}", file.display()),
+        )
+    };
     let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let read = read.map_err(|_| unusable(&"it is no well-formed PEM"))?;
     if read.is_empty() {
-        return Err(unusable(&"it holds no certificate; expected PEM, -----BEGIN CERTIFICATE-----"));
+        return Err(unusable(
+            &"it holds no certificate; expected PEM, -----BEGIN CERTIFICATE-----",
+        ));
     }
     Ok(read)
 }
@@ -98,16 +130,28 @@ fn authorities(file: &Path) -> Result<String, TlsProblem> {
     let mut roots = RootCertStore::empty();
     for (number, certificate) in (1..).zip(certificates(CA, file, &pem)?) {
         roots.add(certificate).map_err(|error| {
-            problem(CA, format_args!("certificate {number} of {} cannot be used: {error}", file.display()))
+            problem(
+                CA,
+                format_args!(
+                    "certificate {number} of {} cannot be used: {error}",
+                    file.display()
+                ),
+            )
         })?;
     }
-    String::from_utf8(pem).map_err(|_| problem(CA, format_args!("{} is no text; expected PEM", file.display())))
+    String::from_utf8(pem).map_err(|_| {
+        problem(
+            CA,
+            format_args!("{} is no text; expected PEM", file.display()),
+        )
+    })
 }
 
 fn identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), TlsProblem> {
     let (chain_pem, key_pem) = (contents(CERT, certificate)?, contents(KEY, key)?);
     let chain = certificates(CERT, certificate, &chain_pem)?;
-    let unusable = |why: &dyn Display| problem(KEY, format_args!("{} cannot be used: {why}", key.display()));
+    let unusable =
+        |why: &dyn Display| problem(KEY, format_args!("{} cannot be used: {why}", key.display()));
     let private = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| {
         let encrypted = key_pem.windows(9).any(|word| word == b"ENCRYPTED");
         unusable(if encrypted {
@@ -116,15 +160,18 @@ fn identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), TlsPro
             &"it holds no private key; expected PEM, -----BEGIN PRIVATE KEY-----"
         })
     })?;
-    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            unusable(&format_args!("it is not the key of the certificate in {}", certificate.display()))
+    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(|error| {
+        match error {
+            rustls::Error::InconsistentKeys(_) => unusable(&format_args!(
+                "it is not the key of the certificate in {}",
+                certificate.display()
+            )),
+            // What it says in detail may quote the key.
+            _ => unusable(&format_args!(
+                "its kind is not supported, or the certificate in {} is damaged",
+                certificate.display()
+            )),
         }
-        // What it says in detail may quote the key.
-        _ => unusable(&format_args!(
-            "its kind is not supported, or the certificate in {} is damaged",
-            certificate.display()
-        )),
     })?;
     Ok((chain_pem, key_pem))
 }
@@ -135,12 +182,18 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         // An I/O error's source is that of what it wraps, which would be passed over.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let inner = wrapped
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .or_else(|| error.downcast_ref());
         if let Some(meaning) = inner.and_then(meaning) {
             return Some(meaning);
         }
-        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+        next = wrapped
+            .map(|inner| inner as &(dyn Error + 'static))
+            .or_else(|| error.source());
     }
     None
 }
@@ -182,12 +235,16 @@ fn of_certificate(problem: &CertificateError) -> Option<&'static str> {
 fn of_alert(alert: AlertDescription) -> Option<&'static str> {
     use AlertDescription as Alert;
     Some(match alert {
-        Alert::CertificateRequired => "it asks for a client certificate; give client_cert_file and client_key_file",
+        Alert::CertificateRequired => {
+            "it asks for a client certificate; give client_cert_file and client_key_file"
+        }
         Alert::UnknownCA
         | Alert::CertificateUnknown
         | Alert::BadCertificate
         | Alert::UnsupportedCertificate
-        | Alert::DecryptError => "it does not accept the client certificate; give one of an authority that it trusts",
+        | Alert::DecryptError => {
+            "it does not accept the client certificate; give one of an authority that it trusts"
+        }
         Alert::CertificateExpired => "it says that the client certificate has expired; renew it",
         Alert::CertificateRevoked => "it says that the client certificate was revoked; renew it",
         Alert::HandshakeFailure => {

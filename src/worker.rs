@@ -33,7 +33,10 @@ mod renewal;
 mod settle;
 mod suspects;
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, future::Future, rc::Rc, time::Instant};
+use std::{
+    cell::RefCell, collections::BTreeMap, convert::Infallible, future::Future, rc::Rc,
+    time::Instant,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -120,8 +123,9 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let metrics = Metrics::new();
     let readiness = Readiness::default();
-    let server =
-        Server::bind(settings.http.listen, metrics.clone(), readiness.clone()).await.map_err(RunError::Start)?;
+    let server = Server::bind(settings.http.listen, metrics.clone(), readiness.clone())
+        .await
+        .map_err(RunError::Start)?;
     let server = tokio::spawn(server.serve());
     let worker = Rc::new(Worker::new(settings, metrics, readiness).map_err(RunError::Start)?);
     notify::started();
@@ -153,12 +157,21 @@ impl Worker {
             let finished = Finished::new(2 * usize::from(settings.concurrency));
             Ok((
                 settings.name.clone(),
-                Provider { engine, inbox: Inbox::default(), suspects: Inbox::default(), finished },
+                Provider {
+                    engine,
+                    inbox: Inbox::default(),
+                    suspects: Inbox::default(),
+                    finished,
+                },
             ))
         };
         Ok(Self {
             names: Names::new(&settings.amqp.prefix),
-            providers: settings.providers.values().map(provider).collect::<Result<_, String>>()?,
+            providers: settings
+                .providers
+                .values()
+                .map(provider)
+                .collect::<Result<_, String>>()?,
             strangers: metrics.provider(UNKNOWN),
             broker: RefCell::new(settings.amqp.clone()),
             in_effect: RefCell::new(settings.given.clone()),
@@ -217,7 +230,10 @@ impl Worker {
     }
 
     /// A session that consumes; tries until there is one.
-    async fn open(self: &Rc<Self>, brake: &mut Brake) -> Result<(Rc<Session>, Intake), BrokerError> {
+    async fn open(
+        self: &Rc<Self>,
+        brake: &mut Brake,
+    ) -> Result<(Rc<Session>, Intake), BrokerError> {
         let expected = self.expected();
         loop {
             let connected = RefCell::new(None);
@@ -260,16 +276,37 @@ impl Worker {
     }
 
     fn expected(&self) -> Expected {
-        Expected::new(&self.settings.amqp, &self.settings.retry.delays, self.settings.providers.values())
+        Expected::new(
+            &self.settings.amqp,
+            &self.settings.retry.delays,
+            self.settings.providers.values(),
+        )
     }
 
     /// Where the common quotas are counted: at this session's broker, or nowhere.
     fn count_quotas_at(&self, session: Option<&Rc<Session>>) {
         for provider in self.providers.values() {
             let settings = &provider.engine.settings;
-            let Some(limit) = settings.quota.as_ref().filter(|limit| quota::is_common(limit)) else { continue };
-            let ledger = |session| QuotaLedger::new(session, &self.names, &self.settings.amqp, &settings.name, limit);
-            provider.engine.quota.count_at(session.map(|session| ledger(session) as Rc<dyn quota::Ledger>));
+            let Some(limit) = settings
+                .quota
+                .as_ref()
+                .filter(|limit| quota::is_common(limit))
+            else {
+                continue;
+            };
+            let ledger = |session| {
+                QuotaLedger::new(
+                    session,
+                    &self.names,
+                    &self.settings.amqp,
+                    &settings.name,
+                    limit,
+                )
+            };
+            provider
+                .engine
+                .quota
+                .count_at(session.map(|session| ledger(session) as Rc<dyn quota::Ledger>));
         }
     }
 
@@ -283,7 +320,11 @@ impl Worker {
             let for_calls = std::iter::repeat_n(&Lane::ALL[..1], all.div_ceil(8));
             slots.push(spawn_local(suspects::slot(Rc::clone(self), name.clone())));
             for lanes in std::iter::repeat_n(&Lane::ALL[..], all).chain(for_calls) {
-                slots.push(spawn_local(journey::slot(Rc::clone(self), name.clone(), lanes)));
+                slots.push(spawn_local(journey::slot(
+                    Rc::clone(self),
+                    name.clone(),
+                    lanes,
+                )));
             }
         }
         slots
@@ -292,7 +333,10 @@ impl Worker {
     /// Deliveries of a session that is over: the broker delivers them again.
     fn forget_deliveries(&self) {
         for provider in self.providers.values() {
-            provider.inboxes().into_iter().for_each(|inbox| drop(inbox.take_all()));
+            provider
+                .inboxes()
+                .into_iter()
+                .for_each(|inbox| drop(inbox.take_all()));
         }
     }
 
@@ -310,8 +354,13 @@ impl Worker {
             futures_util::future::join_all(slots).await;
             intake.settled().await;
         };
-        if tokio::time::timeout(self.settings.worker.shutdown_grace, finished).await.is_err() {
-            tracing::warn!("worker.shutdown_grace is over; what is in flight goes back to its queue");
+        if tokio::time::timeout(self.settings.worker.shutdown_grace, finished)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "worker.shutdown_grace is over; what is in flight goes back to its queue"
+            );
         }
         intake.close().await;
         session.close().await;

@@ -60,13 +60,24 @@ impl Acks {
     fn new(channel: Channel, window: Option<RefCell<Window>>) -> Rc<Self> {
         let (due, watched) = (Cell::new(false), Cell::new(false));
         let (most_held, all_settled) = (Cell::new(0), Notify::new());
-        Rc::new(Self { channel, window, most_held, all_settled, due, watched })
+        Rc::new(Self {
+            channel,
+            window,
+            most_held,
+            all_settled,
+            due,
+            watched,
+        })
     }
 
     /// How many are held for a consumer of this prefetch, whose own must have room for them too. Where that is small,
     /// for few jobs or large ones, none are.
     pub fn hold_at_most(&self, prefetch: u16) -> u16 {
-        self.most_held.set(if prefetch < 2 * FEW { 0 } else { MOST_HELD.min(prefetch / 2) });
+        self.most_held.set(if prefetch < 2 * FEW {
+            0
+        } else {
+            MOST_HELD.min(prefetch / 2)
+        });
         self.most_held.get()
     }
 
@@ -80,7 +91,9 @@ impl Acks {
     /// A delivery is finished with. Whether the broker heard it is not known: if not, it delivers the message again.
     /// `at_once` is for one that came back before: if the worker dies, it must not be counted once more.
     pub async fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
-        let Some(window) = &self.window else { return self.write(tag).await };
+        let Some(window) = &self.window else {
+            return self.write(tag).await;
+        };
         if at_once {
             window.borrow_mut().settle(tag);
             self.send(tag, false);
@@ -98,8 +111,16 @@ impl Acks {
         if let Some(window) = &self.window {
             window.borrow_mut().settle(tag);
         }
-        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        let _ = bounded("basic.nack", CALL_LIMIT, self.channel.basic_nack(tag, options)).await;
+        let options = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
+        let _ = bounded(
+            "basic.nack",
+            CALL_LIMIT,
+            self.channel.basic_nack(tag, options),
+        )
+        .await;
         self.look_whether_all_is_settled();
     }
 
@@ -111,7 +132,9 @@ impl Acks {
     }
 
     fn is_settled(&self) -> bool {
-        self.window.as_ref().is_none_or(|window| window.borrow().open == 0)
+        self.window
+            .as_ref()
+            .is_none_or(|window| window.borrow().open == 0)
     }
 
     fn look_whether_all_is_settled(&self) {
@@ -140,21 +163,30 @@ impl Acks {
     }
 
     fn send_run(&self) {
-        let run = self.window.as_ref().and_then(|window| window.borrow_mut().take_run());
+        let run = self
+            .window
+            .as_ref()
+            .and_then(|window| window.borrow_mut().take_run());
         if let Some(tag) = run {
             self.send(tag, true);
         }
     }
 
     fn send_held(&self) {
-        let held = self.window.as_ref().map(|window| window.borrow_mut().take_held()).unwrap_or_default();
+        let held = self
+            .window
+            .as_ref()
+            .map(|window| window.borrow_mut().take_held())
+            .unwrap_or_default();
         for tag in held {
             self.send(tag, false);
         }
     }
 
     fn held(&self) -> usize {
-        self.window.as_ref().map_or(0, |window| window.borrow().finished)
+        self.window
+            .as_ref()
+            .map_or(0, |window| window.borrow().finished)
     }
 
     /// Waits until it is written: the channel may be dropped next, and with it what the client has not written.
@@ -170,7 +202,10 @@ impl Acks {
     /// since an acknowledgement of a run settles all before it, and the broker closes a channel on which one is
     /// settled twice.
     fn send(&self, tag: u64, multiple: bool) {
-        let given = self.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+        let given = self
+            .channel
+            .basic_ack(tag, BasicAckOptions { multiple })
+            .now_or_never();
         if let Some(Err(error)) = given {
             tracing::debug!(%error, "an acknowledgement is lost; the message will be delivered again");
         }
@@ -201,7 +236,12 @@ enum State {
 /// Before a channel's first delivery.
 impl Default for Window {
     fn default() -> Self {
-        Self { first: 1, deliveries: VecDeque::new(), open: 0, finished: 0 }
+        Self {
+            first: 1,
+            deliveries: VecDeque::new(),
+            open: 0,
+            finished: 0,
+        }
     }
 }
 
@@ -228,7 +268,11 @@ impl Window {
     /// Whether the delivery was open.
     fn change(&mut self, tag: u64, state: State) -> bool {
         let at = self.at(tag);
-        let Some(delivery) = self.deliveries.get_mut(at).filter(|delivery| **delivery == State::Open) else {
+        let Some(delivery) = self
+            .deliveries
+            .get_mut(at)
+            .filter(|delivery| **delivery == State::Open)
+        else {
             return false;
         };
         *delivery = state;
@@ -239,7 +283,11 @@ impl Window {
     /// The last of the run of finished deliveries: it stands for all before it.
     fn take_run(&mut self) -> Option<u64> {
         let mut last = None;
-        while let Some(state) = self.deliveries.front().filter(|state| **state != State::Open) {
+        while let Some(state) = self
+            .deliveries
+            .front()
+            .filter(|state| **state != State::Open)
+        {
             if *state == State::Finished {
                 last = Some(self.first);
                 self.finished -= 1;
@@ -265,7 +313,9 @@ impl Window {
 
     /// Where the delivery stands; one from before the window stands nowhere.
     fn at(&self, tag: u64) -> usize {
-        tag.checked_sub(self.first).and_then(|at| at.try_into().ok()).unwrap_or(usize::MAX)
+        tag.checked_sub(self.first)
+            .and_then(|at| at.try_into().ok())
+            .unwrap_or(usize::MAX)
     }
 }
 

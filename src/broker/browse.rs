@@ -38,12 +38,20 @@ impl Session {
         let channel = self.consuming_channel().await?;
         let depth = depth(&channel, queue, CALL_LIMIT).await.map_err(|error| {
             if self.health.is_well() {
-                BrokerError::Foreign(format!("the queue {queue} cannot be looked through: {error}"))
+                BrokerError::Foreign(format!(
+                    "the queue {queue} cannot be looked through: {error}"
+                ))
             } else {
                 error
             }
         })?;
-        Ok(Browse { session: Rc::clone(self), channel, queue: queue.to_owned(), depth, seen: 0 })
+        Ok(Browse {
+            session: Rc::clone(self),
+            channel,
+            queue: queue.to_owned(),
+            depth,
+            seen: 0,
+        })
     }
 }
 
@@ -62,10 +70,18 @@ impl Browse {
         if self.seen == self.depth {
             return Ok(None);
         }
-        let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
-        let Some(message) = bounded("basic.get", CALL_LIMIT, get).await? else { return Ok(None) };
+        let get = self
+            .channel
+            .basic_get(self.queue.as_str().into(), BasicGetOptions::default());
+        let Some(message) = bounded("basic.get", CALL_LIMIT, get).await? else {
+            return Ok(None);
+        };
         self.seen += 1;
-        Ok(Some(received(message.delivery, Acks::single(self.channel.clone()), &self.session)))
+        Ok(Some(received(
+            message.delivery,
+            Acks::single(self.channel.clone()),
+            &self.session,
+        )))
     }
 
     /// Ends the look, of which `taken` messages were acknowledged; the others are in their queue again.
@@ -74,10 +90,17 @@ impl Browse {
     /// Where it is not known whether the broker heard all that was acknowledged.
     pub async fn close(self, taken: u32) -> Result<(), BrokerError> {
         taken_in(&self.channel, &self.queue).await?;
-        bounded("close a channel", CALL_LIMIT, self.channel.close(200, "seen".into())).await?;
+        bounded(
+            "close a channel",
+            CALL_LIMIT,
+            self.channel.close(200, "seen".into()),
+        )
+        .await?;
         let back = self.back(self.seen.saturating_sub(taken));
         // Somebody else may take them meanwhile.
-        tokio::time::timeout(CLOSE_LIMIT, back).await.unwrap_or(Ok(()))
+        tokio::time::timeout(CLOSE_LIMIT, back)
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// The queue puts back what was unsettled after the channel is closed; who looks again at once must see it.
@@ -94,13 +117,20 @@ impl Delivery {
     /// All headers, those of the broker included.
     #[must_use]
     pub fn headers(&self) -> Map<String, Value> {
-        self.properties.headers().as_ref().map(table).unwrap_or_default()
+        self.properties
+            .headers()
+            .as_ref()
+            .map(table)
+            .unwrap_or_default()
     }
 
     /// The property `type`.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
-        self.properties.kind().as_ref().map(lapin::types::ShortString::as_str)
+        self.properties
+            .kind()
+            .as_ref()
+            .map(lapin::types::ShortString::as_str)
     }
 
     /// The property `timestamp`.
@@ -111,7 +141,11 @@ impl Delivery {
 }
 
 pub(super) fn table(fields: &FieldTable) -> Map<String, Value> {
-    fields.inner().iter().map(|(name, value)| (name.as_str().to_owned(), json(value))).collect()
+    fields
+        .inner()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), json(value)))
+        .collect()
 }
 
 /// What JSON has no type for is left out.

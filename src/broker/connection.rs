@@ -139,7 +139,10 @@ impl Session {
     pub async fn open(settings: &AmqpSettings) -> Result<Rc<Self>, BrokerError> {
         let mut addresses = settings.addresses();
         // Read anew for each session: certificates are renewed more often than workers are started.
-        let tls = settings.tls().read().map_err(|problem| BrokerError::Lost(format!("amqp.{problem}")))?;
+        let tls = settings
+            .tls()
+            .read()
+            .map_err(|problem| BrokerError::Lost(format!("amqp.{problem}")))?;
         addresses.shuffle(&mut rand::rng());
         let mut last = BrokerError::Lost("no broker address is configured".into());
         for address in &addresses {
@@ -158,8 +161,18 @@ impl Session {
         watch(&consuming, &health, "the consuming connection");
         watch(&publishing, &health, "the publishing connection");
         let (consuming, publishing) = (Rc::new(consuming), Rc::new(publishing));
-        let publisher = Publisher::new(Rc::clone(&publishing), Rc::clone(&consuming), Rc::clone(&health));
-        Ok(Rc::new(Self { consuming, publishing, looking: RefCell::default(), publisher, health }))
+        let publisher = Publisher::new(
+            Rc::clone(&publishing),
+            Rc::clone(&consuming),
+            Rc::clone(&health),
+        );
+        Ok(Rc::new(Self {
+            consuming,
+            publishing,
+            looking: RefCell::default(),
+            publisher,
+            health,
+        }))
     }
 
     /// The virtual host.
@@ -173,7 +186,12 @@ impl Session {
     /// # Errors
     /// Where the broker does not open one in time.
     pub(super) async fn consuming_channel(&self) -> Result<Channel, BrokerError> {
-        bounded("open a channel", CALL_LIMIT, self.consuming.create_channel()).await
+        bounded(
+            "open a channel",
+            CALL_LIMIT,
+            self.consuming.create_channel(),
+        )
+        .await
     }
 
     /// A channel for everything else.
@@ -181,13 +199,20 @@ impl Session {
     /// # Errors
     /// Where the broker does not open one in time.
     pub(super) async fn publishing_channel(&self) -> Result<Channel, BrokerError> {
-        self.health.bounded("open a channel", CALL_LIMIT, self.publishing.create_channel()).await
+        self.health
+            .bounded(
+                "open a channel",
+                CALL_LIMIT,
+                self.publishing.create_channel(),
+            )
+            .await
     }
 
     /// Closes both connections; what the broker does not confirm soon is dropped.
     pub async fn close(&self) {
         let close = async |connection: &Connection| {
-            let _ = tokio::time::timeout(CLOSE_LIMIT, connection.close(200, "goodbye".into())).await;
+            let _ =
+                tokio::time::timeout(CLOSE_LIMIT, connection.close(200, "goodbye".into())).await;
         };
         // On a blocked connection the broker reads nothing.
         let publishing = async {
@@ -221,29 +246,46 @@ async fn connect_once(
     };
     match tokio::time::timeout(CONNECT_LIMIT, connect).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(BrokerError::Lost(format!("connect to {host}: {}", plainly(&error, encrypted)))),
-        Err(_) => Err(BrokerError::Lost(format!("connect to {host}: no answer within {} s", CONNECT_LIMIT.as_secs()))),
+        Ok(Err(error)) => Err(BrokerError::Lost(format!(
+            "connect to {host}: {}",
+            plainly(&error, encrypted)
+        ))),
+        Err(_) => Err(BrokerError::Lost(format!(
+            "connect to {host}: no answer within {} s",
+            CONNECT_LIMIT.as_secs()
+        ))),
     }
 }
 
 pub(super) fn uri_of(address: &SecretString) -> Result<AMQPUri, BrokerError> {
     let parsed = address.expose_secret().parse();
-    parsed.map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))
+    parsed
+        .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))
 }
 
 pub(super) fn client_tls(tls: &TlsMaterial) -> OwnedTLSConfig {
-    let identity = tls.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
-    OwnedTLSConfig { identity, cert_chain: tls.authorities.clone() }
+    let identity = tls
+        .identity
+        .clone()
+        .map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+    OwnedTLSConfig {
+        identity,
+        cert_chain: tls.authorities.clone(),
+    }
 }
 
 /// Why there is no connection; where TLS failed, what that means.
 pub(super) fn plainly(error: &lapin::Error, encrypted: bool) -> String {
-    let ErrorKind::IOError(broken) = error.kind() else { return error.to_string() };
+    let ErrorKind::IOError(broken) = error.kind() else {
+        return error.to_string();
+    };
     match tls::explain(&**broken) {
         Some(meaning) => meaning.to_owned(),
         // The reason was on its way, and was lost with the connection.
         None if encrypted && broken.kind() == io::ErrorKind::ConnectionReset => {
-            format!("{error}; where it asks for a client certificate, it may have refused it, or missed it")
+            format!(
+                "{error}; where it asks for a client certificate, it may have refused it, or missed it"
+            )
         }
         None => error.to_string(),
     }
@@ -255,10 +297,14 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
     let health = Rc::downgrade(health);
     tokio::task::spawn_local(async move {
         while let Some(event) = events.next().await {
-            let Some(health) = health.upgrade() else { return };
+            let Some(health) = health.upgrade() else {
+                return;
+            };
             match event {
                 Event::ConnectionBlocked(_) => {
-                    tracing::warn!("the broker accepts no publishes for now: an alarm of its memory or disk");
+                    tracing::warn!(
+                        "the broker accepts no publishes for now: an alarm of its memory or disk"
+                    );
                     health.set_blocked(true);
                 }
                 Event::ConnectionUnblocked => {
@@ -279,8 +325,9 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
 /// broker that starts next to nothing, and a worker that waits costs somebody their answer.
 #[must_use]
 pub fn reconnect_delay(failures: u32) -> Duration {
-    let bound =
-        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(failures.min(16))).min(Duration::from_secs(2));
+    let bound = Duration::from_millis(200)
+        .saturating_mul(2u32.saturating_pow(failures.min(16)))
+        .min(Duration::from_secs(2));
     bound.mul_f64(rand::random_range(0.5..1.0))
 }
 
@@ -293,7 +340,10 @@ mod tests {
         let longest = |failures| (0..1000).map(|_| reconnect_delay(failures)).max().unwrap();
         assert!(longest(0) <= Duration::from_millis(200));
         for failures in [3, 10, 1000, u32::MAX] {
-            assert!((Duration::from_millis(800)..=Duration::from_secs(2)).contains(&longest(failures)), "{failures}");
+            assert!(
+                (Duration::from_millis(800)..=Duration::from_secs(2)).contains(&longest(failures)),
+                "{failures}"
+            );
         }
     }
 }

@@ -7,7 +7,10 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use lapin::{
     BasicProperties, Channel, Consumer,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions},
+    options::{
+        BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions,
+        QueueDeclareOptions,
+    },
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -73,12 +76,32 @@ impl Session {
         let acks = Acks::joined(self.consuming_channel().await?);
         let channel = &acks.channel;
         let unsettled = prefetch.saturating_add(acks.hold_at_most(prefetch));
-        bounded("basic.qos", CALL_LIMIT, channel.basic_qos(unsettled, BasicQosOptions::default())).await?;
-        let consume =
-            channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+        bounded(
+            "basic.qos",
+            CALL_LIMIT,
+            channel.basic_qos(unsettled, BasicQosOptions::default()),
+        )
+        .await?;
+        let consume = channel.basic_consume(
+            queue.into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
-        let subscription = Subscription { queue: queue.into(), acks: Rc::clone(&acks), tag: consumer.tag() };
-        Ok((subscription, Deliveries { consumer, acks, session: Rc::clone(self) }))
+        let subscription = Subscription {
+            queue: queue.into(),
+            acks: Rc::clone(&acks),
+            tag: consumer.tag(),
+        };
+        Ok((
+            subscription,
+            Deliveries {
+                consumer,
+                acks,
+                session: Rc::clone(self),
+            },
+        ))
     }
 }
 
@@ -89,7 +112,11 @@ impl Session {
     /// Where the broker does not make one in time.
     pub async fn replies(self: &Rc<Self>) -> Result<(String, Deliveries), BrokerError> {
         let channel = self.consuming_channel().await?;
-        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
         let declare = channel.queue_declare("".into(), options, FieldTable::default());
         let queue = bounded("declare a reply queue", CALL_LIMIT, declare).await?;
         let name = queue.name().as_str().to_owned();
@@ -103,7 +130,10 @@ impl Session {
     ///
     /// # Errors
     /// Where the broker does not answer in time.
-    pub async fn take_one(self: &Rc<Self>, queues: &[String]) -> Result<Option<Box<Delivery>>, BrokerError> {
+    pub async fn take_one(
+        self: &Rc<Self>,
+        queues: &[String],
+    ) -> Result<Option<Box<Delivery>>, BrokerError> {
         let channel = self.consuming_channel().await?;
         for queue in queues {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
@@ -120,7 +150,10 @@ impl Session {
     /// How many messages lie ready in a queue, asked on the connection that the broker does not block; none if it
     /// cannot be told.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
-        let open = self.looking.take().filter(|channel| channel.status().connected());
+        let open = self
+            .looking
+            .take()
+            .filter(|channel| channel.status().connected());
         let channel = match open {
             Some(channel) => channel,
             None => self.consuming_channel().await.ok()?,
@@ -141,7 +174,10 @@ impl PartialEq for Subscription {
 impl Subscription {
     /// Lets no more deliveries come; those that came stay ours.
     pub async fn cancel(&self) {
-        let cancel = self.acks.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default());
+        let cancel = self
+            .acks
+            .channel
+            .basic_cancel(self.tag.clone(), BasicCancelOptions::default());
         let _ = bounded("basic.cancel", CALL_LIMIT, cancel).await;
     }
 
@@ -153,10 +189,14 @@ impl Subscription {
     /// Closes the channel; what is unsettled goes back to its queue.
     pub async fn close(&self) {
         self.acks.flush();
-        if taken_in(&self.acks.channel, self.queue.as_str()).await.is_err() {
+        if taken_in(&self.acks.channel, self.queue.as_str())
+            .await
+            .is_err()
+        {
             return;
         }
-        let _ = tokio::time::timeout(CLOSE_LIMIT, self.acks.channel.close(200, "done".into())).await;
+        let _ =
+            tokio::time::timeout(CLOSE_LIMIT, self.acks.channel.close(200, "done".into())).await;
     }
 }
 
@@ -174,10 +214,19 @@ pub(super) async fn taken_in(channel: &Channel, queue: &str) -> Result<(), Broke
 }
 
 /// How many messages are ready in a queue.
-pub(super) async fn depth(channel: &Channel, queue: &str, limit: Duration) -> Result<u32, BrokerError> {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+pub(super) async fn depth(
+    channel: &Channel,
+    queue: &str,
+    limit: Duration,
+) -> Result<u32, BrokerError> {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
     let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    Ok(bounded("queue.declare", limit, declare).await?.message_count())
+    Ok(bounded("queue.declare", limit, declare)
+        .await?
+        .message_count())
 }
 
 impl Deliveries {
@@ -216,17 +265,27 @@ impl Delivery {
 }
 
 /// Boxed, since it is large and goes from hand to hand.
-pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, session: &Rc<Session>) -> Box<Delivery> {
+pub(super) fn received(
+    delivery: lapin::message::Delivery,
+    acks: Rc<Acks>,
+    session: &Rc<Session>,
+) -> Box<Delivery> {
     let properties = delivery.properties;
     let first_routing_key = string(&properties, header::ROUTING_KEY).filter(|key| key.len() <= 255);
     // Sent to its queue by the queue's name: the key that the job came with stands in the header.
-    let suspect = delivery.exchange.as_str().is_empty() && integer(&properties, header::SUSPECT).is_some();
-    let routing_key = first_routing_key.as_deref().filter(|_| suspect).unwrap_or(delivery.routing_key.as_str());
+    let suspect =
+        delivery.exchange.as_str().is_empty() && integer(&properties, header::SUSPECT).is_some();
+    let routing_key = first_routing_key
+        .as_deref()
+        .filter(|_| suspect)
+        .unwrap_or(delivery.routing_key.as_str());
     Box::new(Delivery {
         envelope: envelope(routing_key, &properties),
         body: delivery.data.into(),
-        redeliveries: integer(&properties, "x-delivery-count")
-            .map_or_else(|| u64::from(delivery.redelivered), |count| count.try_into().unwrap_or(0)),
+        redeliveries: integer(&properties, "x-delivery-count").map_or_else(
+            || u64::from(delivery.redelivered),
+            |count| count.try_into().unwrap_or(0),
+        ),
         first_routing_key,
         suspect,
         due: time(&properties, header::DUE_AT),
@@ -240,7 +299,10 @@ pub(super) fn received(delivery: lapin::message::Delivery, acks: Rc<Acks>, sessi
 
 fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
     let text = |value: &Option<ShortString>| {
-        value.as_ref().map(|value| value.as_str().to_owned()).filter(|value| !value.is_empty())
+        value
+            .as_ref()
+            .map(|value| value.as_str().to_owned())
+            .filter(|value| !value.is_empty())
     };
     Envelope {
         routing_key: routing_key.to_owned(),
@@ -256,7 +318,12 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
 
 /// What a parked job carries. Anybody can write these headers, so they are held within reason.
 fn progress(properties: &BasicProperties) -> Progress {
-    let count = |name| integer(properties, name).and_then(|n| n.try_into().ok()).unwrap_or(0).min(MOST_ATTEMPTS);
+    let count = |name| {
+        integer(properties, name)
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or(0)
+            .min(MOST_ATTEMPTS)
+    };
     let attempts = count(header::ATTEMPTS);
     Progress {
         attempts,

@@ -22,14 +22,23 @@ impl Session {
         let mut depths = Vec::new();
         let mut channel = self.publishing_channel().await?;
         for queue in queues {
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let declare = channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let declare =
+                channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
             match tokio::time::timeout(AWAY_LIMIT, declare).await {
                 Ok(Ok(queue)) => {
-                    depths.push(Some(Depth { ready: queue.message_count(), consumers: queue.consumer_count() }));
+                    depths.push(Some(Depth {
+                        ready: queue.message_count(),
+                        consumers: queue.consumer_count(),
+                    }));
                 }
                 Ok(Err(error)) if !error.is_amqp_soft_error() => {
-                    return Err(BrokerError::Lost(format!("look at the queue {queue}: {error}")));
+                    return Err(BrokerError::Lost(format!(
+                        "look at the queue {queue}: {error}"
+                    )));
                 }
                 _ => {
                     depths.push(None);

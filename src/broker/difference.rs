@@ -28,7 +28,10 @@ impl Expected {
         let mut differences = Vec::new();
         let admin = format!("rabbitmqadmin --vhost={}", quoted(&session.vhost()));
         for (name, kind, alternate) in self.exchanges() {
-            let otherwise = match self.compare_exchange(session, &name, &kind, alternate.clone()).await {
+            let otherwise = match self
+                .compare_exchange(session, &name, &kind, alternate.clone())
+                .await
+            {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(BrokerError::Foreign(otherwise)) => Some(otherwise),
@@ -39,16 +42,26 @@ impl Expected {
             } else {
                 declare_exchange(&admin, &name, &kind, alternate.as_deref())
             };
-            differences.push(Difference { name, otherwise, mend });
+            differences.push(Difference {
+                name,
+                otherwise,
+                mend,
+            });
         }
         for queue in &self.queues {
             let (otherwise, mend) = match self.compare_queue(session, queue).await {
                 Ok(true) => continue,
                 Ok(false) => (None, self.declare_queue(&admin, queue)),
-                Err(BrokerError::Foreign(otherwise)) => (Some(otherwise), replace_queue(session, queue).await?),
+                Err(BrokerError::Foreign(otherwise)) => {
+                    (Some(otherwise), replace_queue(session, queue).await?)
+                }
                 Err(lost) => return Err(lost),
             };
-            differences.push(Difference { name: queue.name.clone(), otherwise, mend });
+            differences.push(Difference {
+                name: queue.name.clone(),
+                otherwise,
+                mend,
+            });
         }
         Ok(differences)
     }
@@ -63,20 +76,35 @@ impl Expected {
     ) -> Result<bool, BrokerError> {
         // What is not there closes the channel.
         let channel = session.publishing_channel().await?;
-        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-        let there = channel.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default());
+        let passive = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let there =
+            channel.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default());
         match answered("exchange", name, false, there).await {
-            Ok(()) => self.exchange(&channel, name, kind.clone(), alternate).await.map(|()| true),
+            Ok(()) => self
+                .exchange(&channel, name, kind.clone(), alternate)
+                .await
+                .map(|()| true),
             Err(BrokerError::Foreign(_)) => Ok(false),
             Err(lost) => Err(lost),
         }
     }
 
     /// Whether it is there.
-    async fn compare_queue(&self, session: &Session, queue: &QueueSpec) -> Result<bool, BrokerError> {
+    async fn compare_queue(
+        &self,
+        session: &Session,
+        queue: &QueueSpec,
+    ) -> Result<bool, BrokerError> {
         let channel = session.publishing_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let there = channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let there =
+            channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
         match answered("queue", &queue.name, false, there).await {
             Ok(()) => self.queue(&channel, queue).await.map(|()| true),
             Err(BrokerError::Foreign(_)) => Ok(false),
@@ -87,7 +115,8 @@ impl Expected {
     fn declare_queue(&self, admin: &str, queue: &QueueSpec) -> String {
         let QueueSpec { name, bindings, .. } = queue;
         let arguments = json(&queue.arguments(&self.names));
-        let mut command = format!("{admin} declare queue name={name} durable=true arguments={arguments}");
+        let mut command =
+            format!("{admin} declare queue name={name} durable=true arguments={arguments}");
         for (exchange, key) in bindings {
             let key = quoted(key);
             let binding = format!("source={exchange} destination={name} routing_key={key}");
@@ -97,14 +126,23 @@ impl Expected {
     }
 }
 
-fn declare_exchange(admin: &str, name: &str, kind: &ExchangeKind, alternate: Option<&str>) -> String {
+fn declare_exchange(
+    admin: &str,
+    name: &str,
+    kind: &ExchangeKind,
+    alternate: Option<&str>,
+) -> String {
     let kind = match kind {
         ExchangeKind::Topic => "topic",
         ExchangeKind::Direct => "direct",
         _ => "fanout",
     };
-    let arguments = alternate.map(|alternate| format!(" arguments='{{\"alternate-exchange\":\"{alternate}\"}}'"));
-    format!("{admin} declare exchange name={name} type={kind} durable=true{}", arguments.unwrap_or_default())
+    let arguments = alternate
+        .map(|alternate| format!(" arguments='{{\"alternate-exchange\":\"{alternate}\"}}'"));
+    format!(
+        "{admin} declare exchange name={name} type={kind} durable=true{}",
+        arguments.unwrap_or_default()
+    )
 }
 
 /// A queue's arguments cannot be changed: it has to go, but nothing that lies in it may go with it.
@@ -119,7 +157,9 @@ async fn replace_queue(session: &Session, queue: &QueueSpec) -> Result<String, B
     Ok(match session.depth(name).await?.unwrap_or(0) {
         0 => delete,
         count => {
-            format!("{count} messages lie in it; let a worker configured as it was declared work them off; {delete}")
+            format!(
+                "{count} messages lie in it; let a worker configured as it was declared work them off; {delete}"
+            )
         }
     })
 }
@@ -131,5 +171,9 @@ fn json(arguments: &FieldTable) -> String {
 /// As a shell reads it back.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

@@ -43,11 +43,17 @@ impl Greeting {
     /// Where none comes in time.
     pub async fn of(address: &SecretString, tls: &TlsMaterial) -> Result<Self, BrokerError> {
         let uri = uri_of(address)?;
-        let by_tls = if uri.scheme == AMQPScheme::AMQPS { " by TLS" } else { "" };
+        let by_tls = if uri.scheme == AMQPScheme::AMQPS {
+            " by TLS"
+        } else {
+            ""
+        };
         let at = format!("{}:{}{by_tls}", uri.authority.host, uri.authority.port);
         let greeted = async {
             let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
-            let mut stream = uri.connect_with_config_async(client_tls(tls).as_ref(), &runtime).await?;
+            let mut stream = uri
+                .connect_with_config_async(client_tls(tls).as_ref(), &runtime)
+                .await?;
             stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
             stream.flush().await?;
             let mut head = [0; HEAD];
@@ -59,17 +65,31 @@ impl Greeting {
         };
         let lost = |problem: String| BrokerError::Lost(format!("the broker's greeting: {problem}"));
         let payload = tokio::time::timeout(CONNECT_LIMIT, greeted).await;
-        let payload = payload.map_err(|_| lost("none in time".into()))?.map_err(|error| lost(error.to_string()))?;
+        let payload = payload
+            .map_err(|_| lost("none in time".into()))?
+            .map_err(|error| lost(error.to_string()))?;
         Self::read(at, &payload).ok_or_else(|| lost("it is none that can be read".into()))
     }
 
     /// Of the payload of `connection.start`.
     fn read(at: String, payload: &[u8]) -> Option<Self> {
-        let properties = payload.strip_prefix(&[0, 10, 0, 10, 0, 9]).filter(|rest| rest.len() < LONGEST - METHOD)?;
+        let properties = payload
+            .strip_prefix(&[0, 10, 0, 10, 0, 9])
+            .filter(|rest| rest.len() < LONGEST - METHOD)?;
         let (_, properties): (&[u8], FieldTable) = parse_field_table(properties).ok()?;
         let properties = table(&properties);
-        let text = |key: &str| properties.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-        Some(Self { at, product: text("product"), version: text("version") })
+        let text = |key: &str| {
+            properties
+                .get(key)
+                .and_then(|value| value.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Some(Self {
+            at,
+            product: text("product"),
+            version: text("version"),
+        })
     }
 }
 
@@ -83,7 +103,13 @@ impl Session {
         let channel = self.publishing_channel().await?;
         // To a queue that nobody has: the message goes nowhere.
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let publish = channel.basic_publish("".into(), "lookup-worker.check".into(), options, b"", properties);
+        let publish = channel.basic_publish(
+            "".into(),
+            "lookup-worker.check".into(),
+            options,
+            b"",
+            properties,
+        );
         super::bounded("basic.publish", super::CALL_LIMIT, publish).await?;
         let blocked = async {
             while !self.health.is_blocked() {

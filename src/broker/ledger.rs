@@ -65,9 +65,22 @@ impl QuotaLedger {
     ) -> Rc<Self> {
         let terms = Terms::of(limit);
         let mut queues = QueueSpec::ledgers(names, provider, &terms).into_iter();
-        let all = Book::new(queues.next().expect("the first is for all"), terms.requests, &terms);
-        let bulk = queues.next().map(|queue| Book::new(queue, terms.bulk, &terms));
-        Rc::new(Self { session: Rc::clone(session), terms, declare: amqp.declare, all, bulk, unheard: Rc::default() })
+        let all = Book::new(
+            queues.next().expect("the first is for all"),
+            terms.requests,
+            &terms,
+        );
+        let bulk = queues
+            .next()
+            .map(|queue| Book::new(queue, terms.bulk, &terms));
+        Rc::new(Self {
+            session: Rc::clone(session),
+            terms,
+            declare: amqp.declare,
+            all,
+            bulk,
+            unheard: Rc::default(),
+        })
     }
 
     async fn ask_both(&self, lane: Lane) -> Result<Answer, BrokerError> {
@@ -98,17 +111,30 @@ impl QuotaLedger {
         if book.log.borrow_mut().is_full(Moment::now()) {
             return Ok(false);
         }
-        if !book.found.get() && !book.queue.establish_ledger(&self.session, self.declare).await? {
+        if !book.found.get()
+            && !book
+                .queue
+                .establish_ledger(&self.session, self.declare)
+                .await?
+        {
             return Ok(false);
         }
         book.found.set(true);
         let idle = book.idle.borrow_mut().pop();
         let desk = match idle {
             Some(desk) => desk,
-            None => Desk { channel: self.session.publisher.confirming_channel().await?, opened: Moment::now() },
+            None => Desk {
+                channel: self.session.publisher.confirming_channel().await?,
+                opened: Moment::now(),
+            },
         };
         let properties = BasicProperties::default().with_delivery_mode(2);
-        match self.session.publisher.send(&desk.channel, "", &book.queue.name, true, b"", properties).await? {
+        match self
+            .session
+            .publisher
+            .send(&desk.channel, "", &book.queue.name, true, b"", properties)
+            .await?
+        {
             Word::Ack => {
                 book.taken();
                 book.idle.borrow_mut().push(desk);
@@ -124,7 +150,11 @@ impl QuotaLedger {
                 if Moment::now().since(desk.opened) < self.terms.ttl {
                     book.idle.borrow_mut().push(desk);
                 } else {
-                    let _ = tokio::time::timeout(super::CLOSE_LIMIT, desk.channel.close(200, "nacked".into())).await;
+                    let _ = tokio::time::timeout(
+                        super::CLOSE_LIMIT,
+                        desk.channel.close(200, "nacked".into()),
+                    )
+                    .await;
                 }
             }
         }
@@ -136,7 +166,10 @@ impl QuotaLedger {
     async fn look_for(&self, book: &Book) -> Result<(), BrokerError> {
         let now = Moment::now();
         let Some(since) = book.missing_since.get() else {
-            tracing::warn!(queue = book.queue.name, "a quota's ledger is missing; nothing is sent until it is back");
+            tracing::warn!(
+                queue = book.queue.name,
+                "a quota's ledger is missing; nothing is sent until it is back"
+            );
             book.missing_since.set(Some(now));
             return Ok(());
         };

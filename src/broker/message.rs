@@ -58,8 +58,14 @@ impl Message {
     /// A JSON message.
     #[must_use]
     pub fn json(body: Bytes) -> Self {
-        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
-        Self { body, properties, headers: FieldTable::default() }
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(2);
+        Self {
+            body,
+            properties,
+            headers: FieldTable::default(),
+        }
     }
 
     /// With a `message_id`; ids of more than 255 bytes are cut, AMQP carries no more.
@@ -95,15 +101,19 @@ impl Message {
     #[must_use]
     pub fn of_type(mut self, kind: &str) -> Self {
         let now = Timestamp::now().as_second().try_into().unwrap_or_default();
-        self.properties =
-            self.properties.with_type(short(kind)).with_app_id("lookup-worker".into()).with_timestamp(now);
+        self.properties = self
+            .properties
+            .with_type(short(kind))
+            .with_app_id("lookup-worker".into())
+            .with_timestamp(now);
         self
     }
 
     /// With a header of text.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        self.headers
+            .insert(name.into(), AMQPValue::LongString(value.into()));
         self
     }
 
@@ -119,15 +129,23 @@ impl Message {
     /// With a header that counts.
     #[must_use]
     pub fn count_header(mut self, name: &str, value: i64) -> Self {
-        self.headers.insert(name.into(), AMQPValue::LongLongInt(value));
+        self.headers
+            .insert(name.into(), AMQPValue::LongLongInt(value));
         self
     }
 
     /// Without these headers.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
-        let kept = self.headers.inner().iter().filter(|(name, _)| !names.contains(&name.as_str()));
-        self.headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>().into();
+        let kept = self
+            .headers
+            .inner()
+            .iter()
+            .filter(|(name, _)| !names.contains(&name.as_str()));
+        self.headers = kept
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<BTreeMap<_, _>>()
+            .into();
         self
     }
 
@@ -146,13 +164,20 @@ impl Message {
         }
         // The broker checks a user id against the connection's own; an expiration would run anew.
         let properties = without_user_and_expiration(properties).with_delivery_mode(2);
-        Self { body, properties, headers }
+        Self {
+            body,
+            properties,
+            headers,
+        }
     }
 
     /// Whether headers and properties surely fit a small frame.
     pub(super) fn is_small(&self) -> bool {
         let headers = self.headers.inner().iter();
-        headers.map(|(name, value)| name.as_str().len() + 1 + size_of(value)).sum::<usize>() <= SMALL_HEADERS
+        headers
+            .map(|(name, value)| name.as_str().len() + 1 + size_of(value))
+            .sum::<usize>()
+            <= SMALL_HEADERS
     }
 
     pub(super) fn into_parts(self) -> (Bytes, BasicProperties) {
@@ -168,7 +193,9 @@ const ROOM_FOR_HEADERS: usize = 96 * 1024;
 const SMALL_HEADERS: usize = SMALL_FRAME as usize - 4 * 1024;
 
 fn is_brokers_own(name: &str) -> bool {
-    ["x-death", "x-first-death", "x-last-death"].iter().any(|prefix| name.starts_with(prefix))
+    ["x-death", "x-first-death", "x-last-death"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         || matches!(name, "x-delivery-count" | "x-acquired-count" | "CC" | "BCC")
 }
 
@@ -179,7 +206,12 @@ fn size_of(value: &AMQPValue) -> usize {
         AMQPValue::ByteArray(bytes) => bytes.len() + 5,
         AMQPValue::FieldArray(values) => values.as_slice().iter().map(size_of).sum::<usize>() + 5,
         AMQPValue::FieldTable(table) => {
-            table.inner().iter().map(|(name, value)| name.as_str().len() + 1 + size_of(value)).sum::<usize>() + 5
+            table
+                .inner()
+                .iter()
+                .map(|(name, value)| name.as_str().len() + 1 + size_of(value))
+                .sum::<usize>()
+                + 5
         }
         _ => 16,
     }

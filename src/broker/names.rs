@@ -17,7 +17,10 @@ impl Names {
     /// Names that begin with `prefix`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), results: format!("{prefix}.results") }
+        Self {
+            prefix: prefix.to_owned(),
+            results: format!("{prefix}.results"),
+        }
     }
 
     /// The topic exchange that jobs are published to.
@@ -101,11 +104,18 @@ impl Names {
     /// Whether a queue of this name is one of the worker's own.
     #[must_use]
     pub fn owns(&self, queue: &str) -> bool {
-        let Some(rest) = queue.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.')) else {
+        let Some(rest) = queue
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix('.'))
+        else {
             return false;
         };
         matches!(rest, "unrouted" | "results" | "dead")
-            || ["jobs.", "delay.", "quota.", "suspect.", "pause.", "notices."].iter().any(|kind| rest.starts_with(kind))
+            || [
+                "jobs.", "delay.", "quota.", "suspect.", "pause.", "notices.",
+            ]
+            .iter()
+            .any(|kind| rest.starts_with(kind))
     }
 }
 
@@ -116,12 +126,29 @@ mod tests {
     #[test]
     fn a_reply_queue_under_the_same_prefix_is_not_taken_for_one_of_our_own() {
         let names = Names::new("lookup");
-        let steps = ["lookup.unrouted", "lookup.delay.30s", "lookup.results", "lookup.dead"].map(str::to_owned);
-        let of_provider = [names.jobs("a", Lane::Bulk), names.suspects("a"), names.quota("a")];
+        let steps = [
+            "lookup.unrouted",
+            "lookup.delay.30s",
+            "lookup.results",
+            "lookup.dead",
+        ]
+        .map(str::to_owned);
+        let of_provider = [
+            names.jobs("a", Lane::Bulk),
+            names.suspects("a"),
+            names.quota("a"),
+        ];
         for own in steps.into_iter().chain(of_provider) {
             assert!(names.owns(&own), "{own}");
         }
-        for other in ["lookup.replies", "lookup", "lookupx.dead", "other.dead", "lookup.jobs", DIRECT_REPLY_TO] {
+        for other in [
+            "lookup.replies",
+            "lookup",
+            "lookupx.dead",
+            "other.dead",
+            "lookup.jobs",
+            DIRECT_REPLY_TO,
+        ] {
             assert!(!names.owns(other), "{other}");
         }
     }

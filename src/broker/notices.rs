@@ -54,26 +54,57 @@ impl Session {
     ) -> Result<Option<Notices>, BrokerError> {
         let channel = self.consuming_channel().await?;
         let queue = names.notices(&Uuid::new_v4().to_string());
-        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
         let declare = async {
-            match channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await {
+            match channel
+                .queue_declare(queue.as_str().into(), options, FieldTable::default())
+                .await
+            {
                 Err(error) if error.is_amqp_soft_error() => Ok(Some(error)),
                 answer => answer.map(|_| None),
             }
         };
-        if let Some(refusal) = bounded(&format!("declare the queue {queue}"), CALL_LIMIT, declare).await? {
+        if let Some(refusal) =
+            bounded(&format!("declare the queue {queue}"), CALL_LIMIT, declare).await?
+        {
             tracing::warn!(%refusal, "no notices are heard: what other workers are told is looked for now and then");
             return Ok(None);
         }
         let (room, pauses) = (names.room(), names.pauses());
-        let keys = ledgers.iter().map(|ledger| (&room, ledger)).chain(providers.iter().map(|name| (&pauses, name)));
+        let keys = ledgers
+            .iter()
+            .map(|ledger| (&room, ledger))
+            .chain(providers.iter().map(|name| (&pauses, name)));
         for (exchange, key) in keys {
-            let (queue, exchange, key) = (queue.as_str().into(), exchange.as_str().into(), key.as_str().into());
-            let bind = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
+            let (queue, exchange, key) = (
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                key.as_str().into(),
+            );
+            let bind = channel.queue_bind(
+                queue,
+                exchange,
+                key,
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            );
             bounded("bind the queue of notices", CALL_LIMIT, bind).await?;
         }
-        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let consume = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            exclusive: true,
+            ..BasicConsumeOptions::default()
+        };
+        let consume = channel.basic_consume(
+            queue.as_str().into(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
         Ok(Some(Notices { consumer, room }))
     }
@@ -82,19 +113,34 @@ impl Session {
     ///
     /// # Errors
     /// Where it is not known whether they will hear it.
-    pub async fn tell_pause(&self, names: &Names, provider: &str, remaining: Duration) -> Result<(), BrokerError> {
+    pub async fn tell_pause(
+        &self,
+        names: &Names,
+        provider: &str,
+        remaining: Duration,
+    ) -> Result<(), BrokerError> {
         // Rounded up: it must not be undercut.
-        let remaining_ms = u64::try_from(remaining.min(LONGEST_PAUSE).as_millis()).unwrap_or_default() + 1;
+        let remaining_ms =
+            u64::try_from(remaining.min(LONGEST_PAUSE).as_millis()).unwrap_or_default() + 1;
         let body = serde_json::to_vec(&Pause { remaining_ms }).unwrap_or_default();
         let message = Message::json(body.into()).expiration(Duration::from_millis(remaining_ms));
         let exchange = names.pauses();
         match self
             .publisher
-            .publish(Route::Exchange { exchange: &exchange, key: provider }, &|| message.clone())
+            .publish(
+                Route::Exchange {
+                    exchange: &exchange,
+                    key: provider,
+                },
+                &|| message.clone(),
+            )
             .await?
         {
             Fate::Confirmed => Ok(()),
-            _ => Err(BrokerError::Lost(format!("the worker's own queue {} is gone", names.pause(provider)))),
+            _ => Err(BrokerError::Lost(format!(
+                "the worker's own queue {} is gone",
+                names.pause(provider)
+            ))),
         }
     }
 }
@@ -110,7 +156,10 @@ impl Notices {
             }
             match serde_json::from_slice(&delivery.data) {
                 Ok(Pause { remaining_ms }) => {
-                    return Some(Notice::Pause(key, Duration::from_millis(remaining_ms).min(LONGEST_PAUSE)));
+                    return Some(Notice::Pause(
+                        key,
+                        Duration::from_millis(remaining_ms).min(LONGEST_PAUSE),
+                    ));
                 }
                 Err(error) => tracing::warn!(key, %error, "a notice that is none was passed over"),
             }

@@ -46,10 +46,20 @@ impl Pipeline {
     }
 
     /// Publishes; the broker's word comes by what is returned. None comes once the pipeline is dropped.
-    pub fn publish(&self, exchange: &str, key: &str, message: Box<Message>) -> oneshot::Receiver<lapin::Result<Word>> {
+    pub fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        message: Box<Message>,
+    ) -> oneshot::Receiver<lapin::Result<Word>> {
         let (heard, word) = oneshot::channel();
         let (exchange, key) = (exchange.into(), key.into());
-        self.outbox.waiting.borrow_mut().push_back(Outgoing { exchange, key, message, heard });
+        self.outbox.waiting.borrow_mut().push_back(Outgoing {
+            exchange,
+            key,
+            message,
+            heard,
+        });
         self.outbox.arrived.notify_one();
         word
     }
@@ -81,9 +91,20 @@ impl Outbox {
 
 impl Outgoing {
     async fn send(self, channel: &Channel) {
-        let Self { exchange, key, message, heard } = self;
+        let Self {
+            exchange,
+            key,
+            message,
+            heard,
+        } = self;
         let (body, properties) = message.into_parts();
-        let publish = channel.basic_publish(exchange, key, BasicPublishOptions::default(), &body, properties);
+        let publish = channel.basic_publish(
+            exchange,
+            key,
+            BasicPublishOptions::default(),
+            &body,
+            properties,
+        );
         let word = publish.then(async |sent| sent?.await.map(Word::from)).await;
         // Whoever published may have gone.
         let _ = heard.send(word);

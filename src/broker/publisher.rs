@@ -12,7 +12,9 @@ use tokio::{
     task::yield_now,
 };
 
-use super::{BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health, pipeline::Pipeline};
+use super::{
+    BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health, pipeline::Pipeline,
+};
 
 /// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
 const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
@@ -89,9 +91,23 @@ struct Channels {
 
 impl Publisher {
     pub(super) fn new(small: Rc<Connection>, large: Rc<Connection>, health: Rc<Health>) -> Self {
-        let [small, large] = [small, large].map(|connection| Channels { connection, idle: RefCell::default() });
-        let (pipeline, opening, room) = (RefCell::default(), Mutex::default(), Semaphore::new(MOST_ALONE));
-        Self { small, large, health, pipeline, opening, room }
+        let [small, large] = [small, large].map(|connection| Channels {
+            connection,
+            idle: RefCell::default(),
+        });
+        let (pipeline, opening, room) = (
+            RefCell::default(),
+            Mutex::default(),
+            Semaphore::new(MOST_ALONE),
+        );
+        Self {
+            small,
+            large,
+            health,
+            pipeline,
+            opening,
+            room,
+        }
     }
 
     /// Publishes and waits for the broker's word. Where there is none, the session ends; a refusal of this one
@@ -99,7 +115,11 @@ impl Publisher {
     ///
     /// # Errors
     /// Where it is not known what became of the message: it must be taken for lost.
-    pub async fn publish(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
+    pub async fn publish(
+        &self,
+        route: Route<'_>,
+        message: &dyn Fn() -> Message,
+    ) -> Result<Fate, BrokerError> {
         let fate = match route {
             Route::Kept { exchange, key } => self.pipelined(exchange, key, message).await,
             // Its future is large: boxed, since the room for it would be in every job's future.
@@ -111,7 +131,12 @@ impl Publisher {
         fate
     }
 
-    async fn pipelined(&self, exchange: &str, key: &str, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
+    async fn pipelined(
+        &self,
+        exchange: &str,
+        key: &str,
+        message: &dyn Fn() -> Message,
+    ) -> Result<Fate, BrokerError> {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
             let made = Box::new(message());
@@ -120,11 +145,15 @@ impl Publisher {
             }
             let pipeline = self.current_pipeline().await?;
             let word = pipeline.publish(exchange, key, made);
-            let word = self.confirmed(async { word.await.unwrap_or(Ok(Word::Nack)) }).await?;
+            let word = self
+                .confirmed(async { word.await.unwrap_or(Ok(Word::Nack)) })
+                .await?;
             if word != Word::Nack {
                 return Ok(Fate::Confirmed);
             }
-            self.pipeline.borrow_mut().take_if(|current| Rc::ptr_eq(current, &pipeline));
+            self.pipeline
+                .borrow_mut()
+                .take_if(|current| Rc::ptr_eq(current, &pipeline));
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         Ok(Fate::Refused)
@@ -147,13 +176,19 @@ impl Publisher {
         .await
     }
 
-    async fn by_itself(&self, route: Route<'_>, message: &dyn Fn() -> Message) -> Result<Fate, BrokerError> {
+    async fn by_itself(
+        &self,
+        route: Route<'_>,
+        message: &dyn Fn() -> Message,
+    ) -> Result<Fate, BrokerError> {
         match route {
             Route::Kept { exchange, key } | Route::Exchange { exchange, key } => {
                 self.alone(exchange, key, true, message).await
             }
             Route::Queue(queue) => self.alone("", queue, true, message).await,
-            Route::Direct(name) if self.is_there(name).await? => self.alone("", name, false, message).await,
+            Route::Direct(name) if self.is_there(name).await? => {
+                self.alone("", name, false, message).await
+            }
             Route::Direct(_) => Ok(Fate::Returned),
         }
     }
@@ -165,17 +200,28 @@ impl Publisher {
         mandatory: bool,
         message: &dyn Fn() -> Message,
     ) -> Result<Fate, BrokerError> {
-        let _room = self.room.acquire().await.map_err(|_| BrokerError::Lost("publish: the session is over".into()))?;
+        let _room = self
+            .room
+            .acquire()
+            .await
+            .map_err(|_| BrokerError::Lost("publish: the session is over".into()))?;
         for wait in NACK_WAITS_MS {
             let message = message();
-            let channels = if message.is_small() { &self.small } else { &self.large };
+            let channels = if message.is_small() {
+                &self.small
+            } else {
+                &self.large
+            };
             let idle = channels.idle.borrow_mut().pop();
             let channel = match idle {
                 Some(channel) => channel,
                 None => self.confirming_channel_of(&channels.connection).await?,
             };
             let (body, properties) = message.into_parts();
-            let word = match self.send(&channel, exchange, key, mandatory, &body, properties).await {
+            let word = match self
+                .send(&channel, exchange, key, mandatory, &body, properties)
+                .await
+            {
                 // It can be of no other publish: none shares the channel.
                 Err(BrokerError::Refused(reason)) => {
                     tracing::warn!(reason, "the broker refuses a message");
@@ -186,7 +232,11 @@ impl Publisher {
             match word {
                 Word::Ack | Word::Returned => {
                     channels.idle.borrow_mut().push(channel);
-                    return Ok(if word == Word::Ack { Fate::Confirmed } else { Fate::Returned });
+                    return Ok(if word == Word::Ack {
+                        Fate::Confirmed
+                    } else {
+                        Fate::Returned
+                    });
                 }
                 // The channel is not used again: it may go on nacking.
                 _ => tokio::time::sleep(Duration::from_millis(wait)).await,
@@ -208,13 +258,20 @@ impl Publisher {
         check_key(key)?;
         // With what else is published in this turn of the event loop, the client's thread is woken once.
         yield_now().await;
-        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+        let options = BasicPublishOptions {
+            mandatory,
+            ..BasicPublishOptions::default()
+        };
         let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-        self.confirmed(async { publish.await?.await.map(Word::from) }).await
+        self.confirmed(async { publish.await?.await.map(Word::from) })
+            .await
     }
 
     /// The broker's word on one publish.
-    async fn confirmed(&self, word: impl Future<Output = lapin::Result<Word>>) -> Result<Word, BrokerError> {
+    async fn confirmed(
+        &self,
+        word: impl Future<Output = lapin::Result<Word>>,
+    ) -> Result<Word, BrokerError> {
         let mut word = pin!(word);
         let word = loop {
             match tokio::time::timeout(CONFIRM_LIMIT, &mut word).await {
@@ -223,14 +280,20 @@ impl Publisher {
                 Err(_) if self.health.is_blocked() && self.health.is_well() => {}
                 Err(_) => {
                     let limit = CONFIRM_LIMIT.as_secs();
-                    return Err(BrokerError::Lost(format!("publish: not confirmed within {limit} s")));
+                    return Err(BrokerError::Lost(format!(
+                        "publish: not confirmed within {limit} s"
+                    )));
                 }
             }
         };
         match word {
-            Ok(Word::None) => Err(BrokerError::Lost("publish: the channel does not confirm".into())),
+            Ok(Word::None) => Err(BrokerError::Lost(
+                "publish: the channel does not confirm".into(),
+            )),
             Ok(word) => Ok(word),
-            Err(error) if error.is_amqp_soft_error() => Err(BrokerError::Refused(format!("publish: {error}"))),
+            Err(error) if error.is_amqp_soft_error() => {
+                Err(BrokerError::Refused(format!("publish: {error}")))
+            }
             Err(error) => Err(BrokerError::Lost(format!("publish: {error}"))),
         }
     }
@@ -240,17 +303,32 @@ impl Publisher {
     }
 
     async fn confirming_channel_of(&self, connection: &Connection) -> Result<Channel, BrokerError> {
-        let channel = self.health.bounded("open a channel", CALL_LIMIT, connection.create_channel()).await?;
+        let channel = self
+            .health
+            .bounded("open a channel", CALL_LIMIT, connection.create_channel())
+            .await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
-        self.health.bounded("confirm.select", CALL_LIMIT, select).await?;
+        self.health
+            .bounded("confirm.select", CALL_LIMIT, select)
+            .await?;
         Ok(channel)
     }
 
     /// Whether a requester still waits at a direct reply-to name. A return would mean nothing there: some
     /// brokers return what has arrived.
     async fn is_there(&self, name: &str) -> Result<bool, BrokerError> {
-        let channel = self.health.bounded("open a channel", CALL_LIMIT, self.small.connection.create_channel()).await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self
+            .health
+            .bounded(
+                "open a channel",
+                CALL_LIMIT,
+                self.small.connection.create_channel(),
+            )
+            .await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
         let declare = channel.queue_declare(name.into(), options, FieldTable::default());
         let look = async {
             match declare.await {
@@ -259,7 +337,10 @@ impl Publisher {
                 Err(error) => Err(error),
             }
         };
-        let there = self.health.bounded("look for the requester", CALL_LIMIT, look).await?;
+        let there = self
+            .health
+            .bounded("look for the requester", CALL_LIMIT, look)
+            .await?;
         if !there {
             // The broker has closed the channel.
             return Ok(false);
@@ -283,7 +364,9 @@ impl From<Confirmation> for Word {
 /// AMQP's routing keys end at 255 bytes.
 fn check_key(key: &str) -> Result<(), BrokerError> {
     if key.len() > 255 {
-        return Err(BrokerError::Refused("publish: the routing key is longer than 255 bytes".into()));
+        return Err(BrokerError::Refused(
+            "publish: the routing key is longer than 255 bytes".into(),
+        ));
     }
     Ok(())
 }

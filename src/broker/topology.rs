@@ -44,10 +44,17 @@ pub struct QueueSpec {
 #[derive(Debug, Clone)]
 enum Kind {
     /// A quorum queue, for jobs and results.
-    Kept { delivery_limit: i32, dead_letters: bool },
+    Kept {
+        delivery_limit: i32,
+        dead_letters: bool,
+    },
     /// A classic queue, whose room is exact: it counts a quota (`policy::quota`).
     /// What it forgets goes to the exchange `forgets_to`.
-    Ledger { room: u32, ttl: Duration, forgets_to: String },
+    Ledger {
+        room: u32,
+        ttl: Duration,
+        forgets_to: String,
+    },
     /// A classic queue too, whose depth is known as soon as its node is up; each message in it expires.
     Pause,
 }
@@ -55,38 +62,90 @@ enum Kind {
 impl Expected {
     /// What a worker with these providers needs.
     #[must_use]
-    pub fn new<'a>(amqp: &AmqpSettings, steps: &[Step], providers: impl Iterator<Item = &'a ProviderSettings>) -> Self {
+    pub fn new<'a>(
+        amqp: &AmqpSettings,
+        steps: &[Step],
+        providers: impl Iterator<Item = &'a ProviderSettings>,
+    ) -> Self {
         let names = Names::new(&amqp.prefix);
         let limit = amqp.delivery_limit.try_into().unwrap_or(i32::MAX);
-        let queue = |name: String, delivery_limit, dead_letters, bindings: &[(String, &str)]| QueueSpec {
-            name,
-            kind: Kind::Kept { delivery_limit, dead_letters },
-            bindings: bindings.iter().map(|(exchange, key)| (exchange.clone(), (*key).to_owned())).collect(),
-        };
+        let queue =
+            |name: String, delivery_limit, dead_letters, bindings: &[(String, &str)]| QueueSpec {
+                name,
+                kind: Kind::Kept {
+                    delivery_limit,
+                    dead_letters,
+                },
+                bindings: bindings
+                    .iter()
+                    .map(|(exchange, key)| (exchange.clone(), (*key).to_owned()))
+                    .collect(),
+            };
         let mut queues = vec![
-            queue(names.dead(), PRACTICALLY_UNLIMITED, false, &[(names.dead(), "")]),
+            queue(
+                names.dead(),
+                PRACTICALLY_UNLIMITED,
+                false,
+                &[(names.dead(), "")],
+            ),
             queue(names.unrouted(), limit, true, &[(names.unrouted(), "")]),
-            queue(names.results().to_owned(), PRACTICALLY_UNLIMITED, true, &[(names.results().to_owned(), "#")]),
+            queue(
+                names.results().to_owned(),
+                PRACTICALLY_UNLIMITED,
+                true,
+                &[(names.results().to_owned(), "#")],
+            ),
         ];
-        queues.extend(steps.iter().map(|step| queue(names.delay(step), limit, true, &[])));
-        let limit_of_suspects = Suspicion::new(amqp.delivery_limit).limit().try_into().unwrap_or(i32::MAX);
+        queues.extend(
+            steps
+                .iter()
+                .map(|step| queue(names.delay(step), limit, true, &[])),
+        );
+        let limit_of_suspects = Suspicion::new(amqp.delivery_limit)
+            .limit()
+            .try_into()
+            .unwrap_or(i32::MAX);
         for settings in providers {
             let provider = &settings.name;
-            queues.push(queue(names.suspects(provider), limit_of_suspects, true, &[]));
+            queues.push(queue(
+                names.suspects(provider),
+                limit_of_suspects,
+                true,
+                &[],
+            ));
             for lane in Lane::ALL {
                 let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
                 if lane == Lane::Bulk {
                     bindings.push((names.jobs_exchange(), provider.clone()));
                 }
-                let kind = Kind::Kept { delivery_limit: limit, dead_letters: true };
-                queues.push(QueueSpec { name: names.jobs(provider, lane), kind, bindings });
+                let kind = Kind::Kept {
+                    delivery_limit: limit,
+                    dead_letters: true,
+                };
+                queues.push(QueueSpec {
+                    name: names.jobs(provider, lane),
+                    kind,
+                    bindings,
+                });
             }
             let bindings = vec![(names.pauses(), provider.clone())];
-            queues.push(QueueSpec { name: names.pause(provider), kind: Kind::Pause, bindings });
+            queues.push(QueueSpec {
+                name: names.pause(provider),
+                kind: Kind::Pause,
+                bindings,
+            });
             let common = settings.quota.as_ref().filter(|limit| is_common(limit));
-            queues.extend(common.into_iter().flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))));
+            queues.extend(
+                common
+                    .into_iter()
+                    .flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))),
+            );
         }
-        Self { names, declare: amqp.declare, queues }
+        Self {
+            names,
+            declare: amqp.declare,
+            queues,
+        }
     }
 
     /// Declares it all, or checks that it is there.
@@ -98,15 +157,23 @@ impl Expected {
         for (name, kind, alternate) in self.exchanges() {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
-        let (kept, classic): (Vec<_>, Vec<_>) =
-            self.queues.iter().partition(|queue| matches!(queue.kind, Kind::Kept { .. }));
+        let (kept, classic): (Vec<_>, Vec<_>) = self
+            .queues
+            .iter()
+            .partition(|queue| matches!(queue.kind, Kind::Kept { .. }));
         for queue in kept {
             self.queue(&channel, queue).await?;
             self.bind(&channel, queue).await?;
         }
         // Together: each may have to be waited for in vain.
-        try_join_all(classic.into_iter().map(|queue| self.establish_classic(session, &channel, queue))).await?;
-        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
+        try_join_all(
+            classic
+                .into_iter()
+                .map(|queue| self.establish_classic(session, &channel, queue)),
+        )
+        .await?;
+        let _ =
+            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
         Ok(())
     }
 
@@ -117,8 +184,13 @@ impl Expected {
         queue: &QueueSpec,
     ) -> Result<(), BrokerError> {
         match queue.kind {
-            Kind::Ledger { .. } => queue.establish_ledger(session, self.declare).await.map(drop),
-            _ if queue.declare_classic(session, self.declare).await? => self.bind(channel, queue).await,
+            Kind::Ledger { .. } => queue
+                .establish_ledger(session, self.declare)
+                .await
+                .map(drop),
+            _ if queue.declare_classic(session, self.declare).await? => {
+                self.bind(channel, queue).await
+            }
             _ => Ok(()),
         }
     }
@@ -128,8 +200,16 @@ impl Expected {
         [
             (self.names.dead(), ExchangeKind::Fanout, None),
             (self.names.unrouted(), ExchangeKind::Fanout, None),
-            (self.names.jobs_exchange(), ExchangeKind::Topic, Some(self.names.unrouted())),
-            (self.names.results().to_owned(), ExchangeKind::Topic, Some(self.names.dead())),
+            (
+                self.names.jobs_exchange(),
+                ExchangeKind::Topic,
+                Some(self.names.unrouted()),
+            ),
+            (
+                self.names.results().to_owned(),
+                ExchangeKind::Topic,
+                Some(self.names.dead()),
+            ),
             (self.names.room(), ExchangeKind::Direct, None),
             (self.names.pauses(), ExchangeKind::Direct, None),
         ]
@@ -142,17 +222,34 @@ impl Expected {
         kind: ExchangeKind,
         alternate: Option<String>,
     ) -> Result<(), BrokerError> {
-        let options =
-            ExchangeDeclareOptions { durable: true, passive: !self.declare, ..ExchangeDeclareOptions::default() };
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            passive: !self.declare,
+            ..ExchangeDeclareOptions::default()
+        };
         let mut arguments = FieldTable::default();
         if let Some(alternate) = alternate {
             insert(&mut arguments, "alternate-exchange", &alternate);
         }
-        answered("exchange", name, self.declare, channel.exchange_declare(name.into(), kind, options, arguments)).await
+        answered(
+            "exchange",
+            name,
+            self.declare,
+            channel.exchange_declare(name.into(), kind, options, arguments),
+        )
+        .await
     }
 
-    pub(super) async fn queue(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
-        let options = QueueDeclareOptions { durable: true, passive: !self.declare, ..QueueDeclareOptions::default() };
+    pub(super) async fn queue(
+        &self,
+        channel: &Channel,
+        queue: &QueueSpec,
+    ) -> Result<(), BrokerError> {
+        let options = QueueDeclareOptions {
+            durable: true,
+            passive: !self.declare,
+            ..QueueDeclareOptions::default()
+        };
         let arguments = queue.arguments(&self.names);
         let declare = channel.queue_declare(queue.name.as_str().into(), options, arguments);
         answered("queue", &queue.name, self.declare, declare).await
@@ -176,13 +273,23 @@ impl Expected {
 impl QueueSpec {
     /// The ledgers of one provider's quota, the one for all requests first.
     pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
-        let kind = |room| Kind::Ledger { room, ttl: terms.ttl, forgets_to: names.room() };
-        let ledger = |name, room| Self { name, kind: kind(room), bindings: Vec::new() };
+        let kind = |room| Kind::Ledger {
+            room,
+            ttl: terms.ttl,
+            forgets_to: names.room(),
+        };
+        let ledger = |name, room| Self {
+            name,
+            kind: kind(room),
+            bindings: Vec::new(),
+        };
         let shares = Lane::ALL.into_iter().filter_map(|lane| {
             let room = terms.own_ledger(lane)?;
             Some(ledger(names.quota_share(provider, lane), room))
         });
-        std::iter::once(ledger(names.quota(provider), terms.requests)).chain(shares).collect()
+        std::iter::once(ledger(names.quota(provider), terms.requests))
+            .chain(shares)
+            .collect()
     }
 
     /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
@@ -190,10 +297,17 @@ impl QueueSpec {
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where it counts another quota and is in use.
-    pub(super) async fn establish_ledger(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
+    pub(super) async fn establish_ledger(
+        &self,
+        session: &Session,
+        declare: bool,
+    ) -> Result<bool, BrokerError> {
         match self.declare_classic(session, declare).await {
             Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
-                tracing::info!(queue = self.name, "the quota was changed; its ledger, which was empty, is made anew");
+                tracing::info!(
+                    queue = self.name,
+                    "the quota was changed; its ledger, which was empty, is made anew"
+                );
                 self.declare_classic(session, declare).await
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
@@ -209,44 +323,84 @@ impl QueueSpec {
     async fn declare_classic(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
         // What is refused closes the channel.
         let channel = session.publishing_channel().await?;
-        let options = QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
-        let declaration = channel.queue_declare(self.name.as_str().into(), options, self.arguments_of_classic());
+        let options = QueueDeclareOptions {
+            durable: true,
+            passive: !declare,
+            ..QueueDeclareOptions::default()
+        };
+        let declaration = channel.queue_declare(
+            self.name.as_str().into(),
+            options,
+            self.arguments_of_classic(),
+        );
         let away = |reason: &dyn std::fmt::Display| {
             tracing::warn!(queue = self.name, %reason, "a queue is away with its node; a quota gives nothing without");
             Ok(false)
         };
         match tokio::time::timeout(AWAY_LIMIT, declaration).await {
-            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => return away(&error),
-            Ok(outcome) => answered("queue", &self.name, declare, std::future::ready(outcome)).await?,
+            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
+                return away(&error);
+            }
+            Ok(outcome) => {
+                answered("queue", &self.name, declare, std::future::ready(outcome)).await?
+            }
             Err(_) if session.health.is_well() => return away(&"no answer in time"),
-            Err(_) => return Err(BrokerError::Lost(format!("declare the queue {}: no answer in time", self.name))),
+            Err(_) => {
+                return Err(BrokerError::Lost(format!(
+                    "declare the queue {}: no answer in time",
+                    self.name
+                )));
+            }
         }
-        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
+        let _ =
+            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
         Ok(true)
     }
 
     /// An empty ledger counts nothing any more, so nothing is forgotten with it.
     async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
         let channel = session.publishing_channel().await?;
-        let options = QueueDeleteOptions { if_empty: true, ..QueueDeleteOptions::default() };
+        let options = QueueDeleteOptions {
+            if_empty: true,
+            ..QueueDeleteOptions::default()
+        };
         let deletion = channel.queue_delete(self.name.as_str().into(), options);
         let deleted = match tokio::time::timeout(CALL_LIMIT, deletion).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(false),
-            Ok(Err(error)) => return Err(BrokerError::Lost(format!("delete the queue {}: {error}", self.name))),
-            Err(_) => return Err(BrokerError::Lost(format!("delete the queue {}: no answer in time", self.name))),
+            Ok(Err(error)) => {
+                return Err(BrokerError::Lost(format!(
+                    "delete the queue {}: {error}",
+                    self.name
+                )));
+            }
+            Err(_) => {
+                return Err(BrokerError::Lost(format!(
+                    "delete the queue {}: no answer in time",
+                    self.name
+                )));
+            }
         };
-        let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
+        let _ =
+            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
         Ok(deleted)
     }
 
     fn arguments_of_classic(&self) -> FieldTable {
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "classic");
-        if let Kind::Ledger { room, ttl, forgets_to } = &self.kind {
+        if let Kind::Ledger {
+            room,
+            ttl,
+            forgets_to,
+        } = &self.kind
+        {
             insert(&mut arguments, "x-overflow", "reject-publish");
             insert(&mut arguments, "x-dead-letter-exchange", forgets_to);
-            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt((*room).into()));
+            arguments.insert(
+                "x-max-length".into(),
+                AMQPValue::LongLongInt((*room).into()),
+            );
             let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ttl));
         }
@@ -259,10 +413,19 @@ impl QueueSpec {
     }
 
     pub(super) fn arguments(&self, names: &Names) -> FieldTable {
-        let Kind::Kept { delivery_limit, dead_letters } = self.kind else { return self.arguments_of_classic() };
+        let Kind::Kept {
+            delivery_limit,
+            dead_letters,
+        } = self.kind
+        else {
+            return self.arguments_of_classic();
+        };
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "quorum");
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));
+        arguments.insert(
+            "x-delivery-limit".into(),
+            AMQPValue::LongInt(delivery_limit),
+        );
         if dead_letters {
             insert(&mut arguments, "x-dead-letter-exchange", &names.dead());
             // The broker deletes a dead letter only once its copy was confirmed; that needs reject-publish.
@@ -289,8 +452,11 @@ pub(super) async fn answered<T>(
     declare: bool,
     declaration: impl Future<Output = lapin::Result<T>>,
 ) -> Result<(), BrokerError> {
-    let lost =
-        |problem: &dyn std::fmt::Display| Err(BrokerError::Lost(format!("declare the {what} {name}: {problem}")));
+    let lost = |problem: &dyn std::fmt::Display| {
+        Err(BrokerError::Lost(format!(
+            "declare the {what} {name}: {problem}"
+        )))
+    };
     let error = match tokio::time::timeout(CALL_LIMIT, declaration).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => error,
@@ -304,10 +470,14 @@ pub(super) async fn answered<T>(
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if !declare => {
                 "declare it, or let the worker do so with amqp.declare = true"
             }
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => "give the worker's user the right to it",
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+                "give the worker's user the right to it"
+            }
             _ => return lost(&error),
         },
         _ => return lost(&error),
     };
-    Err(BrokerError::Foreign(format!("the {what} {name} is not as this worker needs it: {error}; {advice}")))
+    Err(BrokerError::Foreign(format!(
+        "the {what} {name} is not as this worker needs it: {error}; {advice}"
+    )))
 }

@@ -20,8 +20,17 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) async fn run(settings: Settings, file: Option<PathBuf>, arguments: Arguments) -> Result<ExitCode, Failed> {
-    let longest = settings.providers.keys().map(|name| "credentials ".len() + name.len()).max().unwrap_or(0);
+pub(super) async fn run(
+    settings: Settings,
+    file: Option<PathBuf>,
+    arguments: Arguments,
+) -> Result<ExitCode, Failed> {
+    let longest = settings
+        .providers
+        .keys()
+        .map(|name| "credentials ".len() + name.len())
+        .max()
+        .unwrap_or(0);
     let mut report = Report::new(arguments.json, longest.max("configuration".len()));
     report.add(configuration::findings(&settings, file.as_deref()))?;
     let (reached, session) = broker::reach(&settings.amqp).await;
@@ -33,5 +42,9 @@ pub(super) async fn run(settings: Settings, file: Option<PathBuf>, arguments: Ar
     for provider in settings.providers.values() {
         report.add(provider::findings(provider).await)?;
     }
-    Ok(if report.all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

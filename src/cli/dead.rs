@@ -93,13 +93,21 @@ impl Options {
 
     /// What to say where there are none.
     fn none(&self) -> &'static str {
-        if self.all || self.choose_nothing() { "no dead letters" } else { "no such dead letters" }
+        if self.all || self.choose_nothing() {
+            "no dead letters"
+        } else {
+            "no such dead letters"
+        }
     }
 
     fn chooses(&self, letter: &Letter) -> bool {
-        let fits = |chosen: &[String], value: &str| chosen.is_empty() || chosen.iter().any(|one| one == value);
-        fits(&self.provider, letter.provider.as_deref().unwrap_or_default())
-            && fits(&self.error, &letter.error)
+        let fits = |chosen: &[String], value: &str| {
+            chosen.is_empty() || chosen.iter().any(|one| one == value)
+        };
+        fits(
+            &self.provider,
+            letter.provider.as_deref().unwrap_or_default(),
+        ) && fits(&self.error, &letter.error)
             && fits(&self.id, &letter.id)
     }
 }
@@ -115,10 +123,15 @@ impl Command {
     }
 }
 
-pub(super) async fn run(settings: Settings, Arguments { command }: Arguments) -> Result<ExitCode, Failed> {
+pub(super) async fn run(
+    settings: Settings,
+    Arguments { command }: Arguments,
+) -> Result<ExitCode, Failed> {
     if command.options().choose_nothing() && !matches!(command, Command::List(_)) {
         let expected = "expected --provider, --error or --id, or --all for every letter";
-        return Err(Failed::misused(format_args!("no dead letters are chosen; {expected}")));
+        return Err(Failed::misused(format_args!(
+            "no dead letters are chosen; {expected}"
+        )));
     }
     let names = Names::new(&settings.amqp.prefix);
     let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
@@ -145,15 +158,23 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
                 shown += 1;
                 progress.suspend(|| show::print(&letter, &delivery.body, *reveal, options.json))?;
             }
-            Command::Replay { dry_run, .. } => acting.act(Act::Replay, *dry_run, &letter, &delivery).await?,
-            Command::Drop { dry_run, .. } => acting.act(Act::Drop, *dry_run, &letter, &delivery).await?,
+            Command::Replay { dry_run, .. } => {
+                acting
+                    .act(Act::Replay, *dry_run, &letter, &delivery)
+                    .await?
+            }
+            Command::Drop { dry_run, .. } => {
+                acting.act(Act::Drop, *dry_run, &letter, &delivery).await?
+            }
         }
     }
     progress.finish_and_clear();
     browse.close(acting.taken).await.map_err(Failed::new)?;
     match command {
         Command::List(_) => groups.print(options.json, options.none())?,
-        Command::Show { .. } if shown == 0 && !options.json => print_line(options.none().as_bytes())?,
+        Command::Show { .. } if shown == 0 && !options.json => {
+            print_line(options.none().as_bytes())?
+        }
         Command::Show { .. } => {}
         Command::Replay { dry_run, .. } => return acting.finish(Act::Replay, *dry_run),
         Command::Drop { dry_run, .. } => return acting.finish(Act::Drop, *dry_run),
@@ -163,5 +184,7 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
 
 /// A text of somebody else's, safe for a terminal.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

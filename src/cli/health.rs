@@ -30,11 +30,22 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     let address = reachable(settings.http.listen);
     let page = if arguments.live { "livez" } else { "readyz" };
     let client = Client::new(1, MOST_BYTES, &TlsFiles::default(), None).map_err(Failed::new)?;
-    let request = Request::get(format!("http://{address}/{page}")).body(Bytes::new()).map_err(Failed::new)?;
-    let silent = |_| Failed::new(format_args!("no worker answers on {address} within {} s", LIMIT.as_secs()));
+    let request = Request::get(format!("http://{address}/{page}"))
+        .body(Bytes::new())
+        .map_err(Failed::new)?;
+    let silent = |_| {
+        Failed::new(format_args!(
+            "no worker answers on {address} within {} s",
+            LIMIT.as_secs()
+        ))
+    };
     let answer = client.send(request, LIMIT).await.map_err(silent)?;
     print_line(answer.body().trim_ascii_end())?;
-    Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if answer.status().is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Where a server that listens on every address is asked.

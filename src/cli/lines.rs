@@ -19,7 +19,12 @@ pub(super) struct Lines<R> {
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) fn new(input: R, name: impl Into<String>, longest: usize) -> Self {
-        Self { input, name: name.into(), longest, line: Vec::new() }
+        Self {
+            input,
+            name: name.into(),
+            longest,
+            line: Vec::new(),
+        }
     }
 
     /// The next line that is not blank, without its end; none at the end of the input. Nothing is lost where
@@ -60,14 +65,23 @@ pub(super) fn envelope(line: &[u8]) -> Envelope {
         lane: Option<&'a RawValue>,
     }
     let head: Head = serde_json::from_slice(line).unwrap_or_default();
-    let text = |value: Option<&RawValue>| value.and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    let text = |value: Option<&RawValue>| {
+        value.and_then(|value| serde_json::from_str::<String>(value.get()).ok())
+    };
     // Longer than any provider's name, and short enough for a routing key.
-    let provider: String = text(head.provider).unwrap_or_default().chars().take(60).collect();
+    let provider: String = text(head.provider)
+        .unwrap_or_default()
+        .chars()
+        .take(60)
+        .collect();
     let routing_key = match text(head.lane).as_deref() {
         Some("interactive") => format!("{provider}.interactive"),
         _ => provider,
     };
-    Envelope { routing_key, ..Envelope::default() }
+    Envelope {
+        routing_key,
+        ..Envelope::default()
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +90,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_is_too_long_is_cut_and_the_next_is_whole() {
-        let text = [b"\n  \n{\"a\":1}\r\n".as_slice(), &[b'x'; 100], b"\n{\"b\":2}"].concat();
+        let text = [
+            b"\n  \n{\"a\":1}\r\n".as_slice(),
+            &[b'x'; 100],
+            b"\n{\"b\":2}",
+        ]
+        .concat();
         let mut lines = Lines::new(text.as_slice(), "a text", 10);
         let mut read = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
@@ -89,13 +108,17 @@ mod tests {
     async fn a_wait_that_is_given_up_in_the_middle_of_a_line_loses_nothing_of_it() {
         let (mut writer, reader) = tokio::io::duplex(64);
         let mut lines = Lines::new(tokio::io::BufReader::new(reader), "a pipe", 100);
-        tokio::io::AsyncWriteExt::write_all(&mut writer, b"first ").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"first ")
+            .await
+            .unwrap();
         tokio::select! {
             biased;
             _ = lines.next() => panic!("half a line"),
             () = std::future::ready(()) => {}
         }
-        tokio::io::AsyncWriteExt::write_all(&mut writer, b"half\n").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"half\n")
+            .await
+            .unwrap();
         assert_eq!(lines.next().await.unwrap().unwrap(), b"first half");
     }
 

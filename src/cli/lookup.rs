@@ -23,7 +23,8 @@ pub(super) struct Arguments {
 
 /// What it is not is told without what it is: that speaks of a customer.
 fn json(argument: &str, text: String) -> Result<Box<RawValue>, Failed> {
-    RawValue::from_string(text).map_err(|error| Failed::misused(format_args!("{argument}: expected JSON: {error}")))
+    RawValue::from_string(text)
+        .map_err(|error| Failed::misused(format_args!("{argument}: expected JSON: {error}")))
 }
 
 #[derive(Serialize)]
@@ -34,16 +35,35 @@ struct Body<'a> {
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
-    let Arguments { provider, query, options } = arguments;
+    let Arguments {
+        provider,
+        query,
+        options,
+    } = arguments;
     let query = json("--query", query)?;
-    let options = options.map(|options| json("--options", options)).transpose()?;
+    let options = options
+        .map(|options| json("--options", options))
+        .transpose()?;
     if !settings.providers.contains_key(&provider) {
-        let known = settings.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        return Err(Failed::misused(format_args!("no provider {provider:?} is configured; expected one of {known}")));
+        let known = settings
+            .providers
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Failed::misused(format_args!(
+            "no provider {provider:?} is configured; expected one of {known}"
+        )));
     }
-    let body = Body { query: &query, options: options.as_deref() };
+    let body = Body {
+        query: &query,
+        options: options.as_deref(),
+    };
     let body = serde_json::to_vec(&body).map_err(Failed::new)?;
-    let envelope = Envelope { routing_key: format!("{provider}.interactive"), ..Envelope::default() };
+    let envelope = Envelope {
+        routing_key: format!("{provider}.interactive"),
+        ..Envelope::default()
+    };
 
     let embedded = Embedded::new(&settings).map_err(Failed::new)?;
     let (result, code) = match embedded.read(&envelope, &body) {

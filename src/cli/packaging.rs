@@ -21,7 +21,10 @@ pub(super) struct Man {
     folder: PathBuf,
 }
 
-pub(super) fn completions(mut program: Command, arguments: &Completions) -> Result<ExitCode, Failed> {
+pub(super) fn completions(
+    mut program: Command,
+    arguments: &Completions,
+) -> Result<ExitCode, Failed> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut program, "lookup-worker", &mut script);
     io::Write::write_all(&mut io::stdout(), &script)?;

@@ -13,8 +13,16 @@ use crate::{config::Settings, embedded::Embedded};
 
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
     let embedded = Rc::new(Embedded::new(&settings).map_err(Failed::new)?);
-    let in_flight: usize = settings.providers.values().map(|provider| usize::from(provider.concurrency)).sum();
-    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), "standard input", settings.amqp.max_job_bytes);
+    let in_flight: usize = settings
+        .providers
+        .values()
+        .map(|provider| usize::from(provider.concurrency))
+        .sum();
+    let mut lines = Lines::new(
+        BufReader::new(tokio::io::stdin()),
+        "standard input",
+        settings.amqp.max_job_bytes,
+    );
     let mut jobs = JoinSet::new();
     loop {
         tokio::select! {

@@ -17,7 +17,9 @@ use crate::{
 
 pub(super) async fn run(settings: Settings, file: Option<PathBuf>) -> Result<ExitCode, Failed> {
     let renewals = renewals(file)?;
-    worker::run(settings, renewals, stop_signal()?).await.map_err(Failed::new)?;
+    worker::run(settings, renewals, stop_signal()?)
+        .await
+        .map_err(Failed::new)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,8 +35,13 @@ fn renewals(file: Option<PathBuf>) -> Result<mpsc::Receiver<Settings>, Failed> {
             let read = spawn_blocking(move || with_providers(config::load(file.as_deref())?));
             match read.await {
                 Ok(Ok(settings)) => _ = renewed.send(settings).await,
-                Ok(Err(Failed { message: problem, .. })) => {
-                    tracing::error!(problem, "the configuration that was read again is refused; the one before stays");
+                Ok(Err(Failed {
+                    message: problem, ..
+                })) => {
+                    tracing::error!(
+                        problem,
+                        "the configuration that was read again is refused; the one before stays"
+                    );
                     notify::reloaded();
                 }
                 Err(_) => {

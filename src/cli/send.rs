@@ -40,13 +40,17 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     let input: Box<dyn AsyncBufRead + Unpin> = match &arguments.file {
         Some(path) => {
             let file = File::open(path).await;
-            let file = file.map_err(|error| Failed::misused(format_args!("{}: {error}", path.display())))?;
+            let file =
+                file.map_err(|error| Failed::misused(format_args!("{}: {error}", path.display())))?;
             Box::new(BufReader::new(file))
         }
         None => Box::new(BufReader::new(tokio::io::stdin())),
     };
     // Longer lines go too: that they are too long is the worker's to say.
-    let name = arguments.file.as_ref().map_or_else(|| "standard input".into(), |path| path.display().to_string());
+    let name = arguments.file.as_ref().map_or_else(
+        || "standard input".into(),
+        |path| path.display().to_string(),
+    );
     let mut lines = Lines::new(input, name, 2 * settings.amqp.max_job_bytes);
     let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
     let expected = Expected::new(&settings.amqp, &settings.retry.delays, std::iter::empty());
@@ -122,9 +126,17 @@ impl Sending {
     fn unanswered(&self, why: &str) -> String {
         let mut lines: Vec<_> = self.waiting.values().copied().collect();
         lines.sort_unstable();
-        let shown = lines.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let shown = lines
+            .iter()
+            .take(10)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let sent = self.sent;
-        format!("{why}: {} of {sent} jobs are not answered, of the lines {shown} first", lines.len())
+        format!(
+            "{why}: {} of {sent} jobs are not answered, of the lines {shown} first",
+            lines.len()
+        )
     }
 
     fn publish(&mut self, line: Vec<u8>) {
@@ -136,12 +148,23 @@ impl Sending {
             message = message.reply_to(reply_to);
             self.waiting.insert(correlation_id, self.sent);
         }
-        let (session, exchange, number) = (Rc::clone(&self.session), self.exchange.clone(), self.sent);
+        let (session, exchange, number) =
+            (Rc::clone(&self.session), self.exchange.clone(), self.sent);
         self.publishes.spawn_local(async move {
-            let route = Route::Exchange { exchange: &exchange, key: &key };
-            match session.publisher.publish(route, &|| message.clone()).await.map_err(Failed::new)? {
+            let route = Route::Exchange {
+                exchange: &exchange,
+                key: &key,
+            };
+            match session
+                .publisher
+                .publish(route, &|| message.clone())
+                .await
+                .map_err(Failed::new)?
+            {
                 Fate::Confirmed => Ok(()),
-                fate => Err(Failed::new(format_args!("line {number} was not taken by the broker: {fate:?}"))),
+                fate => Err(Failed::new(format_args!(
+                    "line {number} was not taken by the broker: {fate:?}"
+                ))),
             }
         });
     }

@@ -30,9 +30,16 @@ impl Given {
     /// The keys that came, went or have another value in `later`.
     #[must_use]
     pub fn changed(&self, later: &Self) -> BTreeSet<String> {
-        let value = |given: &Self, key: &str| given.0.get(key).map(|value| value.expose_secret().to_owned());
+        let value = |given: &Self, key: &str| {
+            given
+                .0
+                .get(key)
+                .map(|value| value.expose_secret().to_owned())
+        };
         let keys = self.0.keys().chain(later.0.keys());
-        keys.filter(|key| value(self, key) != value(later, key)).cloned().collect()
+        keys.filter(|key| value(self, key) != value(later, key))
+            .cloned()
+            .collect()
     }
 
     /// Takes these keys over as they stand in `later`.
@@ -53,20 +60,31 @@ mod tests {
     use super::*;
 
     fn given(toml: &str) -> Given {
-        let read = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build().unwrap();
+        let read = Config::builder()
+            .add_source(File::from_str(toml, FileFormat::Toml))
+            .build()
+            .unwrap();
         Given::of(&read.cache.into_table().unwrap())
     }
 
     #[test]
     fn what_came_went_or_changed_is_named_by_its_key_and_the_rest_is_not() {
-        let before = given("[a]\nsame = 1\nwent = 2\nlist = ['x', 'y']\n[a.inner]\nchanged = 'hunter2'");
-        let after = given("[a]\nsame = 1\nlist = ['x']\ncame = true\n[a.inner]\nchanged = 'hunter3'");
+        let before =
+            given("[a]\nsame = 1\nwent = 2\nlist = ['x', 'y']\n[a.inner]\nchanged = 'hunter2'");
+        let after =
+            given("[a]\nsame = 1\nlist = ['x']\ncame = true\n[a.inner]\nchanged = 'hunter3'");
         let changed = before.changed(&after);
-        assert_eq!(changed.iter().collect::<Vec<_>>(), ["a.came", "a.inner.changed", "a.list", "a.went"]);
+        assert_eq!(
+            changed.iter().collect::<Vec<_>>(),
+            ["a.came", "a.inner.changed", "a.list", "a.went"]
+        );
         assert!(!format!("{before:?}").contains("hunter"));
 
         let mut now = before.clone();
         now.take_over(&after, &["a.inner.changed".to_owned(), "a.went".to_owned()]);
-        assert_eq!(now.changed(&after).iter().collect::<Vec<_>>(), ["a.came", "a.list"]);
+        assert_eq!(
+            now.changed(&after).iter().collect::<Vec<_>>(),
+            ["a.came", "a.list"]
+        );
     }
 }

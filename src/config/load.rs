@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use super::{
-    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings, WorkerSettings,
+    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings,
+    WorkerSettings,
     problem::{self, Unknown},
     provider::CommonKeys,
 };
@@ -48,20 +49,32 @@ impl ConfigError {
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     let mut root = match file {
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("the file {} cannot be read: {error}", path.display())))?;
-            table(File::from_str(&text, FileFormat::Toml), &format!("{}: ", path.display()))?
+            let text = fs::read_to_string(path).map_err(|error| {
+                ConfigError(format!(
+                    "the file {} cannot be read: {error}",
+                    path.display()
+                ))
+            })?;
+            table(
+                File::from_str(&text, FileFormat::Toml),
+                &format!("{}: ", path.display()),
+            )?
         }
         None => Map::new(),
     };
-    let environment = Environment::with_prefix("LOOKUP").prefix_separator("__").separator("__");
+    let environment = Environment::with_prefix("LOOKUP")
+        .prefix_separator("__")
+        .separator("__");
     put_over(&mut root, table(environment, "")?);
 
     let given = Given::of(&root);
     let worker: WorkerSettings = section(&mut root, "worker")?;
     let amqp: AmqpSettings = section(&mut root, "amqp")?;
     if amqp.url.is_some() && !amqp.urls.is_empty() {
-        return Err(ConfigError::at("amqp.urls", "`amqp.url` is given too; expected one of them"));
+        return Err(ConfigError::at(
+            "amqp.urls",
+            "`amqp.url` is given too; expected one of them",
+        ));
     }
     tls_to_broker(&amqp)?;
     let traces: TracesSettings = section(&mut root, "traces")?;
@@ -80,16 +93,26 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     };
     if let Some(unknown) = root.keys().min() {
         let expected = "expected amqp, worker, http, log, traces, retry, reply or providers";
-        return Err(ConfigError::at(unknown, format_args!("unknown key; {expected}")));
+        return Err(ConfigError::at(
+            unknown,
+            format_args!("unknown key; {expected}"),
+        ));
     }
     Ok(settings)
 }
 
 /// One source's keys, each `KEY_file` replaced by what the file holds.
-fn table(source: impl Source + Send + Sync + 'static, name: &str) -> Result<Map<String, Value>, ConfigError> {
+fn table(
+    source: impl Source + Send + Sync + 'static,
+    name: &str,
+) -> Result<Map<String, Value>, ConfigError> {
     let read = Config::builder().add_source(source).build();
-    let read = read.map_err(|error| ConfigError(format!("{name}{}", problem::of_syntax(&error))))?;
-    let mut table = read.cache.into_table().map_err(|error| ConfigError(error.to_string()))?;
+    let read =
+        read.map_err(|error| ConfigError(format!("{name}{}", problem::of_syntax(&error))))?;
+    let mut table = read
+        .cache
+        .into_table()
+        .map_err(|error| ConfigError(error.to_string()))?;
     read_secret_files("", &mut table)?;
     Ok(table)
 }
@@ -104,20 +127,37 @@ fn put_over(base: &mut Map<String, Value>, over: Map<String, Value>) {
     }
 }
 
-fn section<T: DeserializeOwned + Default>(root: &mut Map<String, Value>, name: &str) -> Result<T, ConfigError> {
-    root.remove(name).map_or_else(|| Ok(T::default()), |value| read(name, value).map(|(section, _)| section))
+fn section<T: DeserializeOwned + Default>(
+    root: &mut Map<String, Value>,
+    name: &str,
+) -> Result<T, ConfigError> {
+    root.remove(name).map_or_else(
+        || Ok(T::default()),
+        |value| read(name, value).map(|(section, _)| section),
+    )
 }
 
 /// The value as a `T`, and the keys that `T` does not know.
-pub(crate) fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<(T, Unknown), ConfigError> {
-    let mut unknown = Unknown { keys: BTreeSet::new(), known: problem::fields_of::<T>() };
+pub(crate) fn read<T: DeserializeOwned>(
+    path: &str,
+    value: Value,
+) -> Result<(T, Unknown), ConfigError> {
+    let mut unknown = Unknown {
+        keys: BTreeSet::new(),
+        known: problem::fields_of::<T>(),
+    };
     let mut note = |ignored: serde_ignored::Path| {
         unknown.keys.insert(format!("{path}.{ignored}"));
     };
-    let value = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+    let value =
+        serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
     value.map(|value| (value, unknown)).map_err(|error| {
         let inner = error.path().to_string();
-        let key = if inner == "." { path.to_owned() } else { format!("{path}.{inner}") };
+        let key = if inner == "." {
+            path.to_owned()
+        } else {
+            format!("{path}.{inner}")
+        };
         match problem::of_value(error.inner()) {
             (Some(below), problem) => ConfigError::at(&format!("{key}.{below}"), problem),
             (None, problem) => ConfigError::at(&key, problem),
@@ -130,11 +170,21 @@ fn providers(
     retry: Option<&Value>,
     worker: &WorkerSettings,
 ) -> Result<BTreeMap<String, ProviderSettings>, ConfigError> {
-    let Some(value) = value else { return Ok(BTreeMap::new()) };
-    let table = value.into_table().map_err(|_| ConfigError::at("providers", "expected one table for each provider"))?;
-    let provider =
-        |(name, value): (String, Value)| provider(&name, value, retry, worker).map(|provider| (name, provider));
-    table.into_iter().collect::<BTreeMap<_, _>>().into_iter().map(provider).collect()
+    let Some(value) = value else {
+        return Ok(BTreeMap::new());
+    };
+    let table = value
+        .into_table()
+        .map_err(|_| ConfigError::at("providers", "expected one table for each provider"))?;
+    let provider = |(name, value): (String, Value)| {
+        provider(&name, value, retry, worker).map(|provider| (name, provider))
+    };
+    table
+        .into_iter()
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .map(provider)
+        .collect()
 }
 
 fn provider(
@@ -144,32 +194,67 @@ fn provider(
     worker: &WorkerSettings,
 ) -> Result<ProviderSettings, ConfigError> {
     let path = format!("providers.{name}");
-    let legal = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let legal = name.len() <= 64
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if !legal || name.is_empty() {
         let expected = "a provider's name stands in routing keys; expected 1 to 64 letters, digits, '_' or '-'";
         return Err(ConfigError::at(&path, expected));
     }
-    let mut table = value.into_table().map_err(|_| ConfigError::at(&path, "expected a table"))?;
+    let mut table = value
+        .into_table()
+        .map_err(|_| ConfigError::at(&path, "expected a table"))?;
     let retry = retry_of(&path, retry, table.remove("retry"))?;
     let table = Value::new(None, ValueKind::Table(table));
 
     let (common, unknown_to_all): (CommonKeys, _) = read(&path, table.clone())?;
-    let (adapter, credentials, unknown_to_kind) = Adapter::configure(&path, &common.kind, &common.base_url, table)?;
-    if let Some(key) = unknown_to_all.keys.intersection(&unknown_to_kind.keys).next() {
-        let known = [unknown_to_all.known, unknown_to_kind.known, &["retry"]].concat().join(", ");
+    let (adapter, credentials, unknown_to_kind) =
+        Adapter::configure(&path, &common.kind, &common.base_url, table)?;
+    if let Some(key) = unknown_to_all
+        .keys
+        .intersection(&unknown_to_kind.keys)
+        .next()
+    {
+        let known = [unknown_to_all.known, unknown_to_kind.known, &["retry"]]
+            .concat()
+            .join(", ");
         return Err(ConfigError::at(
             key,
-            format_args!("unknown key for kind {}, expected one of {known}", common.kind),
+            format_args!(
+                "unknown key for kind {}, expected one of {known}",
+                common.kind
+            ),
         ));
     }
-    https_or_local(&format!("{path}.base_url"), &common.base_url, common.allow_insecure_http)?;
+    https_or_local(
+        &format!("{path}.base_url"),
+        &common.base_url,
+        common.allow_insecure_http,
+    )?;
     if let Credentials::OAuth(oauth) = &credentials {
-        https_or_local(&format!("{path}.oauth.token_url"), &oauth.token_url, common.allow_insecure_http)?;
+        https_or_local(
+            &format!("{path}.oauth.token_url"),
+            &oauth.token_url,
+            common.allow_insecure_http,
+        )?;
     }
-    let CommonKeys { ca_file, client_cert_file, client_key_file, .. } = common;
-    let tls = TlsFiles { ca_file, client_cert_file, client_key_file };
+    let CommonKeys {
+        ca_file,
+        client_cert_file,
+        client_key_file,
+        ..
+    } = common;
+    let tls = TlsFiles {
+        ca_file,
+        client_cert_file,
+        client_key_file,
+    };
     usable(&path, &tls)?;
-    let quota = common.quota.limit(adapter.default_quota()).map_err(|problem| ConfigError::below(&path, problem))?;
+    let quota = common
+        .quota
+        .limit(adapter.default_quota())
+        .map_err(|problem| ConfigError::below(&path, problem))?;
     Ok(ProviderSettings {
         name: name.into(),
         adapter,
@@ -188,9 +273,17 @@ fn provider(
 }
 
 /// The provider's own `retry` over `[retry]`, key by key.
-fn retry_of(path: &str, all: Option<&Value>, own: Option<Value>) -> Result<RetrySettings, ConfigError> {
+fn retry_of(
+    path: &str,
+    all: Option<&Value>,
+    own: Option<Value>,
+) -> Result<RetrySettings, ConfigError> {
     let path = format!("{path}.retry");
-    let table = |value: Value| value.into_table().map_err(|_| ConfigError::at(&path, "expected a table"));
+    let table = |value: Value| {
+        value
+            .into_table()
+            .map_err(|_| ConfigError::at(&path, "expected a table"))
+    };
     let mut merged = all.cloned().map(table).transpose()?.unwrap_or_default();
     merged.extend(own.map(table).transpose()?.unwrap_or_default());
     read(&path, Value::new(None, ValueKind::Table(merged))).map(|(retry, _)| retry)
@@ -200,23 +293,36 @@ fn retry_of(path: &str, all: Option<&Value>, own: Option<Value>) -> Result<Retry
 fn tls_to_broker(amqp: &AmqpSettings) -> Result<(), ConfigError> {
     let tls = amqp.tls();
     usable("amqp", &tls)?;
-    let encrypted = amqp.addresses().iter().any(|address| address.expose_secret().starts_with("amqps:"));
+    let encrypted = amqp
+        .addresses()
+        .iter()
+        .any(|address| address.expose_secret().starts_with("amqps:"));
     if tls.is_empty() || encrypted {
         return Ok(());
     }
-    let key = if tls.ca_file.is_some() { "amqp.ca_file" } else { "amqp.client_cert_file" };
-    Err(ConfigError::at(key, "is of no use: the broker's address begins with amqp://, expected amqps://"))
+    let key = if tls.ca_file.is_some() {
+        "amqp.ca_file"
+    } else {
+        "amqp.client_cert_file"
+    };
+    Err(ConfigError::at(
+        key,
+        "is of no use: the broker's address begins with amqp://, expected amqps://",
+    ))
 }
 
 /// Spans may go in clear, a token may not.
 fn traces_to_collector(traces: &TracesSettings) -> Result<(), ConfigError> {
-    let Some(endpoint) = &traces.endpoint else { return Ok(()) };
+    let Some(endpoint) = &traces.endpoint else {
+        return Ok(());
+    };
     https_or_local("traces.endpoint", endpoint, traces.headers.is_empty())
 }
 
 fn usable(path: &str, tls: &TlsFiles) -> Result<(), ConfigError> {
     let checked = tls.read().map(drop);
-    checked.map_err(|TlsProblem { key, problem }| ConfigError::at(&format!("{path}.{key}"), problem))
+    checked
+        .map_err(|TlsProblem { key, problem }| ConfigError::at(&format!("{path}.{key}"), problem))
 }
 
 /// A token must not cross a network in clear.
@@ -235,7 +341,10 @@ fn https_or_local(key: &str, url: &Url, allowed: bool) -> Result<(), ConfigError
             "an http:// address would send the token in clear; expected https://, a loopback host, \
              or allow_insecure_http = true",
         )),
-        other => Err(ConfigError::at(key, format_args!("expected an https:// address, its scheme is {other:?}"))),
+        other => Err(ConfigError::at(
+            key,
+            format_args!("expected an https:// address, its scheme is {other:?}"),
+        )),
     }
 }
 
@@ -243,14 +352,27 @@ fn https_or_local(key: &str, url: &Url, allowed: bool) -> Result<(), ConfigError
 fn read_secret_files(path: &str, table: &mut Map<String, Value>) -> Result<(), ConfigError> {
     for key in SECRET_KEYS {
         let file_key = format!("{key}_file");
-        let Some(value) = table.remove(&file_key) else { continue };
+        let Some(value) = table.remove(&file_key) else {
+            continue;
+        };
         let full = format!("{path}{file_key}");
         if table.contains_key(key) {
-            return Err(ConfigError::at(&full, format_args!("`{path}{key}` is given too; expected one of them")));
+            return Err(ConfigError::at(
+                &full,
+                format_args!("`{path}{key}` is given too; expected one of them"),
+            ));
         }
-        let file = PathBuf::from(value.into_string().map_err(|_| ConfigError::at(&full, "expected a file's path"))?);
-        let text = fs::read_to_string(&file)
-            .map_err(|error| ConfigError::at(&full, format_args!("{} cannot be read: {error}", file.display())))?;
+        let file = PathBuf::from(
+            value
+                .into_string()
+                .map_err(|_| ConfigError::at(&full, "expected a file's path"))?,
+        );
+        let text = fs::read_to_string(&file).map_err(|error| {
+            ConfigError::at(
+                &full,
+                format_args!("{} cannot be read: {error}", file.display()),
+            )
+        })?;
         table.insert(key.into(), Value::from(text.trim_end_matches(['\r', '\n'])));
     }
     for (key, value) in table.iter_mut() {

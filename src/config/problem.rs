@@ -14,7 +14,11 @@ pub(super) fn of_value(error: &Library) -> (Option<&str>, String) {
         Library::At { error, .. } => of_value(error),
         // The library counts from its own root; our path leads to the table around the key already.
         Library::NotFound(key) => (key.rsplit('.').next(), "missing key".into()),
-        Library::Type { unexpected, expected, .. } => (None, format!("got {unexpected}, expected {expected}")),
+        Library::Type {
+            unexpected,
+            expected,
+            ..
+        } => (None, format!("got {unexpected}, expected {expected}")),
         other => (None, of_message(&other.to_string())),
     }
 }
@@ -23,16 +27,27 @@ fn of_message(message: &str) -> String {
     // A text in the place of a table may be a secret: its type alone is shown.
     if let Some((came, _)) = message.split_once(", expected struct ") {
         let came = came.trim_start_matches("invalid type: ");
-        return format!("got {}, expected a table", came.split(' ').next().unwrap_or_default());
+        return format!(
+            "got {}, expected a table",
+            came.split(' ').next().unwrap_or_default()
+        );
     }
-    message.replace("unknown field", "unknown key").replace("unknown variant", "unknown value")
+    message
+        .replace("unknown field", "unknown key")
+        .replace("unknown variant", "unknown value")
 }
 
 /// A syntax error, in one line. The parser quotes the line that is wrong, which may hold a secret; it is left out.
 pub(super) fn of_syntax(error: &Library) -> String {
     let text = error.to_string();
-    let quoted = |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !quoted(line));
+    let quoted = |line: &&str| {
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit())
+            .starts_with('|')
+    };
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !quoted(line));
     lines.collect::<Vec<_>>().join("; ")
 }
 
@@ -82,12 +97,20 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_type_are_known_without_a_value() {
-        assert_eq!(fields_of::<crate::config::LogSettings>(), ["format", "level"]);
+        assert_eq!(
+            fields_of::<crate::config::LogSettings>(),
+            ["format", "level"]
+        );
     }
 
     #[test]
     fn a_line_of_the_file_is_not_quoted() {
-        let error = Library::Message("TOML parse error at line 3, column 9\n  |\n3 | token=x\n  |   ^\nwhy\n".into());
-        assert_eq!(of_syntax(&error), "TOML parse error at line 3, column 9; why");
+        let error = Library::Message(
+            "TOML parse error at line 3, column 9\n  |\n3 | token=x\n  |   ^\nwhy\n".into(),
+        );
+        assert_eq!(
+            of_syntax(&error),
+            "TOML parse error at line 3, column 9; why"
+        );
     }
 }

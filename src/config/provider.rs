@@ -59,11 +59,17 @@ pub(super) struct CommonKeys {
     pub quota: Quota,
     #[serde(default)]
     pub breaker: Breaker,
-    #[serde(default = "auth_failure_limit", deserialize_with = "value::positive_u32")]
+    #[serde(
+        default = "auth_failure_limit",
+        deserialize_with = "value::positive_u32"
+    )]
     pub auth_failure_limit: u32,
     #[serde(default)]
     pub cache: Cache,
-    #[serde(default = "max_response_bytes", deserialize_with = "value::positive_usize")]
+    #[serde(
+        default = "max_response_bytes",
+        deserialize_with = "value::positive_usize"
+    )]
     pub max_response_bytes: usize,
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -99,12 +105,21 @@ impl Credentials {
     ///
     /// # Errors
     /// A sentence that names both keys.
-    pub fn one_of(token: Option<SecretString>, oauth: Option<OAuthSettings>) -> Result<Self, Malformed> {
+    pub fn one_of(
+        token: Option<SecretString>,
+        oauth: Option<OAuthSettings>,
+    ) -> Result<Self, Malformed> {
         match (token, oauth) {
             (Some(token), None) => Ok(Self::Token(token)),
             (None, Some(oauth)) => Ok(Self::OAuth(oauth)),
-            (None, None) => Err(Malformed::at("token", "missing key; expected `token`, `token_file` or `oauth`")),
-            (Some(_), Some(_)) => Err(Malformed::at("token", "`oauth` is given too; expected one of them")),
+            (None, None) => Err(Malformed::at(
+                "token",
+                "missing key; expected `token`, `token_file` or `oauth`",
+            )),
+            (Some(_), Some(_)) => Err(Malformed::at(
+                "token",
+                "`oauth` is given too; expected one of them",
+            )),
         }
     }
 }
@@ -164,7 +179,10 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { failures: 10, cooldown: Duration::from_secs(30) }
+        Self {
+            failures: 10,
+            cooldown: Duration::from_secs(30),
+        }
     }
 }
 
@@ -185,7 +203,11 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { ttl: Duration::ZERO, not_found_ttl: Duration::ZERO, capacity: 10_000 }
+        Self {
+            ttl: Duration::ZERO,
+            not_found_ttl: Duration::ZERO,
+            capacity: 10_000,
+        }
     }
 }
 
@@ -231,11 +253,18 @@ pub struct QuotaKeys {
 
 impl Default for QuotaKeys {
     fn default() -> Self {
-        Self { requests: None, per: None, reserve: 0.1, scope: QuotaScope::default() }
+        Self {
+            requests: None,
+            per: None,
+            reserve: 0.1,
+            scope: QuotaScope::default(),
+        }
     }
 }
 
-fn optional_positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+fn optional_positive_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     value::positive_duration(deserializer).map(Some)
 }
 
@@ -265,22 +294,40 @@ pub struct QuotaLimit {
 
 impl Quota {
     /// The limit, where there is one; `of_kind` is the kind's own (requests, window).
-    pub(super) fn limit(self, of_kind: Option<(u32, Duration)>) -> Result<Option<QuotaLimit>, Malformed> {
+    pub(super) fn limit(
+        self,
+        of_kind: Option<(u32, Duration)>,
+    ) -> Result<Option<QuotaLimit>, Malformed> {
         let keys = match self {
             Self::None => return Ok(None),
             Self::OfKind if of_kind.is_none() => return Ok(None),
             Self::OfKind => QuotaKeys::default(),
             Self::Given(keys) => keys,
         };
-        let missing = |key| Malformed::at(key, "missing key; this kind has no quota of its own to take it from");
-        let requests =
-            keys.requests.or(of_kind.map(|(requests, _)| requests)).ok_or_else(|| missing("quota.requests"))?;
-        let per = keys.per.or(of_kind.map(|(_, per)| per)).ok_or_else(|| missing("quota.per"))?;
+        let missing = |key| {
+            Malformed::at(
+                key,
+                "missing key; this kind has no quota of its own to take it from",
+            )
+        };
+        let requests = keys
+            .requests
+            .or(of_kind.map(|(requests, _)| requests))
+            .ok_or_else(|| missing("quota.requests"))?;
+        let per = keys
+            .per
+            .or(of_kind.map(|(_, per)| per))
+            .ok_or_else(|| missing("quota.per"))?;
         if requests == 0 {
             let expected = "got 0, expected an integer of at least 1, or quota = \"none\"";
             return Err(Malformed::at("quota.requests", expected));
         }
-        Ok(Some(QuotaLimit { requests, per, reserve: keys.reserve, scope: keys.scope }))
+        Ok(Some(QuotaLimit {
+            requests,
+            per,
+            reserve: keys.reserve,
+            scope: keys.scope,
+        }))
     }
 }
 

@@ -25,7 +25,10 @@ pub struct Step {
 impl Step {
     /// A step known to be well-formed: the defaults.
     pub(super) fn of(text: &str) -> Self {
-        Self { name: text.into(), wait: humantime::parse_duration(text).expect("a duration") }
+        Self {
+            name: text.into(),
+            wait: humantime::parse_duration(text).expect("a duration"),
+        }
     }
 }
 
@@ -36,15 +39,22 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 }
 
 fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
-    humantime::parse_duration(text)
-        .map_err(|_| E::invalid_value(Unexpected::Str(text), &"a duration such as \"250ms\", \"30s\" or \"5m\""))
+    humantime::parse_duration(text).map_err(|_| {
+        E::invalid_value(
+            Unexpected::Str(text),
+            &"a duration such as \"250ms\", \"30s\" or \"5m\"",
+        )
+    })
 }
 
 /// A duration longer than nothing.
 pub fn positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let duration = duration(deserializer)?;
     if duration.is_zero() {
-        return Err(D::Error::invalid_value(Unexpected::Str("0s"), &"a duration longer than zero"));
+        return Err(D::Error::invalid_value(
+            Unexpected::Str("0s"),
+            &"a duration longer than zero",
+        ));
     }
     Ok(duration)
 }
@@ -78,7 +88,10 @@ macro_rules! positive {
         /// A count of at least 1.
         pub fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
             match <$type>::deserialize(deserializer)? {
-                0 => Err(D::Error::invalid_value(Unexpected::Unsigned(0), &"an integer of at least 1")),
+                0 => Err(D::Error::invalid_value(
+                    Unexpected::Unsigned(0),
+                    &"an integer of at least 1",
+                )),
                 count => Ok(count),
             }
         }
@@ -89,7 +102,9 @@ positive!(positive_usize, usize);
 positive!(concurrency, u16);
 
 /// As [`concurrency`], where it may be left out.
-pub fn concurrency_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+pub fn concurrency_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u16>, D::Error> {
     concurrency(deserializer).map(Some)
 }
 
@@ -99,7 +114,10 @@ pub fn multiplier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::
     if factor.is_finite() && factor >= 1.0 {
         return Ok(factor);
     }
-    Err(D::Error::invalid_value(Unexpected::Float(factor), &"a number of at least 1"))
+    Err(D::Error::invalid_value(
+        Unexpected::Float(factor),
+        &"a number of at least 1",
+    ))
 }
 
 /// A share from 0 up to, but not including, 1.
@@ -108,7 +126,10 @@ pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
     if (0.0..1.0).contains(&share) {
         return Ok(share);
     }
-    Err(D::Error::invalid_value(Unexpected::Float(share), &"a number from 0 to below 1"))
+    Err(D::Error::invalid_value(
+        Unexpected::Float(share),
+        &"a number from 0 to below 1",
+    ))
 }
 
 /// A share from 0 to 1.
@@ -117,17 +138,24 @@ pub fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
     if (0.0..=1.0).contains(&ratio) {
         return Ok(ratio);
     }
-    Err(D::Error::invalid_value(Unexpected::Float(ratio), &"a number from 0 to 1"))
+    Err(D::Error::invalid_value(
+        Unexpected::Float(ratio),
+        &"a number from 0 to 1",
+    ))
 }
 
 /// One of the words that a type knows, in any case: variables are often written large.
-pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     T::deserialize(text.to_lowercase().into_deserializer())
 }
 
 /// As [`word`], where it may be left out.
-pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     word(deserializer).map(Some)
 }
 
@@ -135,21 +163,29 @@ pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
 pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(D::Error::custom("expected at least one character, and no control characters such as line breaks"));
+        return Err(D::Error::custom(
+            "expected at least one character, and no control characters such as line breaks",
+        ));
     }
     Ok(text.into())
 }
 
 /// As [`secret`], where it may be left out.
-pub fn secret_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub fn secret_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SecretString>, D::Error> {
     secret(deserializer).map(Some)
 }
 
 /// `HOST:PORT`.
 pub fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse()
-        .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"an address and port such as \"127.0.0.1:9464\""))
+    text.parse().map_err(|_| {
+        D::Error::invalid_value(
+            Unexpected::Str(&text),
+            &"an address and port such as \"127.0.0.1:9464\"",
+        )
+    })
 }
 
 /// The first part of names on the broker.
@@ -157,7 +193,9 @@ pub fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     let text = String::deserialize(deserializer)?;
     let legal = !text.is_empty()
         && text.len() <= 64
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         && !text.starts_with("amq.");
     if legal {
         return Ok(text);
@@ -172,18 +210,27 @@ pub fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D:
     match Url::parse(&text) {
         Ok(url) if url.has_host() => Ok(url),
         // What stands before an '@' is most often a password.
-        _ if text.contains('@') => Err(D::Error::custom("expected an address such as \"https://api.example.com\"")),
-        _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"an address such as \"https://api.example.com\"")),
+        _ if text.contains('@') => Err(D::Error::custom(
+            "expected an address such as \"https://api.example.com\"",
+        )),
+        _ => Err(D::Error::invalid_value(
+            Unexpected::Str(&text),
+            &"an address such as \"https://api.example.com\"",
+        )),
     }
 }
 
 /// As [`web_address`], where it may be left out.
-pub fn web_address_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+pub fn web_address_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Url>, D::Error> {
     web_address(deserializer).map(Some)
 }
 
 /// Headers, `NAME=VALUE` with commas between them; none is shown.
-pub fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(HeaderName, HeaderValue)>, D::Error> {
+pub fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(HeaderName, HeaderValue)>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
@@ -191,32 +238,43 @@ pub fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Header
         value.set_sensitive(true);
         Some((HeaderName::try_from(name.trim()).ok()?, value))
     };
-    let pairs = text.split(',').filter(|text| !text.trim().is_empty()).map(pair);
+    let pairs = text
+        .split(',')
+        .filter(|text| !text.trim().is_empty())
+        .map(pair);
     let expected = "expected headers such as \"authorization=Bearer abc,x-tenant=7\"";
-    pairs.collect::<Option<_>>().ok_or_else(|| D::Error::custom(expected))
+    pairs
+        .collect::<Option<_>>()
+        .ok_or_else(|| D::Error::custom(expected))
 }
 
 fn broker_address<E: Error>(text: String) -> Result<SecretString, E> {
     // The text itself holds a password and is not shown.
     match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "amqp" | "amqps") && url.host_str().is_some() => Ok(text.into()),
+        Ok(url) if matches!(url.scheme(), "amqp" | "amqps") && url.host_str().is_some() => {
+            Ok(text.into())
+        }
         Ok(url) => Err(E::custom(format_args!(
             "expected an address such as \"amqp://user:password@host:5672/%2f\", its scheme is {:?}",
             url.scheme()
         ))),
-        Err(error) => {
-            Err(E::custom(format_args!("expected an address such as \"amqp://user:password@host:5672/%2f\": {error}")))
-        }
+        Err(error) => Err(E::custom(format_args!(
+            "expected an address such as \"amqp://user:password@host:5672/%2f\": {error}"
+        ))),
     }
 }
 
 /// One broker address.
-pub fn broker_address_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub fn broker_address_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SecretString>, D::Error> {
     broker_address(String::deserialize(deserializer)?).map(Some)
 }
 
 /// Several broker addresses.
-pub fn broker_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
+pub fn broker_addresses<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SecretString>, D::Error> {
     let texts = strings(deserializer)?;
     if texts.is_empty() {
         return Err(D::Error::invalid_length(0, &"at least one broker address"));
@@ -235,7 +293,12 @@ pub fn strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+            Ok(text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(str::to_owned)
+                .collect())
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {

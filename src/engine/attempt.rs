@@ -38,7 +38,9 @@ struct Member<'a> {
 impl Engine {
     /// How long a request may take now; none if it may not begin.
     fn time_left(&self, deadline: Option<Timestamp>) -> Option<Duration> {
-        let Some(deadline) = deadline else { return Some(self.settings.timeout) };
+        let Some(deadline) = deadline else {
+            return Some(self.settings.timeout);
+        };
         let left = class::until(deadline, Timestamp::now());
         (!left.is_zero()).then(|| left.min(self.settings.timeout))
     }
@@ -94,7 +96,9 @@ impl Engine {
     fn member(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course) -> Member<'_> {
         let (lane, lookup) = (job.ticket.lane, &job.lookup);
         let size = self.company(job, waiting, course);
-        let known = (waiting != Waiting::Probing).then(|| self.pool.join(lookup, lane, size)).flatten();
+        let known = (waiting != Waiting::Probing)
+            .then(|| self.pool.join(lookup, lane, size))
+            .flatten();
         let inquiry = match known {
             Some((inquiry, displaced)) => {
                 self.metrics.coalesced.inc();
@@ -111,12 +115,18 @@ impl Engine {
         {
             seat.batch.hurry();
         }
-        Member { engine: self, inquiry, lane }
+        Member {
+            engine: self,
+            inquiry,
+            lane,
+        }
     }
 
     /// Most lookups, this one included, that it may share a request with.
     fn company(&self, job: &Job, waiting: Waiting, course: &Course) -> usize {
-        let alone = job.lookup.part.is_none() || waiting == Waiting::Probing || self.settings.quota.is_none();
+        let alone = job.lookup.part.is_none()
+            || waiting == Waiting::Probing
+            || self.settings.quota.is_none();
         if alone || self.batches.rests(Moment::now()) {
             return 1;
         }
@@ -124,10 +134,20 @@ impl Engine {
         batch::largest(most, course.failed(), self.settings.retry.max_attempts).min(course.company)
     }
 
-    fn begin(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course, size: usize) -> Rc<Inquiry> {
+    fn begin(
+        self: &Rc<Self>,
+        job: &Job,
+        waiting: Waiting,
+        course: &Course,
+        size: usize,
+    ) -> Rc<Inquiry> {
         let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
         inquiry.traced(&job.span, course.attempts);
-        let purpose = if waiting == Waiting::Probing { Purpose::Probe } else { Purpose::Lookup };
+        let purpose = if waiting == Waiting::Probing {
+            Purpose::Probe
+        } else {
+            Purpose::Lookup
+        };
         if purpose == Purpose::Lookup {
             self.pool.enter(&inquiry);
         }
@@ -139,7 +159,8 @@ impl Engine {
     }
 
     fn board(self: &Rc<Self>, inquiry: &Rc<Inquiry>, purpose: Purpose) {
-        self.pool.seat(inquiry, |batch| self.boarding(batch, purpose));
+        self.pool
+            .seat(inquiry, |batch| self.boarding(batch, purpose));
     }
 
     /// The wait of a batch, up to when its call begins.
@@ -147,7 +168,10 @@ impl Engine {
         let engine = Rc::clone(self);
         let boarding = async move {
             engine.pool.filled(&batch).await;
-            let leave = engine.leave(batch.lane).await.inspect_err(|_| engine.pool.close(&batch))?;
+            let leave = engine
+                .leave(batch.lane)
+                .await
+                .inspect_err(|_| engine.pool.close(&batch))?;
             let riders = engine.pool.depart(&batch);
             if riders.is_empty() {
                 engine.quota.wasted();
@@ -160,12 +184,26 @@ impl Engine {
     }
 
     fn send(self: &Rc<Self>, riders: &[Rc<Inquiry>], leave: Leave, purpose: Purpose) {
-        let lookups = riders.iter().map(|inquiry| Rc::clone(&inquiry.lookup)).collect();
-        let spans = riders.iter().flat_map(|inquiry| inquiry.take_spans()).collect();
+        let lookups = riders
+            .iter()
+            .map(|inquiry| Rc::clone(&inquiry.lookup))
+            .collect();
+        let spans = riders
+            .iter()
+            .flat_map(|inquiry| inquiry.take_spans())
+            .collect();
         // That of the most urgent, who may ride with a batch of bulk.
-        let urgent = riders.iter().any(|inquiry| inquiry.lane() == Lane::Interactive);
-        let lane = if urgent { Lane::Interactive } else { Lane::Bulk };
-        let call = call::run(Rc::clone(self), lookups, spans, leave, lane, purpose).boxed_local().shared();
+        let urgent = riders
+            .iter()
+            .any(|inquiry| inquiry.lane() == Lane::Interactive);
+        let lane = if urgent {
+            Lane::Interactive
+        } else {
+            Lane::Bulk
+        };
+        let call = call::run(Rc::clone(self), lookups, spans, leave, lane, purpose)
+            .boxed_local()
+            .shared();
         for (number, inquiry) in riders.iter().enumerate() {
             inquiry.called(call.clone(), number);
         }
@@ -180,7 +218,11 @@ impl Engine {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         // Last, since it is good for a moment only and counts.
         let permission = self.quota.permission_at_once(lane)?;
-        Some(Leave { authorization, permission, place: Some(place) })
+        Some(Leave {
+            authorization,
+            permission,
+            place: Some(place),
+        })
     }
 
     /// Everything that a request waits for. A token that has to be fetched is fetched first: a permission is good
@@ -192,7 +234,11 @@ impl Engine {
             let client = self.client.borrow().clone();
             let authorization = self.tokens.authorization(&client, limit).await;
             if authorization.is_err() {
-                return Ok(Leave { authorization, permission: Permission::UNLIMITED, place: None });
+                return Ok(Leave {
+                    authorization,
+                    permission: Permission::UNLIMITED,
+                    place: None,
+                });
             }
             if self.stopping.get() && self.settings.quota.is_some() {
                 return Err(Unpermitted::Gone);
@@ -204,7 +250,11 @@ impl Engine {
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
             if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
-                return Ok(Leave { authorization, permission, place });
+                return Ok(Leave {
+                    authorization,
+                    permission,
+                    place,
+                });
             }
             self.quota.wasted();
         }
@@ -212,7 +262,9 @@ impl Engine {
 
     /// Waits while the provider is to be left alone.
     async fn resumed(&self) -> Result<(), Unpermitted> {
-        timeout(NOT_SOON, self.circuit.resumed()).await.map_err(|_| Unpermitted::NotSoon)
+        timeout(NOT_SOON, self.circuit.resumed())
+            .await
+            .map_err(|_| Unpermitted::NotSoon)
     }
 }
 

@@ -38,8 +38,14 @@ impl Cache {
         let capacity = NonZeroUsize::new(settings.capacity).unwrap_or(NonZeroUsize::MIN);
         // Grows as it fills; the capacity is kept in `remember`.
         let answers = LruCache::unbounded();
-        let settings = config::Cache { capacity: capacity.get(), ..settings.clone() };
-        Self { settings, state: RefCell::new(State { answers, bytes: 0 }) }
+        let settings = config::Cache {
+            capacity: capacity.get(),
+            ..settings.clone()
+        };
+        Self {
+            settings,
+            state: RefCell::new(State { answers, bytes: 0 }),
+        }
     }
 
     /// The outcome of an equal lookup, and the payload if that is wanted.
@@ -57,14 +63,24 @@ impl Cache {
     }
 
     /// Keeps what was found, or that there is nobody, as long as configured; `bytes` is how large the answer was.
-    pub fn remember(&self, lookup: &Rc<Lookup>, outcome: &Outcome, payload: Option<&Bytes>, bytes: usize, now: Moment) {
+    pub fn remember(
+        &self,
+        lookup: &Rc<Lookup>,
+        outcome: &Outcome,
+        payload: Option<&Bytes>,
+        bytes: usize,
+        now: Moment,
+    ) {
         let life = match outcome {
             Outcome::Found(..) => self.settings.ttl,
             Outcome::NotFound(_) => self.settings.not_found_ttl,
             Outcome::Failed(_) => return,
         };
         let request = &lookup.request;
-        let bytes = bytes + request.uri().query().map_or(0, str::len) + request.body().len() + size_of::<Remembered>();
+        let bytes = bytes
+            + request.uri().query().map_or(0, str::len)
+            + request.body().len()
+            + size_of::<Remembered>();
         if life.is_zero() || bytes > MOST_BYTES / 8 {
             return;
         }
@@ -73,9 +89,19 @@ impl Cache {
         state.bytes += bytes;
         let until = now.after(life);
         let payload = payload.cloned();
-        state.answers.put(Rc::clone(lookup), Remembered { outcome: outcome.clone(), payload, bytes, until });
+        state.answers.put(
+            Rc::clone(lookup),
+            Remembered {
+                outcome: outcome.clone(),
+                payload,
+                bytes,
+                until,
+            },
+        );
         while state.answers.len() > self.settings.capacity || state.bytes > MOST_BYTES {
-            let Some((_, oldest)) = state.answers.pop_lru() else { break };
+            let Some((_, oldest)) = state.answers.pop_lru() else {
+                break;
+            };
             state.bytes -= oldest.bytes;
         }
     }

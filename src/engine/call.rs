@@ -56,8 +56,18 @@ pub(super) async fn run(
     purpose: Purpose,
 ) -> Rc<Heard> {
     let span = Span::default();
-    let mut record = Record { engine: &engine, purpose, begun: Instant::now(), over: false, span };
-    let Leave { authorization, permission, place: _place } = leave;
+    let mut record = Record {
+        engine: &engine,
+        purpose,
+        begun: Instant::now(),
+        over: false,
+        span,
+    };
+    let Leave {
+        authorization,
+        permission,
+        place: _place,
+    } = leave;
     let (answer, used) = match authorization {
         Ok(header) => {
             let used = header.1.clone();
@@ -65,9 +75,14 @@ pub(super) async fn run(
                 Some(mut request) => {
                     record.span = Span::request(&asking, &engine.settings.name, &mut request);
                     let client = engine.client.borrow().clone();
-                    client.call(request, header, engine.settings.timeout, permission, lane).await
+                    client
+                        .call(request, header, engine.settings.timeout, permission, lane)
+                        .await
                 }
-                None => Err(Failure::new(ErrorKind::Rejected, "these lookups cannot be asked for together")),
+                None => Err(Failure::new(
+                    ErrorKind::Rejected,
+                    "these lookups cannot be asked for together",
+                )),
             };
             (answer, Some(used))
         }
@@ -75,14 +90,19 @@ pub(super) async fn run(
     };
     record.over = true;
     let reading = engine.reading(&lookups, answer.as_ref());
-    let status = answer.as_ref().map_or_else(|failure| failure.http_status, |answer| Some(answer.status().as_u16()));
+    let status = answer.as_ref().map_or_else(
+        |failure| failure.http_status,
+        |answer| Some(answer.status().as_u16()),
+    );
     let mut heard = engine.heard(&lookups, reading, answer.ok(), used.as_ref());
     record.span.heard(status, heard.failure());
     heard.span = std::mem::take(&mut record.span);
     if heard.unsent {
         engine.quota.wasted();
     } else {
-        engine.metrics.requested(heard.label(), record.begun.elapsed());
+        engine
+            .metrics
+            .requested(heard.label(), record.begun.elapsed());
     }
     if !heard.token_refused {
         engine.note(purpose, &heard);
@@ -109,7 +129,11 @@ impl Engine {
     ) -> Result<Option<Vec<Outcome>>, Outcome> {
         let response = answer.map_err(|failure| Outcome::Failed(failure.clone()))?;
         match lookups {
-            [lookup] => Ok(Some(vec![self.adapter().read(lookup, response, Timestamp::now())])),
+            [lookup] => Ok(Some(vec![self.adapter().read(
+                lookup,
+                response,
+                Timestamp::now(),
+            )])),
             several => match parts(several) {
                 Some(parts) => self.adapter().split(&parts, response, Timestamp::now()),
                 None => Ok(None),
@@ -127,18 +151,24 @@ impl Engine {
         let outcomes = match reading {
             Ok(Some(outcomes)) => outcomes.into_iter().map(Some).collect(),
             Ok(None) => vec![None; lookups.len()],
-            Err(outcome) if lookups.len() > 1 && may_be_one_s_fault(&outcome) => vec![None; lookups.len()],
+            Err(outcome) if lookups.len() > 1 && may_be_one_s_fault(&outcome) => {
+                vec![None; lookups.len()]
+            }
             Err(outcome) => vec![Some(outcome); lookups.len()],
         };
         if lookups.len() > 1 {
             self.note_batch(&outcomes);
         }
         let body = response.map(Response::into_body).unwrap_or_default();
-        let payload = lookups.iter().any(|lookup| lookup.raw).then(|| body.clone());
+        let payload = lookups
+            .iter()
+            .any(|lookup| lookup.raw)
+            .then(|| body.clone());
         for (lookup, outcome) in lookups.iter().zip(&outcomes) {
             if let Some(outcome) = outcome {
                 let share = body.len() / lookups.len();
-                self.cache.remember(lookup, outcome, payload.as_ref(), share, Moment::now());
+                self.cache
+                    .remember(lookup, outcome, payload.as_ref(), share, Moment::now());
             }
         }
         let mut heard = Heard {
@@ -149,7 +179,9 @@ impl Engine {
             noted: Cell::new(false),
             span: Span::default(),
         };
-        let failure = heard.failure().map(|failure| (failure.kind, failure.http_status));
+        let failure = heard
+            .failure()
+            .map(|failure| (failure.kind, failure.http_status));
         let unauthorized = failure.is_some_and(|(kind, _)| kind == ErrorKind::Unauthorized);
         heard.token_refused = unauthorized && used.is_some_and(|used| self.tokens.refused(used));
         // A provider that says so says it with a status.
@@ -183,7 +215,11 @@ impl Engine {
         }
         // An answer that has to be asked for again is an answer.
         let answered = Outcome::NotFound(None);
-        let outcome = heard.outcomes.first().and_then(Option::as_ref).unwrap_or(&answered);
+        let outcome = heard
+            .outcomes
+            .first()
+            .and_then(Option::as_ref)
+            .unwrap_or(&answered);
         self.tell_circuit(purpose, outcome);
     }
 
@@ -198,14 +234,18 @@ impl Engine {
 fn may_be_one_s_fault(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Failed(failure) => {
-            !failure.kind.retryable() && !matches!(failure.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
+            !failure.kind.retryable()
+                && !matches!(failure.kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
         }
         _ => true,
     }
 }
 
 fn parts(lookups: &[Rc<Lookup>]) -> Option<Vec<&str>> {
-    lookups.iter().map(|lookup| lookup.part.as_deref()).collect()
+    lookups
+        .iter()
+        .map(|lookup| lookup.part.as_deref())
+        .collect()
 }
 
 impl Heard {
@@ -243,10 +283,17 @@ impl Drop for Record<'_> {
         }
         self.span.fail(ErrorKind::Timeout.as_str());
         let took = self.begun.elapsed();
-        self.engine.metrics.requested(ErrorKind::Timeout.as_str(), took);
+        self.engine
+            .metrics
+            .requested(ErrorKind::Timeout.as_str(), took);
         // Soon given up, it was the job that had no time, not the provider that took too much of it.
         let cut_short = took < self.engine.settings.timeout / 2;
-        let kind = if cut_short { ErrorKind::DeadlineExceeded } else { ErrorKind::Timeout };
-        self.engine.tell_circuit(self.purpose, &Outcome::Failed(Failure::new(kind, "")));
+        let kind = if cut_short {
+            ErrorKind::DeadlineExceeded
+        } else {
+            ErrorKind::Timeout
+        };
+        self.engine
+            .tell_circuit(self.purpose, &Outcome::Failed(Failure::new(kind, "")));
     }
 }

@@ -64,19 +64,44 @@ impl Answer {
         let Some(heard) = heard else {
             let message = format!("no whole answer within {} ms", limit.as_millis());
             let outcome = Some(Outcome::Failed(Failure::new(ErrorKind::Timeout, message)));
-            return Self { outcome, payload: None, company: 1, unsent: false, refused: None };
+            return Self {
+                outcome,
+                payload: None,
+                company: 1,
+                unsent: false,
+                refused: None,
+            };
         };
         let refused = heard.token_refused.then(|| Rc::clone(&heard));
         let mut heard = Rc::unwrap_or_clone(heard);
         let (company, unsent) = (heard.outcomes.len(), heard.unsent);
-        Self { outcome: heard.outcomes.swap_remove(number), payload: heard.payload, company, unsent, refused }
+        Self {
+            outcome: heard.outcomes.swap_remove(number),
+            payload: heard.payload,
+            company,
+            unsent,
+            refused,
+        }
     }
 }
 
 impl Course {
     pub fn new(job: &Job, waiting: Waiting) -> Self {
-        let Progress { attempts, spared, http_status, .. } = job.ticket.progress;
-        Self { attempts, company: usize::MAX, spared, http_status, refreshed: false, unsent: 0, waiting }
+        let Progress {
+            attempts,
+            spared,
+            http_status,
+            ..
+        } = job.ticket.progress;
+        Self {
+            attempts,
+            company: usize::MAX,
+            spared,
+            http_status,
+            refreshed: false,
+            unsent: 0,
+            waiting,
+        }
     }
 
     /// Attempts that are held against the job.
@@ -86,17 +111,34 @@ impl Course {
 
     /// The attempt could not be made.
     pub fn held_up(&self, obstacle: Obstacle) -> Next {
-        let Self { spared, http_status, waiting, .. } = *self;
+        let Self {
+            spared,
+            http_status,
+            waiting,
+            ..
+        } = *self;
         Next::Over(match obstacle {
-            Obstacle::Suspended => Conclusion::Suspended { http_status, spared },
+            Obstacle::Suspended => Conclusion::Suspended {
+                http_status,
+                spared,
+            },
             Obstacle::Unpermitted(Unpermitted::Gone) => Conclusion::Abandoned,
             Obstacle::Unpermitted(Unpermitted::TooLate) => {
                 Conclusion::over(too_late("no attempt could be made in time", http_status))
             }
-            Obstacle::Unpermitted(Unpermitted::NotSoon) if waiting == Waiting::Here => return Next::AtOnce,
+            Obstacle::Unpermitted(Unpermitted::NotSoon) if waiting == Waiting::Here => {
+                return Next::AtOnce;
+            }
             Obstacle::Unpermitted(Unpermitted::NotSoon) => {
-                let failure = Failure::new(ErrorKind::RateLimited, "the quota gives no permission for now");
-                Conclusion::Pause { failure, wait: NOT_SOON, spared }
+                let failure = Failure::new(
+                    ErrorKind::RateLimited,
+                    "the quota gives no permission for now",
+                );
+                Conclusion::Pause {
+                    failure,
+                    wait: NOT_SOON,
+                    spared,
+                }
             }
         })
     }
@@ -121,17 +163,34 @@ impl Engine {
             if !std::mem::replace(&mut course.refreshed, true) {
                 return Next::AtOnce;
             }
-            self.note(if waiting == Waiting::Probing { Purpose::Probe } else { Purpose::Lookup }, &heard);
+            self.note(
+                if waiting == Waiting::Probing {
+                    Purpose::Probe
+                } else {
+                    Purpose::Lookup
+                },
+                &heard,
+            );
         }
         match outcome {
             // A probe that comes to nothing costs its job none of its attempts.
-            Outcome::Failed(failure) if waiting == Waiting::Probing && self.circuit.why().is_some() => {
+            Outcome::Failed(failure)
+                if waiting == Waiting::Probing && self.circuit.why().is_some() =>
+            {
                 let http_status = failure.http_status.or(course.http_status);
-                Next::Over(Conclusion::Suspended { http_status, spared: course.spared + 1 })
+                Next::Over(Conclusion::Suspended {
+                    http_status,
+                    spared: course.spared + 1,
+                })
             }
-            Outcome::Failed(failure) if failure.kind.retryable() => self.after_failure(job, course, failure),
+            Outcome::Failed(failure) if failure.kind.retryable() => {
+                self.after_failure(job, course, failure)
+            }
             outcome => {
-                let raw = answer.payload.filter(|_| job.lookup.raw).and_then(|body| self.adapter().raw(&body));
+                let raw = answer
+                    .payload
+                    .filter(|_| job.lookup.raw)
+                    .and_then(|body| self.adapter().raw(&body));
                 Next::Over(Conclusion::Answered { outcome, raw })
             }
         }
@@ -140,14 +199,28 @@ impl Engine {
     fn after_failure(&self, job: &Job, course: &mut Course, failure: Failure) -> Next {
         let retry = &self.settings.retry;
         course.http_status = failure.http_status.or(course.http_status);
-        let Course { spared, http_status, waiting, .. } = *course;
+        let Course {
+            spared,
+            http_status,
+            waiting,
+            ..
+        } = *course;
         let wait = self.wait(course.failed(), &failure);
-        if job.deadline.is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait) {
+        if job
+            .deadline
+            .is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait)
+        {
             // Another attempt would come to nothing, and somebody waits for the answer.
             return Next::Over(Conclusion::over(too_late(&failure.message, http_status)));
         }
-        if waiting == Waiting::Queued && self.circuit.why().is_some() && failure.retry_after.is_none() {
-            return Next::Over(Conclusion::Suspended { http_status, spared });
+        if waiting == Waiting::Queued
+            && self.circuit.why().is_some()
+            && failure.retry_after.is_none()
+        {
+            return Next::Over(Conclusion::Suspended {
+                http_status,
+                spared,
+            });
         }
         if course.failed() >= retry.max_attempts {
             return Next::Over(Conclusion::Exhausted(failure));
@@ -155,14 +228,23 @@ impl Engine {
         self.metrics.retried(failure.kind);
         let here = wait <= retry.in_process_limit && !self.must_rest(&failure);
         if waiting != Waiting::Here && !here {
-            return Next::Over(Conclusion::Pause { failure, wait, spared });
+            return Next::Over(Conclusion::Pause {
+                failure,
+                wait,
+                spared,
+            });
         }
         Next::After(wait)
     }
 
     fn wait(&self, attempts: u32, failure: &Failure) -> Duration {
         let wait = retry::delay(&self.settings.retry, attempts, failure);
-        let rest = self.settings.retry.delays.first().filter(|_| self.must_rest(failure));
+        let rest = self
+            .settings
+            .retry
+            .delays
+            .first()
+            .filter(|_| self.must_rest(failure));
         wait.max(rest.map_or(Duration::ZERO, |step| step.wait))
     }
 
@@ -174,11 +256,17 @@ impl Engine {
 
 impl Conclusion {
     fn over(failure: Failure) -> Self {
-        Self::Answered { outcome: Outcome::Failed(failure), raw: None }
+        Self::Answered {
+            outcome: Outcome::Failed(failure),
+            raw: None,
+        }
     }
 }
 
 fn too_late(last: &str, http_status: Option<u16>) -> Failure {
     let message = format!("the job's deadline came before an answer: {last}");
-    Failure { http_status, ..Failure::new(ErrorKind::DeadlineExceeded, message) }
+    Failure {
+        http_status,
+        ..Failure::new(ErrorKind::DeadlineExceeded, message)
+    }
 }

@@ -18,7 +18,9 @@ use futures_util::future::{LocalBoxFuture, Shared};
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
 use super::call::Call;
-use crate::{clock::Moment, job::Lane, provider::Lookup, quota::Unpermitted, telemetry::traces::Span};
+use crate::{
+    clock::Moment, job::Lane, provider::Lookup, quota::Unpermitted, telemetry::traces::Span,
+};
 
 /// Longest wait of bulk lookups for company after a full batch, whose answers bring it.
 const LONGEST_FILLING: Duration = Duration::from_secs(1);
@@ -86,7 +88,14 @@ impl Inquiry {
     pub fn new(lookup: &Rc<Lookup>, lane: Lane, size: usize) -> Rc<Self> {
         let members = Lane::ALL.map(|other| Cell::new(u32::from(other == lane)));
         let (moved, place, size) = (Notify::new(), RefCell::default(), Cell::new(size));
-        Rc::new(Self { lookup: Rc::clone(lookup), moved, place, members, size, spans: RefCell::default() })
+        Rc::new(Self {
+            lookup: Rc::clone(lookup),
+            moved,
+            place,
+            members,
+            size,
+            spans: RefCell::default(),
+        })
     }
 
     /// Of one who waits for it, and of the requests made for that before.
@@ -123,7 +132,11 @@ impl Inquiry {
 
     /// That of the most urgent who wait for it.
     pub fn lane(&self) -> Lane {
-        if self.members[Lane::Interactive as usize].get() > 0 { Lane::Interactive } else { Lane::Bulk }
+        if self.members[Lane::Interactive as usize].get() > 0 {
+            Lane::Interactive
+        } else {
+            Lane::Bulk
+        }
     }
 
     pub fn size(&self) -> usize {
@@ -150,7 +163,13 @@ impl Inquiry {
 impl Batch {
     pub fn new(lane: Lane, size: usize) -> Rc<Self> {
         let (riders, hurried, boarded) = (RefCell::default(), Cell::new(false), Notify::new());
-        Rc::new(Self { lane, size, riders, hurried, boarded })
+        Rc::new(Self {
+            lane,
+            size,
+            riders,
+            hurried,
+            boarded,
+        })
     }
 
     /// Somebody in it cannot wait for company.
@@ -181,16 +200,25 @@ impl Pool {
 
     /// Makes an inquiry known, so that equal lookups join it.
     pub fn enter(&self, inquiry: &Rc<Inquiry>) {
-        self.inquiries.borrow_mut().insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
+        self.inquiries
+            .borrow_mut()
+            .insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
     }
 
     /// Joins the inquiry that asks the same and is not answered yet, if there is one. Says whether it must board another
     /// batch: it became more urgent, or may go with fewer.
     pub fn join(&self, lookup: &Lookup, lane: Lane, size: usize) -> Option<(Rc<Inquiry>, bool)> {
-        let inquiry = self.inquiries.borrow().get(lookup).filter(|inquiry| !inquiry.is_answered()).cloned()?;
+        let inquiry = self
+            .inquiries
+            .borrow()
+            .get(lookup)
+            .filter(|inquiry| !inquiry.is_answered())
+            .cloned()?;
         inquiry.count(lane, 1);
         inquiry.size.set(inquiry.size().min(size));
-        let displaced = self.unseat_if(&inquiry, |batch| batch.lane != inquiry.lane() || batch.size > inquiry.size());
+        let displaced = self.unseat_if(&inquiry, |batch| {
+            batch.lane != inquiry.lane() || batch.size > inquiry.size()
+        });
         Some((inquiry, displaced))
     }
 
@@ -200,7 +228,10 @@ impl Pool {
         if !inquiry.is_forsaken() {
             return self.unseat_if(inquiry, |batch| batch.lane != inquiry.lane());
         }
-        if let Entry::Occupied(known) = self.inquiries.borrow_mut().entry(Rc::clone(&inquiry.lookup))
+        if let Entry::Occupied(known) = self
+            .inquiries
+            .borrow_mut()
+            .entry(Rc::clone(&inquiry.lookup))
             && Rc::ptr_eq(known.get(), inquiry)
         {
             known.remove();
@@ -211,7 +242,9 @@ impl Pool {
     }
 
     fn unseat_if(&self, inquiry: &Rc<Inquiry>, wrong: impl Fn(&Batch) -> bool) -> bool {
-        let Some(Seat { batch, .. }) = inquiry.seat().filter(|seat| wrong(&seat.batch)) else { return false };
+        let Some(Seat { batch, .. }) = inquiry.seat().filter(|seat| wrong(&seat.batch)) else {
+            return false;
+        };
         let mut riders = batch.riders.borrow_mut();
         let before = riders.len();
         riders.retain(|rider| !Rc::ptr_eq(rider, inquiry));
@@ -226,10 +259,15 @@ impl Pool {
         let (lane, size) = (inquiry.lane(), inquiry.size());
         let mut filling = self.filling.borrow_mut();
         let lane_filling = &mut filling[lane as usize];
-        let with_room = lane_filling.iter().find(|seat| seat.batch.size == size && seat.batch.len() < size);
+        let with_room = lane_filling
+            .iter()
+            .find(|seat| seat.batch.size == size && seat.batch.len() < size);
         let seat = with_room.cloned().unwrap_or_else(|| {
             let batch = Batch::new(lane, size);
-            let seat = Seat { boarding: open(Rc::clone(&batch)), batch };
+            let seat = Seat {
+                boarding: open(Rc::clone(&batch)),
+                batch,
+            };
             if size > 1 {
                 lane_filling.push(seat.clone());
             }
@@ -266,18 +304,23 @@ impl Pool {
 
     fn is_behind_a_full_one(&self, batch: &Rc<Batch>) -> bool {
         let full = |seat: &Seat| seat.batch.size == batch.size && seat.batch.len() >= self.enough;
-        self.filling.borrow()[batch.lane as usize].iter().any(|seat| full(seat) && !Rc::ptr_eq(&seat.batch, batch))
+        self.filling.borrow()[batch.lane as usize]
+            .iter()
+            .any(|seat| full(seat) && !Rc::ptr_eq(&seat.batch, batch))
     }
 
     fn time_to_fill(&self) -> Duration {
-        let Some(full) = self.last_full.get() else { return Duration::ZERO };
+        let Some(full) = self.last_full.get() else {
+            return Duration::ZERO;
+        };
         full.after(self.filling_time).since(Moment::now())
     }
 
     /// No more may board.
     pub fn close(&self, batch: &Rc<Batch>) {
         if batch.size > 1 {
-            self.filling.borrow_mut()[batch.lane as usize].retain(|seat| !Rc::ptr_eq(&seat.batch, batch));
+            self.filling.borrow_mut()[batch.lane as usize]
+                .retain(|seat| !Rc::ptr_eq(&seat.batch, batch));
             self.departed.notify_waiters();
         }
     }
@@ -289,7 +332,11 @@ impl Pool {
         let mut riders = std::mem::take(&mut *batch.riders.borrow_mut());
         if batch.size > 1 {
             let [interactive, bulk] = &*self.filling.borrow();
-            for other in interactive.iter().chain(bulk.iter().rev()).filter(|seat| seat.batch.size == batch.size) {
+            for other in interactive
+                .iter()
+                .chain(bulk.iter().rev())
+                .filter(|seat| seat.batch.size == batch.size)
+            {
                 let mut others = other.batch.riders.borrow_mut();
                 let taken = (batch.size - riders.len()).min(others.len());
                 riders.extend(others.drain(..taken));
@@ -298,7 +345,10 @@ impl Pool {
         if riders.is_empty() || batch.size == 1 {
             return riders;
         }
-        self.filling.borrow_mut().iter_mut().for_each(|lane| lane.retain(|seat| seat.batch.len() > 0));
+        self.filling
+            .borrow_mut()
+            .iter_mut()
+            .for_each(|lane| lane.retain(|seat| seat.batch.len() > 0));
         if batch.size == self.max_size && riders.len() >= self.enough {
             self.last_full.set(Some(Moment::now()));
         }

@@ -47,7 +47,13 @@ impl Ledger for Turnstile {
 impl Turnstile {
     /// Those who ask now and have not given up.
     fn asking(&self, lane: Lane) -> usize {
-        self.asks.borrow().get(lane as usize).into_iter().flatten().filter(|ask| !ask.is_closed()).count()
+        self.asks
+            .borrow()
+            .get(lane as usize)
+            .into_iter()
+            .flatten()
+            .filter(|ask| !ask.is_closed())
+            .count()
     }
 
     /// Returns when so many ask, and no more.
@@ -119,11 +125,22 @@ impl Bench {
              kind = \"antsomi\"\nbase_url = \"{base}\"\ntoken = \"sandbox-antsomi-token\"\n{keys}\n"
         );
         fs::write(file.path(), text).expect("a file of ours");
-        let settings = config::load(Some(file.path())).expect("a configuration").providers.remove("a").expect("it");
+        let settings = config::load(Some(file.path()))
+            .expect("a configuration")
+            .providers
+            .remove("a")
+            .expect("it");
         let engine = Engine::new(settings, &Metrics::new()).expect("an engine");
         let ledger = Rc::new(Turnstile::default());
-        engine.quota.count_at(Some(Rc::clone(&ledger) as Rc<dyn Ledger>));
-        Self { engine, ledger, base, ids: Cell::default() }
+        engine
+            .quota
+            .count_at(Some(Rc::clone(&ledger) as Rc<dyn Ledger>));
+        Self {
+            engine,
+            ledger,
+            base,
+            ids: Cell::default(),
+        }
     }
 
     fn ask(&self, lane: Lane, body: Value) -> Answered {
@@ -134,7 +151,14 @@ impl Bench {
             ..Envelope::default()
         };
         let (adapter, body) = (self.engine.adapter(), body.to_string());
-        let job = Job::read(&envelope, body.as_bytes(), 1 << 20, Some(adapter), Timestamp::now()).expect("a job");
+        let job = Job::read(
+            &envelope,
+            body.as_bytes(),
+            1 << 20,
+            Some(adapter),
+            Timestamp::now(),
+        )
+        .expect("a job");
         let engine = Rc::clone(&self.engine);
         spawn_local(async move { engine.lookup(&job, Waiting::Here).await })
     }
@@ -145,21 +169,49 @@ impl Bench {
     }
 
     fn bulk(&self, phones: impl IntoIterator<Item = String>) -> Vec<Answered> {
-        phones.into_iter().map(|phone| self.phone(Lane::Bulk, &phone)).collect()
+        phones
+            .into_iter()
+            .map(|phone| self.phone(Lane::Bulk, &phone))
+            .collect()
     }
 
     /// Numbers in each request that the provider has seen.
     async fn seen(&self) -> Vec<usize> {
-        let text = reqwest::get(format!("{}/_sandbox/requests", self.base)).await.unwrap().text().await.unwrap();
+        let text = reqwest::get(format!("{}/_sandbox/requests", self.base))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let seen: Value = serde_json::from_str(&text).unwrap();
-        let numbers = |entry: &Value| entry["target"].as_str().unwrap().matches("phone_number").count();
-        seen["requests"].as_array().unwrap().iter().map(numbers).collect()
+        let numbers = |entry: &Value| {
+            entry["target"]
+                .as_str()
+                .unwrap()
+                .matches("phone_number")
+                .count()
+        };
+        seen["requests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(numbers)
+            .collect()
     }
 
     async fn fault(&self, part: &str, fault: Value) {
         let rule = json!({ "match": part, "fault": fault }).to_string();
-        let post = reqwest::Client::new().post(format!("{}/_sandbox/faults", self.base)).body(rule);
-        assert!(post.header("content-type", "application/json").send().await.unwrap().status().is_success());
+        let post = reqwest::Client::new()
+            .post(format!("{}/_sandbox/faults", self.base))
+            .body(rule);
+        assert!(
+            post.header("content-type", "application/json")
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
     }
 }
 
@@ -168,7 +220,10 @@ fn phones(count: u32) -> impl Iterator<Item = String> {
 }
 
 async fn finished(answered: Answered) -> (Conclusion, u32) {
-    tokio::time::timeout(SOON, answered).await.expect("an answer in time").expect("no panic")
+    tokio::time::timeout(SOON, answered)
+        .await
+        .expect("an answer in time")
+        .expect("no panic")
 }
 
 /// That each was answered with the customer of its own number alone; the attempts of each.
@@ -176,11 +231,21 @@ async fn own_answers(phones: impl Iterator<Item = String>, answered: Vec<Answere
     let mut attempts = Vec::new();
     for (phone, answered) in phones.zip(answered) {
         let (conclusion, made) = finished(answered).await;
-        let Conclusion::Answered { outcome: Outcome::Found(customers, page), .. } = conclusion else {
+        let Conclusion::Answered {
+            outcome: Outcome::Found(customers, page),
+            ..
+        } = conclusion
+        else {
             panic!("{phone}: {conclusion:?}");
         };
-        let ids: Vec<_> = customers.iter().map(|customer| customer.customer_id.as_str()).collect();
-        assert_eq!((ids, page.and_then(|page| page.total)), (vec![phone.as_str()], Some(1)));
+        let ids: Vec<_> = customers
+            .iter()
+            .map(|customer| customer.customer_id.as_str())
+            .collect();
+        assert_eq!(
+            (ids, page.and_then(|page| page.total)),
+            (vec![phone.as_str()], Some(1))
+        );
         attempts.push(made);
     }
     attempts
@@ -188,7 +253,11 @@ async fn own_answers(phones: impl Iterator<Item = String>, answered: Vec<Answere
 
 fn failure(conclusion: Conclusion) -> Failure {
     match conclusion {
-        Conclusion::Answered { outcome: Outcome::Failed(failure), .. } | Conclusion::Exhausted(failure) => failure,
+        Conclusion::Answered {
+            outcome: Outcome::Failed(failure),
+            ..
+        }
+        | Conclusion::Exhausted(failure) => failure,
         other => panic!("{other:?}"),
     }
 }
@@ -229,7 +298,10 @@ async fn one_that_is_alone_goes_alone_and_so_do_those_that_must() {
             json!({"query": {"phone": "84912345678"}, "options": {"page": 1}}),
             json!({"query": {"phone": "84912345678"}, "options": {"limit": 5}}),
         ];
-        let answered: Vec<_> = bodies.into_iter().map(|body| bench.ask(Lane::Bulk, body)).collect();
+        let answered: Vec<_> = bodies
+            .into_iter()
+            .map(|body| bench.ask(Lane::Bulk, body))
+            .collect();
         let plain = bench.phone(Lane::Bulk, "84912345678");
         bench.ledger.open();
         for answered in answered.into_iter().chain([plain]) {
@@ -262,7 +334,9 @@ async fn a_call_waits_in_its_own_line_and_takes_bulk_along() {
 async fn equal_lookups_share_one_request_while_it_waits_and_while_it_is_in_flight() {
     on_one_thread(async {
         let bench = Bench::start("").await;
-        bench.fault("84910000000", json!({"latency": "300ms"})).await;
+        bench
+            .fault("84910000000", json!({"latency": "300ms"}))
+            .await;
         let mut answered = bench.bulk(std::iter::repeat_n("84910000000".to_owned(), 50));
         bench.ledger.wait_for(Lane::Bulk, 1).await;
         bench.ledger.grant(Lane::Bulk).await;
@@ -283,10 +357,16 @@ async fn a_call_for_what_bulk_waits_for_makes_it_urgent_and_is_not_missed_when_i
         let bench = Bench::start("").await;
         let bulk = bench.bulk(phones(2));
         settle().await;
-        let call = bench.ask(Lane::Interactive, json!({"query": {"phone": "84910000000"}, "deadline_ms": 200}));
+        let call = bench.ask(
+            Lane::Interactive,
+            json!({"query": {"phone": "84910000000"}, "deadline_ms": 200}),
+        );
         bench.ledger.wait_for(Lane::Interactive, 1).await;
         bench.ledger.wait_for(Lane::Bulk, 1).await;
-        assert_eq!(failure(finished(call).await.0).kind, ErrorKind::DeadlineExceeded);
+        assert_eq!(
+            failure(finished(call).await.0).kind,
+            ErrorKind::DeadlineExceeded
+        );
         settle().await;
         // Bulk goes in its own line again.
         bench.ledger.grant(Lane::Bulk).await;
@@ -297,7 +377,11 @@ async fn a_call_for_what_bulk_waits_for_makes_it_urgent_and_is_not_missed_when_i
         settle().await;
         let call = bench.phone(Lane::Interactive, "84910000000");
         bench.ledger.grant(Lane::Interactive).await;
-        own_answers(phones(1).chain(phones(1)), vec![call, bulk.into_iter().next().unwrap()]).await;
+        own_answers(
+            phones(1).chain(phones(1)),
+            vec![call, bulk.into_iter().next().unwrap()],
+        )
+        .await;
     })
     .await;
 }
@@ -306,14 +390,26 @@ async fn a_call_for_what_bulk_waits_for_makes_it_urgent_and_is_not_missed_when_i
 async fn one_s_deadline_ends_its_own_wait_and_no_other_s() {
     on_one_thread(async {
         let bench = Bench::start("").await;
-        bench.fault("84910000001", json!({"latency": "800ms"})).await;
+        bench
+            .fault("84910000001", json!({"latency": "800ms"}))
+            .await;
         let patient = bench.bulk(phones(3));
-        let hasty = bench.ask(Lane::Bulk, json!({"query": {"phone": "84910000001"}, "deadline_ms": 300}));
+        let hasty = bench.ask(
+            Lane::Bulk,
+            json!({"query": {"phone": "84910000001"}, "deadline_ms": 300}),
+        );
         let begun = Instant::now();
         bench.ledger.grant(Lane::Bulk).await;
         let (conclusion, attempts) = finished(hasty).await;
-        assert_eq!((failure(conclusion).kind, attempts), (ErrorKind::DeadlineExceeded, 1));
-        assert!(begun.elapsed() < Duration::from_millis(800), "{:?}", begun.elapsed());
+        assert_eq!(
+            (failure(conclusion).kind, attempts),
+            (ErrorKind::DeadlineExceeded, 1)
+        );
+        assert!(
+            begun.elapsed() < Duration::from_millis(800),
+            "{:?}",
+            begun.elapsed()
+        );
         assert_eq!(own_answers(phones(3), patient).await, [1; 3]);
         assert_eq!(bench.seen().await, [3]);
     })
@@ -324,9 +420,17 @@ async fn one_s_deadline_ends_its_own_wait_and_no_other_s() {
 async fn what_nobody_waits_for_is_not_asked() {
     on_one_thread(async {
         let bench = Bench::start("").await;
-        let hasty = |phone: String| bench.ask(Lane::Bulk, json!({"query": {"phone": phone}, "deadline_ms": 100}));
+        let hasty = |phone: String| {
+            bench.ask(
+                Lane::Bulk,
+                json!({"query": {"phone": phone}, "deadline_ms": 100}),
+            )
+        };
         for answered in join_all(phones(5).map(hasty).map(finished)).await {
-            assert_eq!((failure(answered.0).kind, answered.1), (ErrorKind::DeadlineExceeded, 0));
+            assert_eq!(
+                (failure(answered.0).kind, answered.1),
+                (ErrorKind::DeadlineExceeded, 0)
+            );
         }
         bench.ledger.wait_for(Lane::Bulk, 0).await;
         assert!(bench.seen().await.is_empty());
@@ -362,7 +466,10 @@ async fn one_bad_lookup_in_a_batch_fails_alone() {
         on_one_thread(async {
             let (bench, failure, attempts) = poisoned(poison).await;
             assert_eq!(failure.kind, kind, "{poison}");
-            assert!(attempts.iter().all(|attempts| *attempts <= 6), "{poison}: {attempts:?}");
+            assert!(
+                attempts.iter().all(|attempts| *attempts <= 6),
+                "{poison}: {attempts:?}"
+            );
             println!("{poison}: {:?}", bench.seen().await);
         })
         .await;
@@ -373,13 +480,20 @@ async fn one_bad_lookup_in_a_batch_fails_alone() {
 async fn a_provider_that_takes_no_batches_is_asked_for_each_lookup_alone() {
     on_one_thread(async {
         let bench = Bench::start("quota = { requests = 10000, per = \"1m\" }").await;
-        bench.fault("operator=matches", json!({"status": 400})).await;
+        bench
+            .fault("operator=matches", json!({"status": 400}))
+            .await;
         for _ in 0..2 {
             let answered = bench.bulk(phones(100));
             bench.ledger.open();
             own_answers(phones(100), answered).await;
         }
-        let batches = bench.seen().await.into_iter().filter(|numbers| *numbers > 1).count();
+        let batches = bench
+            .seen()
+            .await
+            .into_iter()
+            .filter(|numbers| *numbers > 1)
+            .count();
         assert!(batches < 40, "{batches} batches in vain");
     })
     .await;
@@ -389,18 +503,24 @@ async fn a_provider_that_takes_no_batches_is_asked_for_each_lookup_alone() {
 async fn several_customers_of_one_number_and_none_of_another_stay_with_their_lookups() {
     on_one_thread(async {
         let bench = Bench::start("").await;
-        let mut asked = bench.bulk(["84911111111", "84900000404", "84922222222", "84987654321"].map(str::to_owned));
+        let mut asked = bench
+            .bulk(["84911111111", "84900000404", "84922222222", "84987654321"].map(str::to_owned));
         settle().await;
         bench.ledger.grant(Lane::Bulk).await;
         let mut found = BTreeMap::new();
         for (at, answered) in asked.drain(..).enumerate() {
-            let Conclusion::Answered { outcome, .. } = finished(answered).await.0 else { panic!("{at}") };
+            let Conclusion::Answered { outcome, .. } = finished(answered).await.0 else {
+                panic!("{at}")
+            };
             let (customers, page) = match outcome {
                 Outcome::Found(customers, page) => (customers, page),
                 Outcome::NotFound(page) => (Vec::new(), page),
                 Outcome::Failed(failure) => panic!("{failure:?}"),
             };
-            let ids: Vec<_> = customers.into_iter().map(|customer| customer.customer_id).collect();
+            let ids: Vec<_> = customers
+                .into_iter()
+                .map(|customer| customer.customer_id)
+                .collect();
             assert_eq!(page.and_then(|page| page.total), Some(ids.len() as u64));
             found.insert(at, ids.join(" "));
         }
@@ -416,7 +536,10 @@ async fn without_a_quota_nothing_waits_and_nothing_is_batched_but_equal_lookups_
     on_one_thread(async {
         let bench = Bench::start("quota = \"none\"").await;
         let answered = bench.bulk(phones(20).chain(phones(20)));
-        assert_eq!(own_answers(phones(20).chain(phones(20)), answered).await, [1; 40]);
+        assert_eq!(
+            own_answers(phones(20).chain(phones(20)), answered).await,
+            [1; 40]
+        );
         assert_eq!(bench.seen().await, [1; 20]);
     })
     .await;
@@ -426,12 +549,20 @@ async fn without_a_quota_nothing_waits_and_nothing_is_batched_but_equal_lookups_
 async fn what_was_found_is_remembered_where_that_is_configured_and_costs_no_attempt() {
     on_one_thread(async {
         let bench = Bench::start("quota = \"none\"\ncache = { ttl = \"1h\" }").await;
-        let raw = || bench.ask(Lane::Bulk, json!({"query": {"phone": "84910000000"}, "options": {"raw": true}}));
+        let raw = || {
+            bench.ask(
+                Lane::Bulk,
+                json!({"query": {"phone": "84910000000"}, "options": {"raw": true}}),
+            )
+        };
         assert_eq!(own_answers(phones(1), bench.bulk(phones(1))).await, [1]);
         assert_eq!(own_answers(phones(1), bench.bulk(phones(1))).await, [0]);
         for attempts in [1, 0] {
             let (conclusion, made) = finished(raw()).await;
-            assert!(matches!(conclusion, Conclusion::Answered { raw: Some(_), .. }), "{conclusion:?}");
+            assert!(
+                matches!(conclusion, Conclusion::Answered { raw: Some(_), .. }),
+                "{conclusion:?}"
+            );
             assert_eq!(made, attempts);
         }
         // Nobody is not remembered, unless that is configured too.

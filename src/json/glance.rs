@@ -23,13 +23,18 @@ pub(super) fn is_surely_sound(text: &[u8]) -> bool {
         rest = after;
         match byte {
             b'"' => {
-                let Some(string) = string(rest) else { return false };
+                let Some(string) = string(rest) else {
+                    return false;
+                };
                 rest = string.after.trim_ascii_start();
                 if rest.first() != Some(&b':') {
                     continue;
                 }
                 let first = open.last().copied().unwrap_or_default();
-                if string.escapes || keys.len() - first == MOST_KEYS || keys[first..].contains(&string.text) {
+                if string.escapes
+                    || keys.len() - first == MOST_KEYS
+                    || keys[first..].contains(&string.text)
+                {
                     return false;
                 }
                 keys.push(string.text);
@@ -37,7 +42,9 @@ pub(super) fn is_surely_sound(text: &[u8]) -> bool {
             b'{' | b'[' if open.len() == DEEPEST => return false,
             b'{' | b'[' => open.push(keys.len()),
             b'}' | b']' => {
-                let Some(before) = open.pop() else { return false };
+                let Some(before) = open.pop() else {
+                    return false;
+                };
                 keys.truncate(before);
             }
             b'0'..=b'9' => {
@@ -63,9 +70,15 @@ struct Quoted<'a> {
 fn string(rest: &[u8]) -> Option<Quoted<'_>> {
     let (mut at, mut escapes) = (0, false);
     loop {
-        at += rest[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        at += rest[at..]
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\'))?;
         if rest[at] == b'"' {
-            return Some(Quoted { text: &rest[..at], escapes, after: &rest[at + 1..] });
+            return Some(Quoted {
+                text: &rest[..at],
+                escapes,
+                after: &rest[at + 1..],
+            });
         }
         if matches!(rest.get(at + 1..at + 3)?, [b'u', b'd' | b'D']) {
             return None;
@@ -91,15 +104,26 @@ mod tests {
             "\"a\"",
             "7",
         ] {
-            assert!(is_surely_sound(sure.as_bytes()) && check(sure.as_bytes()).is_ok(), "{sure}");
+            assert!(
+                is_surely_sound(sure.as_bytes()) && check(sure.as_bytes()).is_ok(),
+                "{sure}"
+            );
         }
     }
 
     #[test]
     fn many_keys_are_not_compared_with_each_other() {
-        let keys = |many: usize| (0..many).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(",");
+        let keys = |many: usize| {
+            (0..many)
+                .map(|key| format!("\"{key}\":0"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         let object = |many| format!("[{{{}}}]", keys(many));
-        assert!(is_surely_sound(object(MOST_KEYS).as_bytes()) && !is_surely_sound(object(MOST_KEYS + 1).as_bytes()));
+        assert!(
+            is_surely_sound(object(MOST_KEYS).as_bytes())
+                && !is_surely_sound(object(MOST_KEYS + 1).as_bytes())
+        );
     }
 
     #[test]
@@ -117,7 +141,10 @@ mod tests {
             &"9".repeat(400),
             &deep,
         ] {
-            assert!(check(wrong.as_bytes()).is_err() && !is_surely_sound(wrong.as_bytes()), "{wrong}");
+            assert!(
+                check(wrong.as_bytes()).is_err() && !is_surely_sound(wrong.as_bytes()),
+                "{wrong}"
+            );
         }
     }
 
@@ -137,14 +164,19 @@ mod tests {
             "\"\\u00e9\"",
         ]);
         let space = prop::sample::select(vec!["", " ", "\n"]);
-        scalar.prop_map(str::to_owned).prop_recursive(5, 40, 6, move |inner| {
-            let entry = (key.clone(), space.clone(), inner.clone());
-            let entry = entry.prop_map(|(key, space, value)| format!("\"{key}\"{space}:{space}{value}"));
-            prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
-                prop::collection::vec(entry, 0..4).prop_map(|entries| format!("{{{}}}", entries.join(","))),
-            ]
-        })
+        scalar
+            .prop_map(str::to_owned)
+            .prop_recursive(5, 40, 6, move |inner| {
+                let entry = (key.clone(), space.clone(), inner.clone());
+                let entry = entry
+                    .prop_map(|(key, space, value)| format!("\"{key}\"{space}:{space}{value}"));
+                prop_oneof![
+                    prop::collection::vec(inner, 0..4)
+                        .prop_map(|items| format!("[{}]", items.join(","))),
+                    prop::collection::vec(entry, 0..4)
+                        .prop_map(|entries| format!("{{{}}}", entries.join(","))),
+                ]
+            })
     }
 
     proptest! {

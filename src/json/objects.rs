@@ -105,7 +105,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Inside<A> {
     type Error = A::Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, A::Error> {
         self.0.next_element_seed(Inside(seed))
     }
 
@@ -117,7 +120,10 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Inside<A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Inside<A> {
     type Error = A::Error;
 
-    fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+    fn next_key_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, A::Error> {
         self.0.next_key_seed(seed)
     }
 

@@ -40,7 +40,9 @@ pub fn largest(max_size: usize, failed: u32, max_attempts: u32) -> usize {
         return 1;
     }
     let max_size = max_size.min(LONGEST_ADDRESS / (LONGEST_PART + BESIDE_PART));
-    (0..failed.min(8)).fold(max_size, |size, _| size.isqrt()).max(1)
+    (0..failed.min(8))
+        .fold(max_size, |size, _| size.isqrt())
+        .max(1)
 }
 
 /// After so many batches in a row that brought nothing, batches are not tried for a while.
@@ -60,7 +62,11 @@ pub struct Worth {
 impl Worth {
     /// A batch was split, or came to nothing. Says whether a rest begins with it.
     pub fn note(&self, split: bool, now: Moment) -> bool {
-        self.in_vain.set(if split { 0 } else { self.in_vain.get().saturating_add(1) });
+        self.in_vain.set(if split {
+            0
+        } else {
+            self.in_vain.get().saturating_add(1)
+        });
         let begins = self.in_vain.get() >= MOST_IN_VAIN && !self.rests(now);
         if begins {
             self.rest_until.set(now.after(REST));
@@ -85,19 +91,26 @@ pub fn split(
     total: Option<u64>,
     shortest_page: usize,
 ) -> Option<Vec<Outcome>> {
-    let whole = total.map_or(customers.len() < shortest_page, |total| total == customers.len() as u64);
+    let whole = total.map_or(customers.len() < shortest_page, |total| {
+        total == customers.len() as u64
+    });
     if !whole {
         return None;
     }
     let mut shares = vec![Vec::new(); asked.len()];
     for customer in customers {
-        let [given] = &*customer.phones else { return None };
+        let [given] = &*customer.phones else {
+            return None;
+        };
         let digits = phone::written(&given.number, PhoneFormat::Digits, "").ok()?;
         let owner = asked.iter().position(|number| *number == digits)?;
         shares[owner].push(customer);
     }
     let outcome = |share: Vec<Customer>| {
-        let page = Page { total: Some(share.len() as u64), ..Page::default() };
+        let page = Page {
+            total: Some(share.len() as u64),
+            ..Page::default()
+        };
         Outcome::of(share, Some(page))
     };
     Some(shares.into_iter().map(outcome).collect())

@@ -158,7 +158,10 @@ impl Circuit {
     fn open(&self, why: Why, failure: &Failure, now: Instant) {
         // The provider's own word on when to come back goes before ours.
         let wait = self.cooldown.max(failure.retry_after.unwrap_or_default());
-        self.set(State::Open { until: now + wait, why });
+        self.set(State::Open {
+            until: now + wait,
+            why,
+        });
     }
 
     fn set(&self, state: State) {
@@ -201,12 +204,18 @@ impl Circuit {
     /// The end of the pause, where other workers are to hear of it.
     #[must_use]
     pub fn untold(&self) -> Option<Instant> {
-        self.pause.get().filter(|pause| !pause.told).map(|pause| pause.until)
+        self.pause
+            .get()
+            .filter(|pause| !pause.told)
+            .map(|pause| pause.until)
     }
 
     /// Other workers know of the pause until then.
     pub fn told(&self, until: Instant) {
-        self.pause.set(self.pause.get().map(|pause| Pause { told: pause.told || pause.until <= until, ..pause }));
+        self.pause.set(self.pause.get().map(|pause| Pause {
+            told: pause.told || pause.until <= until,
+            ..pause
+        }));
     }
 
     /// Ends a pause that is over.
@@ -235,8 +244,12 @@ impl Circuit {
     pub fn next(&self) -> Option<Next> {
         let pause = self.pause.get();
         match *self.state.borrow() {
-            State::Open { until, .. } => Some(Next::Probe(pause.map_or(until, |pause| until.max(pause.until)))),
-            State::Closed => pause.filter(|pause| pause.long).map(|pause| Next::Resume(pause.until)),
+            State::Open { until, .. } => Some(Next::Probe(
+                pause.map_or(until, |pause| until.max(pause.until)),
+            )),
+            State::Closed => pause
+                .filter(|pause| pause.long)
+                .map(|pause| Next::Resume(pause.until)),
         }
     }
 
@@ -251,7 +264,11 @@ impl Circuit {
     pub fn why(&self) -> Option<Why> {
         match *self.state.borrow() {
             State::Open { why, .. } => Some(why),
-            State::Closed => self.pause.get().filter(|pause| pause.long).map(|_| Why::RateLimited),
+            State::Closed => self
+                .pause
+                .get()
+                .filter(|pause| pause.long)
+                .map(|_| Why::RateLimited),
         }
     }
 
@@ -279,7 +296,9 @@ enum Sign {
 
 fn sign(kind: ErrorKind) -> Sign {
     match kind {
-        ErrorKind::ProviderError | ErrorKind::Timeout | ErrorKind::Connection => Sign::Bad(Why::Failing),
+        ErrorKind::ProviderError | ErrorKind::Timeout | ErrorKind::Connection => {
+            Sign::Bad(Why::Failing)
+        }
         ErrorKind::Unauthorized | ErrorKind::Forbidden => Sign::Bad(Why::Credentials),
         ErrorKind::Rejected | ErrorKind::BadResponse | ErrorKind::EndpointNotFound => Sign::Good,
         _ => Sign::Neither,

@@ -20,7 +20,10 @@ impl Suspicion {
     #[must_use]
     pub fn new(delivery_limit: u32) -> Self {
         let before = BEFORE_SUSPECT.min(delivery_limit);
-        Self { before, limit: delivery_limit - before }
+        Self {
+            before,
+            limit: delivery_limit - before,
+        }
     }
 
     /// Whether a job that came back this often is a suspect, and not begun beside others.
@@ -44,9 +47,16 @@ mod tests {
     fn a_job_is_begun_as_often_as_without_a_suspects_queue() {
         for limit in [1, 2, 3, 4, 5, 20, u32::MAX - 1] {
             let suspicion = Suspicion::new(limit);
-            let beside_others = (0..=u64::from(limit)).take(10).filter(|n| !suspicion.falls_on(*n)).count();
+            let beside_others = (0..=u64::from(limit))
+                .take(10)
+                .filter(|n| !suspicion.falls_on(*n))
+                .count();
             let alone = u64::from(suspicion.limit()) + 1;
-            assert_eq!(beside_others as u64 + alone, u64::from(limit) + 1, "limit {limit}");
+            assert_eq!(
+                beside_others as u64 + alone,
+                u64::from(limit) + 1,
+                "limit {limit}"
+            );
         }
     }
 
@@ -55,7 +65,10 @@ mod tests {
         for limit in 1..30 {
             let suspicion = Suspicion::new(limit);
             assert!(!suspicion.falls_on(0), "what is new is no suspect");
-            assert!(suspicion.falls_on(limit.into()), "the broker hands it out {limit} times again, and no more");
+            assert!(
+                suspicion.falls_on(limit.into()),
+                "the broker hands it out {limit} times again, and no more"
+            );
         }
     }
 }

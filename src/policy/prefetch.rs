@@ -25,7 +25,13 @@ impl Prefetch {
     /// At most `most` deliveries, `first` of them at first, and about `budget` bytes.
     #[must_use]
     pub fn new(most: u16, first: u16, budget: usize) -> Self {
-        Self { most, budget, current: most.min(first), expected: 0, seen: 0 }
+        Self {
+            most,
+            budget,
+            current: most.min(first),
+            expected: 0,
+            seen: 0,
+        }
     }
 
     /// The prefetch to consume with.
@@ -45,7 +51,8 @@ impl Prefetch {
         self.expected = size.max(self.expected - self.expected / 8);
         self.seen = self.seen.saturating_add(1);
         let fitting = self.fitting();
-        let grows = fitting >= self.current.saturating_mul(2).min(self.most) && fitting > self.current;
+        let grows =
+            fitting >= self.current.saturating_mul(2).min(self.most) && fitting > self.current;
         fitting <= self.current / 2 || (grows && self.seen >= self.current)
     }
 
@@ -59,7 +66,9 @@ impl Prefetch {
 
     fn fitting(&self) -> u16 {
         let fitting = self.budget / self.expected.max(1);
-        u16::try_from(fitting).unwrap_or(u16::MAX).clamp(1, self.most)
+        u16::try_from(fitting)
+            .unwrap_or(u16::MAX)
+            .clamp(1, self.most)
     }
 }
 
@@ -84,7 +93,11 @@ mod tests {
         let mut prefetch = Prefetch::new(128, FIRST_LOOK, 32 * MIB);
         assert_eq!(prefetch.current(), FIRST_LOOK);
         assert_eq!(after(&mut prefetch, FIRST_LOOK.into(), 200), 128);
-        assert_eq!(after(&mut prefetch, 1000, MIB / 4), 128, "so have the largest that may be");
+        assert_eq!(
+            after(&mut prefetch, 1000, MIB / 4),
+            128,
+            "so have the largest that may be"
+        );
         assert_eq!(after(&mut Prefetch::new(1, FIRST_LOOK, 1), 10, 200), 1);
         assert_eq!(Prefetch::new(5, FIRST_LOOK, MIB).current(), 5);
     }

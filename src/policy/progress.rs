@@ -62,7 +62,10 @@ impl Progress {
     pub fn note(&mut self, look: Look<'_>) -> Advice {
         let silence = self.queues.entry(look.queue.to_owned()).or_default();
         if look.given > silence.given {
-            *silence = Silence { given: look.given, ..Silence::default() };
+            *silence = Silence {
+                given: look.given,
+                ..Silence::default()
+            };
         }
         if !look.hungry || look.ready == 0 {
             silence.looks = 0;
@@ -75,7 +78,11 @@ impl Progress {
         (silence.looks, silence.mends) = (0, silence.mends + 1);
         let Look { queue, ready, .. } = look;
         let reason = format!("{ready} jobs lie ready in {queue}, and its consumer is given none");
-        if silence.mends < MENDS { Advice::Mend(reason) } else { Advice::GiveUp(reason) }
+        if silence.mends < MENDS {
+            Advice::Mend(reason)
+        } else {
+            Advice::GiveUp(reason)
+        }
     }
 
     /// Whether a queue is still silent that new sessions did not help.
@@ -89,7 +96,12 @@ impl Progress {
 mod tests {
     use super::*;
 
-    const SILENT: Look<'_> = Look { queue: "q", hungry: true, ready: 5, given: 0 };
+    const SILENT: Look<'_> = Look {
+        queue: "q",
+        hungry: true,
+        ready: 5,
+        given: 0,
+    };
 
     fn looks(progress: &mut Progress, count: u32, look: Look<'_>) -> Vec<Advice> {
         (0..count).map(|_| progress.note(look)).collect()
@@ -100,10 +112,17 @@ mod tests {
         let mut progress = Progress::default();
         for session in 1..=MENDS {
             progress.begin();
-            assert!(looks(&mut progress, LOOKS, SILENT).iter().all(|advice| *advice == Advice::GoOn));
+            assert!(
+                looks(&mut progress, LOOKS, SILENT)
+                    .iter()
+                    .all(|advice| *advice == Advice::GoOn)
+            );
             assert!(!progress.has_given_up());
             match progress.note(SILENT) {
-                Advice::Mend(why) => assert!(session < MENDS && why.contains("5 jobs lie ready in q"), "{why}"),
+                Advice::Mend(why) => assert!(
+                    session < MENDS && why.contains("5 jobs lie ready in q"),
+                    "{why}"
+                ),
                 Advice::GiveUp(_) => assert_eq!(session, MENDS),
                 Advice::GoOn => panic!("{LOOKS} looks are enough"),
             }
@@ -116,12 +135,27 @@ mod tests {
 
     #[test]
     fn an_empty_queue_a_pause_and_a_consumer_that_holds_jobs_are_no_silence() {
-        for well in [Look { ready: 0, ..SILENT }, Look { hungry: false, ..SILENT }] {
+        for well in [
+            Look { ready: 0, ..SILENT },
+            Look {
+                hungry: false,
+                ..SILENT
+            },
+        ] {
             let mut progress = Progress::default();
-            assert!(looks(&mut progress, 100, well).iter().all(|advice| *advice == Advice::GoOn), "{well:?}");
+            assert!(
+                looks(&mut progress, 100, well)
+                    .iter()
+                    .all(|advice| *advice == Advice::GoOn),
+                "{well:?}"
+            );
             looks(&mut progress, LOOKS, SILENT);
             progress.note(well);
-            assert_eq!(progress.note(SILENT), Advice::GoOn, "the looks are no longer in a row");
+            assert_eq!(
+                progress.note(SILENT),
+                Advice::GoOn,
+                "the looks are no longer in a row"
+            );
         }
     }
 
@@ -134,7 +168,11 @@ mod tests {
         let mut progress = Progress::default();
         let mut advice = Vec::new();
         for given in 0..=LOOKS {
-            progress.note(Look { queue: "other", given: given.into(), ..SILENT });
+            progress.note(Look {
+                queue: "other",
+                given: given.into(),
+                ..SILENT
+            });
             advice.push(progress.note(SILENT));
         }
         assert!(matches!(advice.last(), Some(Advice::Mend(_))), "{advice:?}");

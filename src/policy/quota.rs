@@ -118,7 +118,10 @@ impl Terms {
     #[must_use]
     pub fn of(limit: &QuotaLimit) -> Self {
         let part = limit.per / PART;
-        let (validity, flight) = (part.clamp(VALIDITY.0, VALIDITY.1), part.clamp(FLIGHT.0, FLIGHT.1));
+        let (validity, flight) = (
+            part.clamp(VALIDITY.0, VALIDITY.1),
+            part.clamp(FLIGHT.0, FLIGHT.1),
+        );
         let margin = validity + flight;
         // The broker's clock may be fast, and the worker's, which counts validity and flight, slow.
         let drift = (limit.per + 3 * margin) / CLOCK_RATE;
@@ -146,26 +149,38 @@ impl Terms {
             Lane::Interactive => WIDEST,
             Lane::Bulk => {
                 let asks = BULK_RUSH.as_nanos() / self.pace.as_nanos().max(1);
-                usize::try_from(asks).unwrap_or(WIDEST).clamp(NARROWEST, WIDEST)
+                usize::try_from(asks)
+                    .unwrap_or(WIDEST)
+                    .clamp(NARROWEST, WIDEST)
             }
         }
     }
 
     /// A permission that was asked for at `asked`.
     pub fn permission(&self, asked: Moment) -> Permission {
-        Permission { void_from: Some(asked.after(self.validity)) }
+        Permission {
+            void_from: Some(asked.after(self.validity)),
+        }
     }
 }
 
 /// Rounded up, as the broker counts time.
 fn whole_milliseconds(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+    Duration::from_millis(
+        u64::try_from(time.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1),
+    )
 }
 
 /// At least one: bulk is to go on, be the quota ever so small.
 fn bulk_share(limit: &QuotaLimit) -> u32 {
     // Within f64's exact integers, and not above `requests`. The hair mends 200 × 0.9 = 179.999….
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and requests")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and requests"
+    )]
     let share = (f64::from(limit.requests) * (1.0 - limit.reserve) + 1e-6).floor() as u32;
     share.clamp(1, limit.requests)
 }
@@ -223,22 +238,43 @@ impl Log {
     /// An empty one.
     #[must_use]
     pub fn new(limit: u32, ttl: Duration) -> Self {
-        let bunch = if limit > MOST_ALONE { ttl / MOST_ALONE } else { Duration::ZERO };
-        Self { limit: limit as usize, ttl, bunch, given: VecDeque::new(), count: 0 }
+        let bunch = if limit > MOST_ALONE {
+            ttl / MOST_ALONE
+        } else {
+            Duration::ZERO
+        };
+        Self {
+            limit: limit as usize,
+            ttl,
+            bunch,
+            given: VecDeque::new(),
+            count: 0,
+        }
     }
 
     /// Remembers one given at `now`.
     pub fn add(&mut self, now: Moment) {
         self.count += 1;
-        match self.given.back_mut().filter(|bunch| now.since(bunch.first) < self.bunch) {
+        match self
+            .given
+            .back_mut()
+            .filter(|bunch| now.since(bunch.first) < self.bunch)
+        {
             Some(bunch) => (bunch.last, bunch.count) = (now, bunch.count + 1),
-            None => self.given.push_back(Bunch { first: now, last: now, count: 1 }),
+            None => self.given.push_back(Bunch {
+                first: now,
+                last: now,
+                count: 1,
+            }),
         }
     }
 
     /// When the oldest that still counts is forgotten.
     pub fn next_expiry(&mut self, now: Moment) -> Option<Moment> {
-        while let Some(bunch) = self.given.pop_front_if(|bunch| bunch.last.after(self.ttl) <= now) {
+        while let Some(bunch) = self
+            .given
+            .pop_front_if(|bunch| bunch.last.after(self.ttl) <= now)
+        {
             self.count -= bunch.count;
         }
         self.given.front().map(|bunch| bunch.last.after(self.ttl))
@@ -263,14 +299,27 @@ impl Books {
     /// Empty ones.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        let bulk = terms.own_ledger(Lane::Bulk).map(|room| Log::new(room, terms.ttl));
-        Self { all: Log::new(terms.requests, terms.ttl), bulk, terms }
+        let bulk = terms
+            .own_ledger(Lane::Bulk)
+            .map(|room| Log::new(room, terms.ttl));
+        Self {
+            all: Log::new(terms.requests, terms.ttl),
+            bulk,
+            terms,
+        }
     }
 
     /// A permission, if there is room.
     pub fn ask(&mut self, lane: Lane, now: Moment) -> Answer {
-        let mut logs = [Some(&mut self.all), self.bulk.as_mut().filter(|_| lane == Lane::Bulk)];
-        if let Some(full) = logs.iter_mut().flatten().find_map(|log| log.is_full(now).then(|| log.next_expiry(now))) {
+        let mut logs = [
+            Some(&mut self.all),
+            self.bulk.as_mut().filter(|_| lane == Lane::Bulk),
+        ];
+        if let Some(full) = logs
+            .iter_mut()
+            .flatten()
+            .find_map(|log| log.is_full(now).then(|| log.next_expiry(now)))
+        {
             return Answer::Full(full);
         }
         for log in logs.into_iter().flatten() {
@@ -337,11 +386,16 @@ impl Pace {
         } else {
             self.refusals = self.refusals.saturating_add(1);
         }
-        let bound = self.mean.clamp(SHORTEST_PAUSE, LONGEST_PAUSE).saturating_mul(1 << self.refusals.min(6));
+        let bound = self
+            .mean
+            .clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+            .saturating_mul(1 << self.refusals.min(6));
         let guess = now.after(bound.min(LONGEST_PAUSE).mul_f64(jitter));
         // The broker forgets to the millisecond, and its timer is a little late.
         let known = room_at.map(|at| at.after(Duration::from_millis(2)));
-        let not_before = known.map_or(guess, |known| known.min(guess)).max(now.after(Duration::from_millis(2)));
+        let not_before = known
+            .map_or(guess, |known| known.min(guess))
+            .max(now.after(Duration::from_millis(2)));
         self.not_before = not_before.after(self.courtesy(now));
         steps_back
     }
@@ -352,8 +406,14 @@ impl Pace {
     }
 
     fn courtesy(&self, now: Moment) -> Duration {
-        let patient = self.refused_since.is_none_or(|since| now.since(since) < self.patience);
-        if self.lane == Lane::Bulk && patient { COURTESY } else { Duration::ZERO }
+        let patient = self
+            .refused_since
+            .is_none_or(|since| now.since(since) < self.patience);
+        if self.lane == Lane::Bulk && patient {
+            COURTESY
+        } else {
+            Duration::ZERO
+        }
     }
 }
 

@@ -31,7 +31,8 @@ pub fn delay(settings: &RetrySettings, attempts: u32, failure: &Failure) -> Dura
     for _ in 0..attempts.clamp(1, 100) {
         wait = schedule.next_backoff().unwrap_or(settings.max_delay);
     }
-    wait.min(settings.max_delay).max(failure.retry_after.unwrap_or_default())
+    wait.min(settings.max_delay)
+        .max(failure.retry_after.unwrap_or_default())
 }
 
 /// The delay queue for a wait: the first whose step is not shorter, else the longest, again and again.
@@ -40,7 +41,11 @@ pub fn delay(settings: &RetrySettings, attempts: u32, failure: &Failure) -> Dura
 /// Where there are no steps; the configuration has at least one.
 #[must_use]
 pub fn step(steps: &[Step], wait: Duration) -> &Step {
-    steps.iter().find(|step| step.wait >= wait).or(steps.last()).expect("at least one step")
+    steps
+        .iter()
+        .find(|step| step.wait >= wait)
+        .or(steps.last())
+        .expect("at least one step")
 }
 
 #[cfg(test)]
@@ -59,12 +64,30 @@ mod tests {
     #[test]
     fn the_bound_doubles_up_to_the_longest_delay_and_the_jitter_is_full() {
         let failure = Failure::new(ErrorKind::ProviderError, "");
-        for (attempts, bound_ms) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (50, 1000)] {
+        for (attempts, bound_ms) in [
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (4, 800),
+            (5, 1000),
+            (50, 1000),
+        ] {
             let bound = Duration::from_millis(bound_ms);
-            let waits: Vec<_> = (0..500).map(|_| delay(&settings(), attempts, &failure)).collect();
-            assert!(waits.iter().all(|wait| *wait <= bound), "after {attempts} attempts");
-            assert!(waits.iter().any(|wait| *wait < bound / 4), "after {attempts} attempts some waits are short");
-            assert!(waits.iter().any(|wait| *wait > bound * 3 / 4), "after {attempts} attempts some waits are long");
+            let waits: Vec<_> = (0..500)
+                .map(|_| delay(&settings(), attempts, &failure))
+                .collect();
+            assert!(
+                waits.iter().all(|wait| *wait <= bound),
+                "after {attempts} attempts"
+            );
+            assert!(
+                waits.iter().any(|wait| *wait < bound / 4),
+                "after {attempts} attempts some waits are short"
+            );
+            assert!(
+                waits.iter().any(|wait| *wait > bound * 3 / 4),
+                "after {attempts} attempts some waits are long"
+            );
         }
     }
 
@@ -78,10 +101,19 @@ mod tests {
     #[test]
     fn a_wait_goes_to_the_first_step_that_is_not_shorter() {
         let steps = RetrySettings::default().delays;
-        for (wait_ms, name) in
-            [(0, "1s"), (1000, "1s"), (1001, "5s"), (29_000, "30s"), (90_000, "2m"), (9_999_999, "10m")]
-        {
-            assert_eq!(step(&steps, Duration::from_millis(wait_ms)).name, name, "{wait_ms} ms");
+        for (wait_ms, name) in [
+            (0, "1s"),
+            (1000, "1s"),
+            (1001, "5s"),
+            (29_000, "30s"),
+            (90_000, "2m"),
+            (9_999_999, "10m"),
+        ] {
+            assert_eq!(
+                step(&steps, Duration::from_millis(wait_ms)).name,
+                name,
+                "{wait_ms} ms"
+            );
         }
     }
 }

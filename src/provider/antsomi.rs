@@ -167,7 +167,11 @@ fn add(uri: &mut String, name: &str, value: &str) {
 
 impl Kind for Antsomi {
     const NAME: &'static str = "antsomi";
-    const RULES: Rules = Rules { none_by_404: false, none_by_204: false, rest_after_500: false };
+    const RULES: Rules = Rules {
+        none_by_404: false,
+        none_by_204: false,
+        rest_after_500: false,
+    };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((200, Duration::from_secs(60)));
     const TOKENS: Dialect = Dialect::ANTSOMI;
     type Settings = Settings;
@@ -178,11 +182,21 @@ impl Kind for Antsomi {
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
         let endpoint = trimmed(base_url)? + PATH;
-        Ok((Self { endpoint, phone_format: settings.phone_format, batch: settings.batch }, credentials))
+        Ok((
+            Self {
+                endpoint,
+                phone_format: settings.phone_format,
+                batch: settings.batch,
+            },
+            credentials,
+        ))
     }
 
     fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
-        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?))
+        Ok((
+            AUTHORIZATION,
+            HeaderValue::try_from(format!("Bearer {token}"))?,
+        ))
     }
 
     fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
@@ -194,40 +208,67 @@ impl Kind for Antsomi {
         let mut uri = self.address(operator);
         match &query.phone {
             None if operator.takes_none() => {}
-            None => return Err(Malformed::at("query.phone", "missing; expected a telephone number")),
+            None => {
+                return Err(Malformed::at(
+                    "query.phone",
+                    "missing; expected a telephone number",
+                ));
+            }
             Some(_) if operator.takes_none() => {
-                let problem = format!("expected none with the operator {}, which asks for no number", operator.name());
+                let problem = format!(
+                    "expected none with the operator {}, which asks for no number",
+                    operator.name()
+                );
                 return Err(Malformed::at("query.phone", problem));
             }
             Some(Phones::One(one)) => {
-                let name = if operator.takes_several() { ONE_OF_SEVERAL } else { "phone_number" };
+                let name = if operator.takes_several() {
+                    ONE_OF_SEVERAL
+                } else {
+                    "phone_number"
+                };
                 let number = phone::written(one, self.phone_format, "query.phone")?;
                 add(&mut uri, name, &number);
             }
             Some(Phones::Several(_)) if !operator.takes_several() => {
-                let problem = format!("expected a string with the operator {}, got an array", operator.name());
+                let problem = format!(
+                    "expected a string with the operator {}, got an array",
+                    operator.name()
+                );
                 return Err(Malformed::at("query.phone", problem));
             }
             Some(Phones::Several(several)) if several.is_empty() => {
-                return Err(Malformed::at("query.phone", "expected at least one telephone number, got an empty array"));
+                return Err(Malformed::at(
+                    "query.phone",
+                    "expected at least one telephone number, got an empty array",
+                ));
             }
             Some(Phones::Several(several)) => {
                 for (at, one) in several.iter().enumerate() {
-                    let number = phone::written(one, self.phone_format, &format!("query.phone[{at}]"))?;
+                    let number =
+                        phone::written(one, self.phone_format, &format!("query.phone[{at}]"))?;
                     add(&mut uri, ONE_OF_SEVERAL, &number);
                 }
             }
         }
         for (name, value) in [("page", options.page), ("limit", options.limit)] {
             match value {
-                Some(0) => return Err(Malformed::at(&format!("options.{name}"), "expected an integer of at least 1")),
+                Some(0) => {
+                    return Err(Malformed::at(
+                        &format!("options.{name}"),
+                        "expected an integer of at least 1",
+                    ));
+                }
                 Some(value) => _ = write!(uri, "&{name}={value}"),
                 None => {}
             }
         }
-        Request::get(uri)
-            .body(Bytes::new())
-            .map_err(|_| Malformed::at("query.phone", "expected fewer numbers; the request's address grows too long"))
+        Request::get(uri).body(Bytes::new()).map_err(|_| {
+            Malformed::at(
+                "query.phone",
+                "expected fewer numbers; the request's address grows too long",
+            )
+        })
     }
 
     fn wants_raw(options: &Options) -> bool {
@@ -248,9 +289,20 @@ impl Kind for Antsomi {
 
     /// A lookup that asks for nothing but the customers of one number.
     fn part(&self, query: &Query, options: &Options) -> Option<Box<str>> {
-        let plain =
-            matches!(options, Options { operator: None | Some(Operator::Equals), page: None, limit: None, raw: false });
-        let Some(Phones::One(one)) = query.phone.as_ref().filter(|_| plain && self.batch.max_size > 1) else {
+        let plain = matches!(
+            options,
+            Options {
+                operator: None | Some(Operator::Equals),
+                page: None,
+                limit: None,
+                raw: false
+            }
+        );
+        let Some(Phones::One(one)) = query
+            .phone
+            .as_ref()
+            .filter(|_| plain && self.batch.max_size > 1)
+        else {
             return None;
         };
         let number = phone::written(one, self.phone_format, "").ok()?;

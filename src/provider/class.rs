@@ -57,13 +57,19 @@ pub fn of(status: u16, rules: Rules) -> Class {
 pub fn message(status: u16, kind: ErrorKind) -> String {
     let advice = match kind {
         ErrorKind::Unauthorized => "the credentials were not accepted; check the provider's token",
-        ErrorKind::Forbidden => "the credentials do not allow this lookup; check the token and its scope",
+        ErrorKind::Forbidden => {
+            "the credentials do not allow this lookup; check the token and its scope"
+        }
         ErrorKind::EndpointNotFound => "there is no such address; check the provider's base_url",
         ErrorKind::Timeout => "the provider gave up waiting",
         ErrorKind::RateLimited => "too many requests; check the provider's quota",
-        ErrorKind::Rejected => "the provider refuses this request; check the job's query and options",
+        ErrorKind::Rejected => {
+            "the provider refuses this request; check the job's query and options"
+        }
         ErrorKind::ProviderError => "the provider failed",
-        _ if (300..400).contains(&status) => "redirects are not followed; check the provider's base_url",
+        _ if (300..400).contains(&status) => {
+            "redirects are not followed; check the provider's base_url"
+        }
         _ => "the document of this kind lists no such answer",
     };
     format!("HTTP {status}, expected 200: {advice}")

@@ -12,11 +12,15 @@ use crate::json::{self, Malformed};
 ///
 /// # Errors
 /// Where it is blank.
-pub fn filled<'a>(criterion: Option<&'a String>, field: &str) -> Result<Option<&'a str>, Malformed> {
+pub fn filled<'a>(
+    criterion: Option<&'a String>,
+    field: &str,
+) -> Result<Option<&'a str>, Malformed> {
     match criterion {
-        Some(text) if text.trim().is_empty() => {
-            Err(Malformed::at(field, "expected a string that is not blank, got a blank one"))
-        }
+        Some(text) if text.trim().is_empty() => Err(Malformed::at(
+            field,
+            "expected a string that is not blank, got a blank one",
+        )),
         other => Ok(other.map(String::as_str)),
     }
 }

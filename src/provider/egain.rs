@@ -176,7 +176,11 @@ impl Query {
             ("facebookId", "query.facebook_id", &self.facebook_id),
             ("twitterId", "query.twitter_id", &self.twitter_id),
             ("instagramId", "query.instagram_id", &self.instagram_id),
-            ("appleOpaqueId", "query.apple_opaque_id", &self.apple_opaque_id),
+            (
+                "appleOpaqueId",
+                "query.apple_opaque_id",
+                &self.apple_opaque_id,
+            ),
             ("youTubeId", "query.youtube_id", &self.youtube_id),
             ("created", "query.created", &self.created),
             ("customerName", "query.customer_name", &self.customer_name),
@@ -200,23 +204,31 @@ impl Query {
 
 fn custom_text(custom: &[Custom]) -> Result<String, Malformed> {
     if custom.is_empty() {
-        return Err(Malformed::at("query.custom", "expected at least one object, got an empty array"));
+        return Err(Malformed::at(
+            "query.custom",
+            "expected at least one object, got an empty array",
+        ));
     }
     for (at, attribute) in custom.iter().enumerate() {
         filled(Some(&attribute.name), &format!("query.custom[{at}].name"))?;
         filled(Some(&attribute.value), &format!("query.custom[{at}].value"))?;
     }
-    serde_json::to_string(custom).map_err(|_| Malformed::at("query.custom", "expected an array of objects"))
+    serde_json::to_string(custom)
+        .map_err(|_| Malformed::at("query.custom", "expected an array of objects"))
 }
 
 fn activity_text(activity: &Map<String, Value>) -> Result<String, Malformed> {
     if activity.is_empty() {
-        return Err(Malformed::at("query.activity", "expected at least one member, got an empty object"));
+        return Err(Malformed::at(
+            "query.activity",
+            "expected at least one member, got an empty object",
+        ));
     }
     if let Some(sent) = activity.get("sentDate") {
         parameters::date_range(sent.as_str().unwrap_or_default(), "query.activity.sentDate")?;
     }
-    serde_json::to_string(activity).map_err(|_| Malformed::at("query.activity", "expected an object"))
+    serde_json::to_string(activity)
+        .map_err(|_| Malformed::at("query.activity", "expected an object"))
 }
 
 impl CustomerType {
@@ -243,13 +255,20 @@ impl Options {
         }
         if let Some(order) = self.order {
             if self.sort.is_none() {
-                return Err(Malformed::at("options.order", "expected options.sort with it"));
+                return Err(Malformed::at(
+                    "options.order",
+                    "expected options.sort with it",
+                ));
             }
-            all.push(("$order", if order == Order::Asc { "asc" } else { "desc" }.to_owned()));
+            all.push((
+                "$order",
+                if order == Order::Asc { "asc" } else { "desc" }.to_owned(),
+            ));
         }
         let by_page = self.page.is_some() || self.page_size.is_some();
         if by_page && (self.range_start.is_some() || self.range_size.is_some()) {
-            let problem = "expected either page and page_size or range_start and range_size, got both";
+            let problem =
+                "expected either page and page_size or range_start and range_size, got both";
             return Err(Malformed::at("options", problem));
         }
         let counts = [
@@ -270,7 +289,11 @@ impl Options {
 
 impl Kind for EGain {
     const NAME: &'static str = "egain";
-    const RULES: Rules = Rules { none_by_404: false, none_by_204: true, rest_after_500: false };
+    const RULES: Rules = Rules {
+        none_by_404: false,
+        none_by_204: true,
+        rest_after_500: false,
+    };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;
@@ -278,32 +301,62 @@ impl Kind for EGain {
     type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
-        let Settings { token, oauth, language, phone_format } = settings;
+        let Settings {
+            token,
+            oauth,
+            language,
+            phone_format,
+        } = settings;
         let credentials = Credentials::one_of(token, oauth)?;
         parameters::language(&language, "language")?;
-        Ok((Self { endpoint: trimmed(base_url)? + PATH, language, phone_format }, credentials))
+        Ok((
+            Self {
+                endpoint: trimmed(base_url)? + PATH,
+                language,
+                phone_format,
+            },
+            credentials,
+        ))
     }
 
     fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
-        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?))
+        Ok((
+            AUTHORIZATION,
+            HeaderValue::try_from(format!("Bearer {token}"))?,
+        ))
     }
 
     fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
         let mut all = query.criteria(self.phone_format)?;
         if all.is_empty() {
-            let what = if query.kind.is_some() { "one criterion more beside type" } else { "at least one criterion" };
-            return Err(Malformed::at("query", format!("expected {what}: phone, email, customer_name, …")));
+            let what = if query.kind.is_some() {
+                "one criterion more beside type"
+            } else {
+                "at least one criterion"
+            };
+            return Err(Malformed::at(
+                "query",
+                format!("expected {what}: phone, email, customer_name, …"),
+            ));
         }
         all.extend(query.kind.map(|kind| ("type", kind.name().to_owned())));
         all.extend(options.parameters()?);
         let language = options.language.as_ref().unwrap_or(&self.language);
         parameters::language(language, "options.language")?;
-        let pairs: Vec<String> = all.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let pairs: Vec<String> = all
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
         Request::get(format!("{}?{}", self.endpoint, pairs.join("&")))
             .header(ACCEPT, "application/json")
             .header(ACCEPT_LANGUAGE, language)
             .body(Bytes::new())
-            .map_err(|_| Malformed::at("query", "expected shorter values; the request's address grows too long"))
+            .map_err(|_| {
+                Malformed::at(
+                    "query",
+                    "expected shorter values; the request's address grows too long",
+                )
+            })
     }
 
     fn wants_raw(options: &Options) -> bool {
@@ -319,8 +372,16 @@ impl Kind for EGain {
     }
 
     /// eGain tells when its quota is whole again by a date-time in UTC.
-    fn refine(_status: u16, headers: &HeaderMap, _body: &[u8], now: Timestamp, failure: &mut Failure) {
-        let reset = headers.get("x-ratelimit-reset").and_then(|reset| reply::moment(reset.to_str().ok()?));
+    fn refine(
+        _status: u16,
+        headers: &HeaderMap,
+        _body: &[u8],
+        now: Timestamp,
+        failure: &mut Failure,
+    ) {
+        let reset = headers
+            .get("x-ratelimit-reset")
+            .and_then(|reset| reply::moment(reset.to_str().ok()?));
         if let (ErrorKind::RateLimited, Some(reset)) = (failure.kind, reset) {
             let wait = class::until(reset, now).min(class::LONGEST_WAIT);
             failure.retry_after = failure.retry_after.max(Some(wait));

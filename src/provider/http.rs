@@ -31,12 +31,21 @@ use fence::Fence;
 use pool::{PATIENCE, Pool, Unsent};
 
 /// Who asks.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")));
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")));
 /// Whatever the provider has: most send JSON, some call it something else.
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
 /// The codings that a server may use unasked (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
-const CODINGS: [&str; 7] = ["gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"];
+const CODINGS: [&str; 7] = [
+    "gzip",
+    "x-gzip",
+    "compress",
+    "x-compress",
+    "deflate",
+    "br",
+    "zstd",
+];
 
 /// One provider's client; a clone shares its connections.
 #[derive(Debug, Clone)]
@@ -58,8 +67,14 @@ impl Client {
         tls: &TlsFiles,
         flight: Option<Duration>,
     ) -> Result<Self, String> {
-        let connector = Connector::new(tls, flight.filter(|flight| *flight >= Duration::from_secs(1)))?;
-        Ok(Self { pool: Pool::new(connector, concurrency.into(), PATIENCE), max_response_bytes })
+        let connector = Connector::new(
+            tls,
+            flight.filter(|flight| *flight >= Duration::from_secs(1)),
+        )?;
+        Ok(Self {
+            pool: Pool::new(connector, concurrency.into(), PATIENCE),
+            max_response_bytes,
+        })
     }
 
     /// Sends `request`, with the header that authorises it, and reads the whole answer. In bulk it may wait a moment
@@ -86,8 +101,13 @@ impl Client {
     /// # Errors
     /// `timeout` after `limit`, `connection` where none came about or it broke, `bad_response` for an answer
     /// that is too large or compressed, which was not asked for.
-    pub async fn send(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, Failure> {
-        self.send_by(request, Permission::UNLIMITED, limit, Lane::Interactive).await
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, Failure> {
+        self.send_by(request, Permission::UNLIMITED, limit, Lane::Interactive)
+            .await
     }
 
     /// Asks the provider's root, without any credentials; any status shows that it is there.
@@ -95,7 +115,9 @@ impl Client {
     /// # Errors
     /// `timeout` or `connection`.
     pub async fn reach(&self, base_url: &Url, limit: Duration) -> Result<Response<()>, Failure> {
-        let request = Request::get(base_url.as_str()).body(Bytes::new()).map_err(|_| no_address())?;
+        let request = Request::get(base_url.as_str())
+            .body(Bytes::new())
+            .map_err(|_| no_address())?;
         Ok(self.send(request, limit).await?.map(drop))
     }
 
@@ -120,25 +142,45 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, request: Box<Request<Fence>>, lane: Lane) -> Result<Response<Bytes>, Failure> {
-        let (answer, lease) = self.pool.send(request, lane).await.map_err(|unsent| match unsent {
-            Unsent::NoAddress => no_address(),
-            Unsent::NoConnection(cause) => broken("no connection to the provider", &*cause),
-            Unsent::Broken(error) => broken_off(&error),
-        })?;
+    async fn exchange(
+        &self,
+        request: Box<Request<Fence>>,
+        lane: Lane,
+    ) -> Result<Response<Bytes>, Failure> {
+        let (answer, lease) =
+            self.pool
+                .send(request, lane)
+                .await
+                .map_err(|unsent| match unsent {
+                    Unsent::NoAddress => no_address(),
+                    Unsent::NoConnection(cause) => broken("no connection to the provider", &*cause),
+                    Unsent::Broken(error) => broken_off(&error),
+                })?;
         let (head, mut body) = answer.into_parts();
         let limit = self.max_response_bytes;
-        let encoding = head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+        let encoding = head
+            .headers
+            .get(CONTENT_ENCODING)
+            .filter(|encoding| *encoding != "identity");
         let unreadable = match encoding {
             Some(encoding) => {
                 // Whatever else stands there is the provider's text, which may hold anything.
-                let known = CODINGS.iter().find(|known| encoding == **known).unwrap_or(&"of another name");
-                Err(format!("expected an answer that is not compressed, got Content-Encoding {known}"))
+                let known = CODINGS
+                    .iter()
+                    .find(|known| encoding == **known)
+                    .unwrap_or(&"of another name");
+                Err(format!(
+                    "expected an answer that is not compressed, got Content-Encoding {known}"
+                ))
             }
             None => whole(&mut body, limit)
                 .await
                 .map_err(|error| broken_off(&error))?
-                .ok_or_else(|| format!("expected at most {limit} bytes (max_response_bytes), the answer is larger")),
+                .ok_or_else(|| {
+                    format!(
+                        "expected at most {limit} bytes (max_response_bytes), the answer is larger"
+                    )
+                }),
         };
         let body = match unreadable {
             Ok(body) => {
@@ -163,7 +205,9 @@ async fn whole(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hyper
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
         if first.len() + more.len() + data.len() > limit {
             return Ok(None);
         }
@@ -184,17 +228,26 @@ async fn whole(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hyper
 }
 
 fn no_address() -> Failure {
-    Failure::new(ErrorKind::Internal, "the request's address is none; check the provider's base_url")
+    Failure::new(
+        ErrorKind::Internal,
+        "the request's address is none; check the provider's base_url",
+    )
 }
 
 fn broken_off(error: &hyper::Error) -> Failure {
-    broken("the connection broke before the whole answer was there", error)
+    broken(
+        "the connection broke before the whole answer was there",
+        error,
+    )
 }
 
 /// What broke, by the innermost cause: the outer ones may show the address.
 fn broken(what: &str, error: &(dyn Error + 'static)) -> Failure {
     if let Some(meaning) = tls::explain(error) {
-        return Failure::new(ErrorKind::Connection, format!("no TLS connection to the provider: {meaning}"));
+        return Failure::new(
+            ErrorKind::Connection,
+            format!("no TLS connection to the provider: {meaning}"),
+        );
     }
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -93,7 +93,11 @@ struct Element<'a> {
 
 impl Kind for Kapture {
     const NAME: &'static str = "kapture";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: false };
+    const RULES: Rules = Rules {
+        none_by_404: true,
+        none_by_204: false,
+        rest_after_500: false,
+    };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;
@@ -102,32 +106,58 @@ impl Kind for Kapture {
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let endpoint = trimmed(base_url)? + PATH;
-        Ok((Self { endpoint, phone_format: settings.phone_format }, Credentials::Token(settings.token)))
+        Ok((
+            Self {
+                endpoint,
+                phone_format: settings.phone_format,
+            },
+            Credentials::Token(settings.token),
+        ))
     }
 
     /// The token goes verbatim: Kapture gives it out encoded.
     fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
-        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Basic {token}"))?))
+        Ok((
+            AUTHORIZATION,
+            HeaderValue::try_from(format!("Basic {token}"))?,
+        ))
     }
 
     fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
-        let phone = query.phone.as_ref().map(|phone| phone::written(phone, self.phone_format, "query.phone"));
+        let phone = query
+            .phone
+            .as_ref()
+            .map(|phone| phone::written(phone, self.phone_format, "query.phone"));
         let element = Element {
             kapture_customer_id: Id::filled(query.customer_id.as_ref(), "query.customer_id")?,
             email_id: filled(query.email.as_ref(), "query.email")?,
             phone: phone.transpose()?,
             extra: options.extra.as_ref(),
         };
-        if element.kapture_customer_id.is_none() && element.email_id.is_none() && element.phone.is_none() {
-            return Err(Malformed::at("query", "expected at least one of customer_id, email, phone"));
+        if element.kapture_customer_id.is_none()
+            && element.email_id.is_none()
+            && element.phone.is_none()
+        {
+            return Err(Malformed::at(
+                "query",
+                "expected at least one of customer_id, email, phone",
+            ));
         }
         for criterion in ["kapture_customer_id", "email_id", "phone"] {
-            if options.extra.as_ref().is_some_and(|extra| extra.contains_key(criterion)) {
+            if options
+                .extra
+                .as_ref()
+                .is_some_and(|extra| extra.contains_key(criterion))
+            {
                 let problem = "expected none: what is looked for stands in the query";
-                return Err(Malformed::at(&format!("options.extra.{criterion}"), problem));
+                return Err(Malformed::at(
+                    &format!("options.extra.{criterion}"),
+                    problem,
+                ));
             }
         }
-        let body = serde_json::to_vec(&[element]).map_err(|_| Malformed::at("options.extra", "expected an object"))?;
+        let body = serde_json::to_vec(&[element])
+            .map_err(|_| Malformed::at("options.extra", "expected an object"))?;
         Request::post(&self.endpoint)
             .header(CONTENT_TYPE, "application/json")
             .body(body.into())
@@ -165,7 +195,10 @@ impl Reply<'_> {
     }
 
     fn words(&self) -> Option<String> {
-        self.message.as_ref().and_then(Scalar::text).or_else(|| self.excuse().map(Cow::into_owned))
+        self.message
+            .as_ref()
+            .and_then(Scalar::text)
+            .or_else(|| self.excuse().map(Cow::into_owned))
     }
 
     fn is_failed(&self) -> bool {
@@ -180,7 +213,9 @@ impl Reply<'_> {
     }
 
     fn outcome(&self) -> Result<Outcome, Malformed> {
-        let said_that_none = self.excuse().is_some_and(|text| text.to_ascii_lowercase().contains("does not exist"));
+        let said_that_none = self
+            .excuse()
+            .is_some_and(|text| text.to_ascii_lowercase().contains("does not exist"));
         if said_that_none && !self.is_success() {
             return Ok(Outcome::NotFound(None));
         }
@@ -188,20 +223,29 @@ impl Reply<'_> {
             return Ok(Outcome::Failed(self.failure()));
         }
         let expected = "missing; expected an object";
-        let details = self.details.ok_or_else(|| Malformed::at("Customer Details", expected))?;
-        let details: Details =
-            json::read(details.get().as_bytes()).map_err(|problem| problem.below("Customer Details"))?;
+        let details = self
+            .details
+            .ok_or_else(|| Malformed::at("Customer Details", expected))?;
+        let details: Details = json::read(details.get().as_bytes())
+            .map_err(|problem| problem.below("Customer Details"))?;
         Ok(Outcome::Found(vec![details.customer()?], None))
     }
 
     fn failure(&self) -> Failure {
         let words = self.words().unwrap_or_default();
         let (kind, what) = if words.to_ascii_lowercase().contains("invalid auth key") {
-            (ErrorKind::Unauthorized, "the key was not accepted; check the provider's token")
+            (
+                ErrorKind::Unauthorized,
+                "the key was not accepted; check the provider's token",
+            )
         } else {
             (ErrorKind::Rejected, "the provider refuses this request")
         };
-        Failure::new(kind, format!("HTTP 200 with a status that is not success: {what}")).said(&words)
+        Failure::new(
+            kind,
+            format!("HTTP 200 with a status that is not success: {what}"),
+        )
+        .said(&words)
     }
 }
 
@@ -260,19 +304,35 @@ fn moment(raw: &RawValue) -> Option<String> {
     if let Ok(text) = serde_json::from_str::<Cow<str>>(raw.get()) {
         return date::gson(&text);
     }
-    let Parts { year, month, day_of_month, hour_of_day, minute, second } = json::read(raw.get().as_bytes()).ok()?;
+    let Parts {
+        year,
+        month,
+        day_of_month,
+        hour_of_day,
+        minute,
+        second,
+    } = json::read(raw.get().as_bytes()).ok()?;
     date::from_parts([year, month, day_of_month, hour_of_day, minute, second])
 }
 
 impl Details<'_> {
     fn customer(&self) -> Result<Customer, Malformed> {
-        let customer_id = text(self.id.as_ref())
-            .ok_or_else(|| Malformed::at("Customer Details.id", "expected a string or a number that is not blank"))?;
+        let customer_id = text(self.id.as_ref()).ok_or_else(|| {
+            Malformed::at(
+                "Customer Details.id",
+                "expected a string or a number that is not blank",
+            )
+        })?;
         Ok(Customer {
             customer_id,
             name: text(self.name.as_ref()),
             kind: text(self.customer_type.as_ref()),
-            contacts: self.contacts.iter().flatten().map(Person::contact).collect(),
+            contacts: self
+                .contacts
+                .iter()
+                .flatten()
+                .map(Person::contact)
+                .collect(),
             created_at: self.generation_date.and_then(moment),
             ..Customer::default()
         })
@@ -281,13 +341,26 @@ impl Details<'_> {
 
 impl Person<'_> {
     fn contact(&self) -> Contact {
-        let numbers = [&self.phone, &self.additional_phone].into_iter().filter_map(|number| text(number.as_ref()));
+        let numbers = [&self.phone, &self.additional_phone]
+            .into_iter()
+            .filter_map(|number| text(number.as_ref()));
         let address = text(self.email.as_ref());
         Contact {
             id: text(self.id.as_ref()),
             name: text(self.contact_person.as_ref()),
-            phones: numbers.map(|number| Phone { number, ..Phone::default() }).collect(),
-            emails: address.map(|address| Email { address, ..Email::default() }).into_iter().collect(),
+            phones: numbers
+                .map(|number| Phone {
+                    number,
+                    ..Phone::default()
+                })
+                .collect(),
+            emails: address
+                .map(|address| Email {
+                    address,
+                    ..Email::default()
+                })
+                .into_iter()
+                .collect(),
             primary: self.is_primary_contact,
         }
     }

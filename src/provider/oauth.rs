@@ -97,7 +97,11 @@ impl Tokens {
         let now = self.source();
         // What was refused were the credentials of before.
         let again = answer.is_err() && !Arc::ptr_eq(&source, &now);
-        if again { now.authorization(http, limit).await } else { answer }
+        if again {
+            now.authorization(http, limit).await
+        } else {
+            answer
+        }
     }
 
     /// The header, where nobody has to be asked for it.
@@ -113,7 +117,11 @@ impl Tokens {
             Source::Fixed(header) => header.as_ref().is_some_and(|(_, value)| value != used),
             Source::Fetched(fetched) => {
                 let mut memory = fetched.memory();
-                if memory.token.as_ref().is_some_and(|((_, value), _)| value == used) {
+                if memory
+                    .token
+                    .as_ref()
+                    .is_some_and(|((_, value), _)| value == used)
+                {
                     memory.token = None;
                 }
                 true
@@ -139,10 +147,20 @@ impl Source {
     async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
         match self {
             Self::Fixed(Some(header)) => Ok(header.clone()),
-            Self::Fixed(None) => Err(Failure::new(ErrorKind::Internal, "no HTTP header can hold the token")),
+            Self::Fixed(None) => Err(Failure::new(
+                ErrorKind::Internal,
+                "no HTTP header can hold the token",
+            )),
             Self::Fetched(fetched) => {
-                let waited = || Failure::new(ErrorKind::Timeout, "no token in time; somebody else is asking for one");
-                timeout(limit, fetched.authorization(http, limit)).await.unwrap_or_else(|_| Err(waited()))
+                let waited = || {
+                    Failure::new(
+                        ErrorKind::Timeout,
+                        "no token in time; somebody else is asking for one",
+                    )
+                };
+                timeout(limit, fetched.authorization(http, limit))
+                    .await
+                    .unwrap_or_else(|_| Err(waited()))
             }
         }
     }
@@ -164,7 +182,9 @@ impl Fetched {
     fn remembered(&self) -> Option<Header> {
         let memory = self.memory();
         let (header, expiry) = memory.token.as_ref()?;
-        expiry.is_none_or(|expiry| Instant::now() < expiry).then(|| header.clone())
+        expiry
+            .is_none_or(|expiry| Instant::now() < expiry)
+            .then(|| header.clone())
     }
 
     async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
@@ -192,14 +212,25 @@ impl Fetched {
         answer.map(|(header, _)| header)
     }
 
-    async fn ask(&self, http: &Client, limit: Duration) -> Result<(Header, Option<Instant>), Failure> {
+    async fn ask(
+        &self,
+        http: &Client,
+        limit: Duration,
+    ) -> Result<(Header, Option<Instant>), Failure> {
         let response = http.send(self.grant.request()?, limit).await?;
         let now = Instant::now();
         let Token { secret, life } = self.grant.read(&response, Timestamp::now())?;
-        let unfit =
-            || Failure::new(ErrorKind::BadResponse, "the token endpoint's token is none that a header can hold");
+        let unfit = || {
+            Failure::new(
+                ErrorKind::BadResponse,
+                "the token endpoint's token is none that a header can hold",
+            )
+        };
         let header = header(&self.adapter, &secret).ok_or_else(unfit)?;
-        let usable = life.map(|life| life.saturating_sub(MARGIN.min(life / 10)).max(SHORTEST_LIFE));
+        let usable = life.map(|life| {
+            life.saturating_sub(MARGIN.min(life / 10))
+                .max(SHORTEST_LIFE)
+        });
         Ok((header, usable.and_then(|usable| now.checked_add(usable))))
     }
 }
@@ -214,7 +245,9 @@ fn header(adapter: &Adapter, token: &SecretString) -> Option<Header> {
 /// Shows nothing of what it remembers.
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Fetched").field("grant", &self.grant).finish_non_exhaustive()
+        f.debug_struct("Fetched")
+            .field("grant", &self.grant)
+            .finish_non_exhaustive()
     }
 }
 

@@ -55,7 +55,11 @@ pub struct Options {
 
 impl Kind for Omeda {
     const NAME: &'static str = "omeda";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: true };
+    const RULES: Rules = Rules {
+        none_by_404: true,
+        none_by_204: false,
+        rest_after_500: true,
+    };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;
@@ -64,28 +68,42 @@ impl Kind for Omeda {
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let brand = settings.brand;
-        let safe = brand.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let safe = brand
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         if brand.is_empty() || !safe {
-            return Err(Malformed::at("brand", format!("got {brand:?}, expected letters, digits, '-' or '_'")));
+            return Err(Malformed::at(
+                "brand",
+                format!("got {brand:?}, expected letters, digits, '-' or '_'"),
+            ));
         }
         let customers = trimmed(base_url)? + "/webservices/rest/brand/" + &brand + "/customer/";
         Ok((Self { customers }, Credentials::Token(settings.app_id)))
     }
 
     fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
-        Ok((HeaderName::from_static("x-omeda-appid"), HeaderValue::try_from(token)?))
+        Ok((
+            HeaderName::from_static("x-omeda-appid"),
+            HeaderValue::try_from(token)?,
+        ))
     }
 
     fn request(&self, query: &Query, _options: &Options) -> Result<Request<Bytes>, Malformed> {
         let id = query.customer_id.to_string();
-        let refuse =
-            || Malformed::at("query.customer_id", "expected a positive integer, or a string of letters and digits");
+        let refuse = || {
+            Malformed::at(
+                "query.customer_id",
+                "expected a positive integer, or a string of letters and digits",
+            )
+        };
         let possible = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !possible || id.bytes().all(|byte| byte == b'0') {
             return Err(refuse());
         }
         // The document's path ends in a literal star.
-        Request::get(format!("{}{id}/phone/*", self.customers)).body(Bytes::new()).map_err(|_| refuse())
+        Request::get(format!("{}{id}/phone/*", self.customers))
+            .body(Bytes::new())
+            .map_err(|_| refuse())
     }
 
     fn wants_raw(options: &Options) -> bool {
@@ -93,7 +111,10 @@ impl Kind for Omeda {
     }
 
     fn read(&self, query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
-        reply.failure(200).map_or_else(|| reply.customer(query), |failure| Ok(Outcome::Failed(failure)))
+        reply.failure(200).map_or_else(
+            || reply.customer(query),
+            |failure| Ok(Outcome::Failed(failure)),
+        )
     }
 
     fn said(body: &[u8]) -> Option<String> {
@@ -153,31 +174,54 @@ impl Reply<'_> {
 
     /// The customer into whom the one asked for was merged.
     fn heir(&self) -> Option<String> {
-        let inner = self.problems().iter().filter_map(|problem| problem.merged_into_customer_id.as_ref());
-        self.merged_into_customer_id.as_ref().into_iter().chain(inner).find_map(Scalar::text)
+        let inner = self
+            .problems()
+            .iter()
+            .filter_map(|problem| problem.merged_into_customer_id.as_ref());
+        self.merged_into_customer_id
+            .as_ref()
+            .into_iter()
+            .chain(inner)
+            .find_map(Scalar::text)
     }
 
     fn words(&self) -> Option<String> {
-        let mut words: Vec<String> =
-            self.problems().iter().filter_map(|problem| problem.error.as_ref()?.text()).collect();
-        if let Some(heir) = self.heir().filter(|heir| !words.iter().any(|word| word.contains(heir))) {
+        let mut words: Vec<String> = self
+            .problems()
+            .iter()
+            .filter_map(|problem| problem.error.as_ref()?.text())
+            .collect();
+        if let Some(heir) = self
+            .heir()
+            .filter(|heir| !words.iter().any(|word| word.contains(heir)))
+        {
             words.push(format!("MergedIntoCustomerId {heir}"));
         }
         (!words.is_empty()).then(|| words.join(" "))
     }
 
     fn is_pending(&self) -> bool {
-        self.words().is_some_and(|words| words.to_ascii_lowercase().contains("pending deactivation"))
+        self.words()
+            .is_some_and(|words| words.to_ascii_lowercase().contains("pending deactivation"))
     }
 
     fn failure(&self, status: u16) -> Option<Failure> {
         let (kind, what) = match (self.heir(), self.problems()) {
-            _ if self.is_pending() => (ErrorKind::ProviderError, "the customer is being deactivated just now"),
-            (Some(_), _) => (ErrorKind::Rejected, "the customer was merged into another; look that one up"),
+            _ if self.is_pending() => (
+                ErrorKind::ProviderError,
+                "the customer is being deactivated just now",
+            ),
+            (Some(_), _) => (
+                ErrorKind::Rejected,
+                "the customer was merged into another; look that one up",
+            ),
             (None, []) => return None,
             _ => (ErrorKind::Rejected, "the provider refuses this request"),
         };
-        let failure = Failure::new(kind, format!("HTTP {status} with errors, expected phone numbers: {what}"));
+        let failure = Failure::new(
+            kind,
+            format!("HTTP {status} with errors, expected phone numbers: {what}"),
+        );
         Some(match self.words() {
             Some(words) => failure.said(&words),
             None => failure,
@@ -185,8 +229,10 @@ impl Reply<'_> {
     }
 
     fn customer(&self, query: &Query) -> Result<Outcome, Malformed> {
-        let numbers =
-            self.phone_numbers.as_deref().ok_or_else(|| Malformed::at("PhoneNumbers", "missing; expected an array"))?;
+        let numbers = self
+            .phone_numbers
+            .as_deref()
+            .ok_or_else(|| Malformed::at("PhoneNumbers", "missing; expected an array"))?;
         let address = self.customer.as_ref().and_then(Scalar::text);
         if address.is_none() && numbers.is_empty() {
             return Err(Malformed::at(
@@ -194,9 +240,19 @@ impl Reply<'_> {
                 "missing; expected the customer's address, there is no number either",
             ));
         }
-        let customer_id = address.as_deref().and_then(number_in).unwrap_or_else(|| query.customer_id.to_string());
+        let customer_id = address
+            .as_deref()
+            .and_then(number_in)
+            .unwrap_or_else(|| query.customer_id.to_string());
         let phones = numbers.iter().filter_map(PhoneNumber::phone).collect();
-        Ok(Outcome::Found(vec![Customer { customer_id, phones, ..Customer::default() }], None))
+        Ok(Outcome::Found(
+            vec![Customer {
+                customer_id,
+                phones,
+                ..Customer::default()
+            }],
+            None,
+        ))
     }
 }
 
@@ -204,7 +260,8 @@ impl Reply<'_> {
 fn number_in(address: &str) -> Option<String> {
     let (_, behind) = address.rsplit_once("/customer/")?;
     let number = behind.split(['/', '?', '#']).next()?;
-    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| number.to_owned())
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| number.to_owned())
 }
 
 impl PhoneNumber<'_> {

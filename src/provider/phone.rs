@@ -26,7 +26,11 @@ pub fn written(phone: &str, format: PhoneFormat, field: &str) -> Result<String, 
             '0'..='9' => digits.push(c),
             '+' if digits.is_empty() => {}
             c if separates(c) => {}
-            _ => return refuse("expected a telephone number: digits, with '+' before and separators between them"),
+            _ => {
+                return refuse(
+                    "expected a telephone number: digits, with '+' before and separators between them",
+                );
+            }
         }
     }
     if digits.is_empty() {
@@ -48,16 +52,32 @@ mod tests {
             "(+84) 907 089 782",
             "\u{202a}+84\u{a0}907\u{2011}089782\u{202c}",
         ] {
-            assert_eq!(written(phone, PhoneFormat::Digits, "query.phone").unwrap(), "84907089782", "{phone:?}");
+            assert_eq!(
+                written(phone, PhoneFormat::Digits, "query.phone").unwrap(),
+                "84907089782",
+                "{phone:?}"
+            );
         }
     }
 
     #[test]
     fn what_would_be_another_number_is_refused() {
-        for phone in ["", "  ", "+", "call me", "1-800-FLOWERS", "84+907", "84907 ext 5", "84907;ext=5", "٠١٢٣"] {
+        for phone in [
+            "",
+            "  ",
+            "+",
+            "call me",
+            "1-800-FLOWERS",
+            "84+907",
+            "84907 ext 5",
+            "84907;ext=5",
+            "٠١٢٣",
+        ] {
             let refusal = written(phone, PhoneFormat::Digits, "query.phone").unwrap_err();
             assert!(
-                refusal.to_string().starts_with("`query.phone`: expected a telephone number"),
+                refusal
+                    .to_string()
+                    .starts_with("`query.phone`: expected a telephone number"),
                 "{phone:?}: {refusal}"
             );
         }
@@ -65,7 +85,10 @@ mod tests {
 
     #[test]
     fn as_is_leaves_all_but_the_empty_as_it_is() {
-        assert_eq!(written("+84 907 x5", PhoneFormat::AsIs, "query.phone").unwrap(), "+84 907 x5");
+        assert_eq!(
+            written("+84 907 x5", PhoneFormat::AsIs, "query.phone").unwrap(),
+            "+84 907 x5"
+        );
         assert!(written(" ", PhoneFormat::AsIs, "query.phone").is_err());
     }
 }

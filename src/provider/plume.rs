@@ -18,7 +18,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, scalar::Scalar, trimmed};
+use super::{
+    Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, scalar::Scalar,
+    trimmed,
+};
 use crate::{
     config::{self, Credentials, OAuthSettings},
     customer::{Customer, Email, Location},
@@ -85,20 +88,29 @@ impl Query {
             ("query.name", "name", &self.name),
             ("query.email", "email", &self.email),
         ];
-        let mut given = all.into_iter().filter_map(|(field, name, value)| Some((field, name, value.as_ref()?)));
+        let mut given = all
+            .into_iter()
+            .filter_map(|(field, name, value)| Some((field, name, value.as_ref()?)));
         match (given.next(), given.next()) {
             (Some((field, name, value)), None) => {
                 filled(Some(value), field)?;
                 Ok((field, name, value))
             }
-            _ => Err(Malformed::at("query", "expected exactly one of account_id, location_id, name, email")),
+            _ => Err(Malformed::at(
+                "query",
+                "expected exactly one of account_id, location_id, name, email",
+            )),
         }
     }
 }
 
 impl Kind for Plume {
     const NAME: &'static str = "plume";
-    const RULES: Rules = Rules { none_by_404: true, none_by_204: false, rest_after_500: false };
+    const RULES: Rules = Rules {
+        none_by_404: true,
+        none_by_204: false,
+        rest_after_500: false,
+    };
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((2_000, Duration::from_secs(300)));
     const TOKENS: Dialect = Dialect::PLUME;
     type Settings = Settings;
@@ -108,29 +120,51 @@ impl Kind for Plume {
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
-        Ok((Self { search: trimmed(base_url)? + PATH }, credentials))
+        Ok((
+            Self {
+                search: trimmed(base_url)? + PATH,
+            },
+            credentials,
+        ))
     }
 
     fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
-        Ok((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?))
+        Ok((
+            AUTHORIZATION,
+            HeaderValue::try_from(format!("Bearer {token}"))?,
+        ))
     }
 
     fn request(&self, query: &Query, options: &Options) -> Result<Request<Bytes>, Malformed> {
         let (field, name, value) = query.criterion()?;
         let word = value.trim();
         if word.eq_ignore_ascii_case("null") {
-            return Err(Malformed::at(field, "expected another value than 'null', which Plume refuses"));
+            return Err(Malformed::at(
+                field,
+                "expected another value than 'null', which Plume refuses",
+            ));
         }
         // Addresses are normalised on their way: these two would walk up the path.
         if matches!(word, "." | "..") {
-            return Err(Malformed::at(field, "expected another value than '.' and '..', which no path can hold"));
+            return Err(Malformed::at(
+                field,
+                "expected another value than '.' and '..', which no path can hold",
+            ));
         }
         let exact = options.exact_match.unwrap_or(true);
         let starts = options.starts_with.unwrap_or(true);
         let value = encoded(value);
-        Request::get(format!("{}{value}?field={name}&exactMatch={exact}&startsWith={starts}", self.search))
-            .body(Bytes::new())
-            .map_err(|_| Malformed::at(field, "expected a shorter value; the request's address grows too long"))
+        Request::get(format!(
+            "{}{value}?field={name}&exactMatch={exact}&startsWith={starts}",
+            self.search
+        ))
+        .body(Bytes::new())
+        .map_err(|_| {
+            Malformed::at(
+                field,
+                "expected a shorter value; the request's address grows too long",
+            )
+        })
     }
 
     fn wants_raw(options: &Options) -> bool {
@@ -144,11 +178,21 @@ impl Kind for Plume {
 
     fn said(body: &[u8]) -> Option<String> {
         let error = json::read::<Refusal>(body).ok()?.error;
-        let words: Vec<String> = [error.message, error.code].iter().flatten().filter_map(Scalar::text).collect();
+        let words: Vec<String> = [error.message, error.code]
+            .iter()
+            .flatten()
+            .filter_map(Scalar::text)
+            .collect();
         Some(words.join(" "))
     }
 
-    fn refine(status: u16, _headers: &HeaderMap, body: &[u8], _now: Timestamp, failure: &mut Failure) {
+    fn refine(
+        status: u16,
+        _headers: &HeaderMap,
+        body: &[u8],
+        _now: Timestamp,
+        failure: &mut Failure,
+    ) {
         if status == 403 && !json::is_container(body) {
             failure.message = "HTTP 403, expected 200: a page instead of JSON, most likely the web firewall's, \
                                which allows 2,000 calls in 5 minutes from one address; check the provider's quota"
@@ -199,7 +243,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Places<'a> {
         } else {
             json::read(raw.as_bytes())
         };
-        places.map(Places).map_err(|_| json::refuse("expected an array of objects with an id"))
+        places
+            .map(Places)
+            .map_err(|_| json::refuse("expected an array of objects with an id"))
     }
 }
 
@@ -212,15 +258,31 @@ struct Place<'a> {
 impl Found<'_> {
     fn customer(&self, at: usize) -> Result<Customer, Malformed> {
         let text = |value: &Option<Scalar>| value.as_ref().and_then(Scalar::text);
-        let customer_id = text(&self.id)
-            .ok_or_else(|| Malformed::at(&format!("[{at}].id"), "expected a string or a number that is not blank"))?;
+        let customer_id = text(&self.id).ok_or_else(|| {
+            Malformed::at(
+                &format!("[{at}].id"),
+                "expected a string or a number that is not blank",
+            )
+        })?;
         let places = self.locations.iter().flat_map(|places| &places.0);
         Ok(Customer {
             customer_id,
             account_id: text(&self.account_id),
             name: text(&self.name),
-            emails: text(&self.email).map(|address| Email { address, ..Email::default() }).into_iter().collect(),
-            locations: places.filter_map(|place| Some(Location { id: text(&place.id)? })).collect(),
+            emails: text(&self.email)
+                .map(|address| Email {
+                    address,
+                    ..Email::default()
+                })
+                .into_iter()
+                .collect(),
+            locations: places
+                .filter_map(|place| {
+                    Some(Location {
+                        id: text(&place.id)?,
+                    })
+                })
+                .collect(),
             ..Customer::default()
         })
     }

@@ -35,7 +35,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
                 .map(|text| Scalar(Cow::Owned(text)))
                 .map_err(|_| json::refuse("expected a string or a number")),
             Some(b'-' | b'0'..=b'9') => Ok(Scalar(Cow::Borrowed(raw))),
-            _ => Err(json::refuse("expected a string or a number, got another type")),
+            _ => Err(json::refuse(
+                "expected a string or a number, got another type",
+            )),
         }
     }
 }

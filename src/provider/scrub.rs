@@ -10,7 +10,12 @@ use crate::json;
 #[must_use]
 pub fn without(body: &[u8], secrets: &[&str]) -> Option<Box<RawValue>> {
     json::check(body).ok()?;
-    let mut copy = Copy { text: std::str::from_utf8(body).ok()?, at: 0, out: String::new(), secrets };
+    let mut copy = Copy {
+        text: std::str::from_utf8(body).ok()?,
+        at: 0,
+        out: String::new(),
+        secrets,
+    };
     copy.space();
     copy.value()?;
     RawValue::from_string(copy.out).ok()
@@ -40,7 +45,10 @@ impl<'a> Copy<'a> {
     /// Copies up to the first byte that `is_end`.
     fn until(&mut self, is_end: impl Fn(u8) -> bool) -> Option<&'a str> {
         let rest = self.text.as_bytes().get(self.at..)?;
-        let length = rest.iter().position(|byte| is_end(*byte)).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| is_end(*byte))
+            .unwrap_or(rest.len());
         self.take(self.at + length)
     }
 
@@ -88,7 +96,12 @@ impl<'a> Copy<'a> {
         self.take(self.at + 1)?;
         self.space()?;
         self.value()?;
-        Some(!self.secrets.iter().any(|secret| key.eq_ignore_ascii_case(secret)))
+        Some(
+            !self
+                .secrets
+                .iter()
+                .any(|secret| key.eq_ignore_ascii_case(secret)),
+        )
     }
 
     fn string(&mut self) -> Option<&'a str> {
@@ -106,18 +119,27 @@ mod tests {
     use super::*;
 
     fn scrubbed(text: &str) -> String {
-        without(text.as_bytes(), &["pin", "secretAnswer"]).unwrap().get().to_owned()
+        without(text.as_bytes(), &["pin", "secretAnswer"])
+            .unwrap()
+            .get()
+            .to_owned()
     }
 
     #[test]
     fn secrets_go_at_any_depth_and_everything_else_stays_to_the_byte() {
         assert_eq!(scrubbed(r#"{"id":1.10,"pin":"1234"}"#), r#"{"id":1.10}"#);
-        assert_eq!(scrubbed(r#"{"pin":{"a":[1,2]},"id":"pin"}"#), r#"{"id":"pin"}"#);
+        assert_eq!(
+            scrubbed(r#"{"pin":{"a":[1,2]},"id":"pin"}"#),
+            r#"{"id":"pin"}"#
+        );
         assert_eq!(
             scrubbed(r#"{ "a" : [ {"PIN":1} , {"secretanswer":"}\"{","b":-0e1} ] }"#),
             r#"{ "a" : [ {} , {"b":-0e1} ] }"#
         );
-        assert_eq!(scrubbed(r#"{"\u0070in":1,"secretAnswer":2,"c":"\\"}"#), r#"{"c":"\\"}"#);
+        assert_eq!(
+            scrubbed(r#"{"\u0070in":1,"secretAnswer":2,"c":"\\"}"#),
+            r#"{"c":"\\"}"#
+        );
         assert_eq!(scrubbed("[]"), "[]");
         assert_eq!(scrubbed(" true "), "true");
     }

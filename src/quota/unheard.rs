@@ -51,7 +51,13 @@ mod tests {
 
     fn permission(asked: Moment) -> Permission {
         let per = Duration::from_mins(1);
-        Terms::of(&QuotaLimit { requests: 1, per, reserve: 0.0, scope: QuotaScope::Broker }).permission(asked)
+        Terms::of(&QuotaLimit {
+            requests: 1,
+            per,
+            reserve: 0.0,
+            scope: QuotaScope::Broker,
+        })
+        .permission(asked)
     }
 
     #[tokio::test]
@@ -61,7 +67,9 @@ mod tests {
             let (grant, granted) = oneshot::channel();
             let given_up = unheard.or_ask(Lane::Bulk, async { granted.await.expect("an answer") });
             drop(given_up);
-            grant.send(Answer::Granted(given)).expect("it is still asked for");
+            grant
+                .send(Answer::Granted(given))
+                .expect("it is still asked for");
             yield_now().await;
 
             let other = |lane| unheard.or_ask(lane, ready(Answer::Full(None)));
@@ -78,7 +86,10 @@ mod tests {
             let (unheard, given) = (Rc::<Unheard>::default(), permission(Moment::now()));
             let granted = Answer::Granted(given);
             assert_eq!(unheard.or_ask(Lane::Bulk, ready(granted)).await, granted);
-            assert_eq!(unheard.or_ask(Lane::Bulk, ready(Answer::Gone)).await, Answer::Gone);
+            assert_eq!(
+                unheard.or_ask(Lane::Bulk, ready(Answer::Gone)).await,
+                Answer::Gone
+            );
         };
         LocalSet::new().run_until(test).await;
     }

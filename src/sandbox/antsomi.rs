@@ -112,8 +112,18 @@ impl Api for Antsomi {
                 data: Some("You don't have permission to access this request!"),
                 duration: None,
             },
-            429 | 500.. => Failure { code: 500, message: pages::nginx(status), data: None, duration: Some("0.35 ms") },
-            _ => Failure { code: status, message: "Invalid request".into(), data: None, duration: Some("0.35 ms") },
+            429 | 500.. => Failure {
+                code: 500,
+                message: pages::nginx(status),
+                data: None,
+                duration: Some("0.35 ms"),
+            },
+            _ => Failure {
+                code: status,
+                message: "Invalid request".into(),
+                data: None,
+                duration: Some("0.35 ms"),
+            },
         };
         Reply::json(status, &failure)
     }
@@ -139,15 +149,29 @@ impl Api for Antsomi {
             ("84911111111", "two customers, c-2001 and c-2002"),
             (IN_NUMBERS, "id and phone are numbers, no strings"),
             (FAILING_BODY, "200, but the body's code is 500"),
-            (LIMITED_BODY, "200, but the body's code is 500 and its message the 429 page"),
-            (STRANGE_BODY, "200, but the body's code is 999, without data"),
-            ("84912345678, 84987654321, 84987654322, 14155550100", "one customer each; c-4001 has no phone"),
+            (
+                LIMITED_BODY,
+                "200, but the body's code is 500 and its message the 429 page",
+            ),
+            (
+                STRANGE_BODY,
+                "200, but the body's code is 999, without data",
+            ),
+            (
+                "84912345678, 84987654321, 84987654322, 14155550100",
+                "one customer each; c-4001 has no phone",
+            ),
         ]
     }
 }
 
 fn rejected(problem: &'static str) -> Reply {
-    let failure = Failure { code: 400, message: problem.into(), data: None, duration: Some("0.35 ms") };
+    let failure = Failure {
+        code: 400,
+        message: problem.into(),
+        data: None,
+        duration: Some("0.35 ms"),
+    };
     Reply::json(400, &failure)
 }
 
@@ -170,10 +194,16 @@ struct Question<'a> {
 impl<'a> Question<'a> {
     fn read(ask: &'a Ask) -> Result<Self, &'static str> {
         let one = ask.parameter("phone_number");
-        let several: Vec<&str> =
-            ask.parameters().iter().filter(|(name, _)| name == "phone_number[]").map(|(_, value)| &**value).collect();
+        let several: Vec<&str> = ask
+            .parameters()
+            .iter()
+            .filter(|(name, _)| name == "phone_number[]")
+            .map(|(_, value)| &**value)
+            .collect();
         let text = |test: fn(&str, &str) -> bool, wished| match one {
-            Some(text) if !text.is_empty() && several.is_empty() => Ok(Criterion::Text(test, text, wished)),
+            Some(text) if !text.is_empty() && several.is_empty() => {
+                Ok(Criterion::Text(test, text, wished))
+            }
             _ => Err("phone_number is required"),
         };
         let criterion = match ask.parameter("operator").ok_or("operator is required")? {
@@ -190,7 +220,9 @@ impl<'a> Question<'a> {
             }
             "matches" | "not_matches" => return Err("phone_number[] is required"),
             // The document's null: a query string can leave it out, empty it, or spell it.
-            operator @ ("exists" | "not_exists") if several.is_empty() && matches!(one, None | Some("" | "null")) => {
+            operator @ ("exists" | "not_exists")
+                if several.is_empty() && matches!(one, None | Some("" | "null")) =>
+            {
                 Criterion::Known(operator == "exists")
             }
             "exists" | "not_exists" => return Err("phone_number must be null"),
@@ -198,30 +230,55 @@ impl<'a> Question<'a> {
         };
         let page = count(ask.parameter("page"), 1).ok_or("page is invalid")?;
         let limit = count(ask.parameter("limit"), 25).ok_or("limit is invalid")?;
-        Ok(Self { criterion, page, limit })
+        Ok(Self {
+            criterion,
+            page,
+            limit,
+        })
     }
 
     fn answer(&self, desk: &mut Desk) -> Reply {
         for phone in self.criterion.phones() {
             desk.asked_for(phone);
         }
-        if let Some(reply) = self.criterion.phones().iter().find_map(|phone| strange(phone)) {
+        if let Some(reply) = self
+            .criterion
+            .phones()
+            .iter()
+            .find_map(|phone| strange(phone))
+        {
             return reply;
         }
         let found = self.criterion.found();
         let total = found.len();
         let first = (self.page - 1).saturating_mul(self.limit);
         let entries = found.into_iter().skip(first).take(self.limit).collect();
-        let data = Data { entries, meta: Meta { total } };
-        Reply::json(200, &Success { code: 200, message: "Success", data, code_message: None, duration: "1.872 ms" })
+        let data = Data {
+            entries,
+            meta: Meta { total },
+        };
+        Reply::json(
+            200,
+            &Success {
+                code: 200,
+                message: "Success",
+                data,
+                code_message: None,
+                duration: "1.872 ms",
+            },
+        )
     }
 }
 
 impl Criterion<'_> {
     fn fits(&self, phone: Option<&str>) -> bool {
         match self {
-            Self::Text(holds, text, wished) => phone.is_some_and(|phone| holds(phone, text) == *wished),
-            Self::OneOf(texts, wished) => phone.is_some_and(|phone| texts.contains(&phone) == *wished),
+            Self::Text(holds, text, wished) => {
+                phone.is_some_and(|phone| holds(phone, text) == *wished)
+            }
+            Self::OneOf(texts, wished) => {
+                phone.is_some_and(|phone| texts.contains(&phone) == *wished)
+            }
             Self::Known(wished) => phone.is_some() == *wished,
         }
     }
@@ -237,15 +294,20 @@ impl Criterion<'_> {
 
     fn found(&self) -> Vec<Entry> {
         let known = CUSTOMERS.iter().filter(|(_, phone)| self.fits(*phone));
-        let mut found: Vec<Entry> =
-            known.map(|(id, phone)| entry(json!(id), phone.map(|phone| json!(phone)))).collect();
+        let mut found: Vec<Entry> = known
+            .map(|(id, phone)| entry(json!(id), phone.map(|phone| json!(phone))))
+            .collect();
         for phone in self.phones() {
             let in_numbers = phone == IN_NUMBERS;
             let listed = CUSTOMERS.iter().any(|(_, known)| *known == Some(phone));
             if listed || !self.fits(Some(phone)) || !(in_numbers || is_load_number(phone)) {
                 continue;
             }
-            let value = if in_numbers { phone.parse::<u64>().map_or(Value::Null, Value::from) } else { json!(phone) };
+            let value = if in_numbers {
+                phone.parse::<u64>().map_or(Value::Null, Value::from)
+            } else {
+                json!(phone)
+            };
             let entry = entry(value.clone(), Some(value));
             if !found.contains(&entry) {
                 found.push(entry);
@@ -256,7 +318,10 @@ impl Criterion<'_> {
 }
 
 fn entry(customer_id: Value, phone: Option<Value>) -> Entry {
-    Entry { customer_id: Field { value: customer_id }, phone: phone.map(|value| Field { value }) }
+    Entry {
+        customer_id: Field { value: customer_id },
+        phone: phone.map(|value| Field { value }),
+    }
 }
 
 /// A 200 whose body says otherwise.
@@ -267,23 +332,40 @@ fn strange(phone: &str) -> Option<Reply> {
         STRANGE_BODY => (999, "Something else".to_owned()),
         _ => return None,
     };
-    Some(Reply::json(200, &Failure { code, message, data: None, duration: Some("0.35 ms") }))
+    Some(Reply::json(
+        200,
+        &Failure {
+            code,
+            message,
+            data: None,
+            duration: Some("0.35 ms"),
+        },
+    ))
 }
 
 fn count(given: Option<&str>, default: usize) -> Option<usize> {
-    given.map_or(Some(default), |text| text.parse().ok().filter(|count| *count > 0))
+    given.map_or(Some(default), |text| {
+        text.parse().ok().filter(|count| *count > 0)
+    })
 }
 
 /// The token reply is Antsomi's own: camel case, and the expiry is a time.
 fn token(ask: &Ask, desk: &mut Desk) -> Reply {
     let fits = |scope: Option<&str>| {
-        scope.is_some_and(|scope| scope.split(',').all(|item| matches!(item.trim(), "item" | "event" | "profile")))
+        scope.is_some_and(|scope| {
+            scope
+                .split(',')
+                .all(|item| matches!(item.trim(), "item" | "event" | "profile"))
+        })
     };
     match desk.grant(ask, Place::Either, fits) {
         Ok(issued) => {
             let end = jiff::Timestamp::try_from(issued.expires_at).unwrap_or(jiff::Timestamp::MAX);
             let form = ask.form().unwrap_or_default();
-            let scope = form.iter().find(|(name, _)| name == "scope").map(|(_, scope)| scope.as_str());
+            let scope = form
+                .iter()
+                .find(|(name, _)| name == "scope")
+                .map(|(_, scope)| scope.as_str());
             Reply::json(
                 200,
                 &json!({ "accessToken": issued.token, "accessTokenExpiresAt": format!("{end:.3}"), "scope": scope }),

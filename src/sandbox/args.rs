@@ -105,7 +105,10 @@ impl FromStr for LimitArg {
             None => text.parse().map(|limit| Self::Of(None, limit)),
             Some((kind, limit)) => {
                 let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
-                Ok(Self::Of(Some(kind.ok_or("expected a kind before the '='")?), limit.parse()?))
+                Ok(Self::Of(
+                    Some(kind.ok_or("expected a kind before the '='")?),
+                    limit.parse()?,
+                ))
             }
         }
     }
@@ -149,9 +152,19 @@ impl SandboxArgs {
     }
 
     fn ports(&self) -> BTreeMap<Kind, u16> {
-        let ports = [self.antsomi_port, self.omeda_port, self.kapture_port, self.egain_port, self.plume_port];
+        let ports = [
+            self.antsomi_port,
+            self.omeda_port,
+            self.kapture_port,
+            self.egain_port,
+            self.plume_port,
+        ];
         let wanted = |kind: &Kind| self.only.is_empty() || self.only.contains(kind);
-        Kind::ALL.into_iter().zip(ports).filter(|(kind, _)| wanted(kind)).collect()
+        Kind::ALL
+            .into_iter()
+            .zip(ports)
+            .filter(|(kind, _)| wanted(kind))
+            .collect()
     }
 
     /// A limit for one kind goes before one for all, whatever their order.
@@ -160,7 +173,11 @@ impl SandboxArgs {
         for arg in &self.rate_limit {
             match arg {
                 LimitArg::Documented => {
-                    limits.extend(Kind::ALL.into_iter().filter_map(|kind| Some((kind, kind.documented_limit()?))));
+                    limits.extend(
+                        Kind::ALL
+                            .into_iter()
+                            .filter_map(|kind| Some((kind, kind.documented_limit()?))),
+                    );
                 }
                 LimitArg::Of(None, limit) => limits.extend(Kind::ALL.map(|kind| (kind, *limit))),
                 LimitArg::Of(Some(_), _) => {}
@@ -174,11 +191,21 @@ impl SandboxArgs {
     }
 
     /// The addresses, where all of them are known beforehand.
-    pub(super) fn fixed_addresses(&self, options: &Options) -> Result<BTreeMap<Kind, SocketAddr>, String> {
+    pub(super) fn fixed_addresses(
+        &self,
+        options: &Options,
+    ) -> Result<BTreeMap<Kind, SocketAddr>, String> {
         if options.ports.values().any(|port| *port == 0) {
-            return Err("--print-config needs ports that are known; with port 0 use --write-config FILE".into());
+            return Err(
+                "--print-config needs ports that are known; with port 0 use --write-config FILE"
+                    .into(),
+            );
         }
-        Ok(options.ports.iter().map(|(kind, port)| (*kind, SocketAddr::new(self.host, *port))).collect())
+        Ok(options
+            .ports
+            .iter()
+            .map(|(kind, port)| (*kind, SocketAddr::new(self.host, *port)))
+            .collect())
     }
 }
 
@@ -194,14 +221,21 @@ pub fn values() -> String {
         magic::help()
     );
     for kind in Kind::ALL {
-        let token = if kind == Kind::Omeda { "x-omeda-appid" } else { "token" };
+        let token = if kind == Kind::Omeda {
+            "x-omeda-appid"
+        } else {
+            "token"
+        };
         let _ = writeln!(text, "\n{kind} ({token}: {}):", kind.token());
         for (value, says) in kind.api().values() {
             let _ = writeln!(text, "  {value}  {says}");
         }
         if let Some(path) = kind.token_path() {
             let scope = kind.scope().unwrap_or_default();
-            let _ = writeln!(text, "  POST {path}  issues tokens to sandbox-client, sandbox-secret, scope \"{scope}\"");
+            let _ = writeln!(
+                text,
+                "  POST {path}  issues tokens to sandbox-client, sandbox-secret, scope \"{scope}\""
+            );
         }
     }
     let _ = write!(

@@ -23,7 +23,10 @@ pub(super) fn answer(port: &Port, ask: &Ask) -> Option<Reply> {
         (&Method::DELETE, "faults") => done(|| port.state().rules.clear()),
         (&Method::DELETE, "tokens") => done(|| port.state().tokens.revoke()),
         (&Method::POST, "reset") => done(|| port.reset()),
-        _ => Reply::json(404, &json!({ "error": format!("no such control route; there are: {ROUTES}") })),
+        _ => Reply::json(
+            404,
+            &json!({ "error": format!("no such control route; there are: {ROUTES}") }),
+        ),
     })
 }
 
@@ -37,7 +40,9 @@ fn done(act: impl FnOnce()) -> Reply {
 
 fn add(port: &Port, ask: &Ask) -> Reply {
     match serde_json::from_slice::<Rule>(&ask.body) {
-        Ok(rule) if rule.fault == Fault::NONE => Reply::json(400, &json!({ "error": "fault: nothing goes wrong" })),
+        Ok(rule) if rule.fault == Fault::NONE => {
+            Reply::json(400, &json!({ "error": "fault: nothing goes wrong" }))
+        }
         Ok(rule) => {
             port.state().rules.push(rule);
             Reply::json(201, &list(port))

@@ -25,8 +25,8 @@ pub(super) struct Egain;
 const PATH: &str = "/core/customermgr/v3/customer";
 const SCOPE: &str = "https://api.egain.cloud/auth/.default";
 const LANGUAGES: [&str; 15] = [
-    "en-US", "es-ES", "fr-FR", "it-IT", "de-DE", "nl-NL", "pt-BR", "pt-PT", "da-DK", "ru-RU", "fr-CA", "zh-CN",
-    "ja-JP", "ko-KR", "sv-SE",
+    "en-US", "es-ES", "fr-FR", "it-IT", "de-DE", "nl-NL", "pt-BR", "pt-PT", "da-DK", "ru-RU",
+    "fr-CA", "zh-CN", "ja-JP", "ko-KR", "sv-SE",
 ];
 
 /// What is wrong with a request, and with which part of it.
@@ -38,11 +38,19 @@ struct Problem {
 
 impl Problem {
     fn bad(key: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, key: key.to_owned(), message: message.into() }
+        Self {
+            status: 400,
+            key: key.to_owned(),
+            message: message.into(),
+        }
     }
 
     fn not_acceptable(key: &str) -> Self {
-        Self { status: 406, key: key.to_owned(), message: "not supported".into() }
+        Self {
+            status: 406,
+            key: key.to_owned(),
+            message: "not supported".into(),
+        }
     }
 }
 
@@ -87,7 +95,12 @@ impl Api for Egain {
             500 => "Internal server error",
             _ => "Request failed",
         };
-        failed(status, format!("{status}-101"), message.to_owned(), Vec::new())
+        failed(
+            status,
+            format!("{status}-101"),
+            message.to_owned(),
+            Vec::new(),
+        )
     }
 
     fn over_limit(&self, limit: RateLimit, wait: Duration) -> Reply {
@@ -96,7 +109,9 @@ impl Api for Egain {
 
     fn is_token_endpoint(&self, path: &str) -> bool {
         path == "/oauth2/v2.0/token"
-            || path.strip_prefix("/global/").is_some_and(|rest| rest.ends_with("/oauth2/v2.0/token"))
+            || path
+                .strip_prefix("/global/")
+                .is_some_and(|rest| rest.ends_with("/oauth2/v2.0/token"))
     }
 
     fn sample(&self, base: &str) -> String {
@@ -118,34 +133,68 @@ impl Api for Egain {
 
 /// The two headers that the document requires.
 fn headers(ask: &Ask) -> Result<(), Problem> {
-    let accept = ask.header("accept").ok_or_else(|| Problem::bad("Accept", "the header is required"))?;
-    let mut types = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let accept = ask
+        .header("accept")
+        .ok_or_else(|| Problem::bad("Accept", "the header is required"))?;
+    let mut types = accept
+        .split(',')
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim());
     if !types.any(|kind| kind == "application/json") {
         return Err(Problem::not_acceptable("Accept"));
     }
-    let language =
-        ask.header("accept-language").ok_or_else(|| Problem::bad("Accept-Language", "the header is required"))?;
+    let language = ask
+        .header("accept-language")
+        .ok_or_else(|| Problem::bad("Accept-Language", "the header is required"))?;
     let first = language.split([',', ';']).next().unwrap_or_default().trim();
-    if LANGUAGES.contains(&first) { Ok(()) } else { Err(Problem::not_acceptable("Accept-Language")) }
+    if LANGUAGES.contains(&first) {
+        Ok(())
+    } else {
+        Err(Problem::not_acceptable("Accept-Language"))
+    }
 }
 
 fn refused(problem: Problem) -> Reply {
-    let Problem { status, key, message } = problem;
-    let details = vec![Detail { key: key.clone(), value: message.clone() }];
-    failed(status, format!("{status}-101"), format!("{key}: {message}"), details)
+    let Problem {
+        status,
+        key,
+        message,
+    } = problem;
+    let details = vec![Detail {
+        key: key.clone(),
+        value: message.clone(),
+    }];
+    failed(
+        status,
+        format!("{status}-101"),
+        format!("{key}: {message}"),
+        details,
+    )
 }
 
 fn failed(status: u16, code: String, developer_message: String, details: Vec<Detail>) -> Reply {
     let user_message = "The request could not be completed.";
-    Reply::json(status, &Failure { code, developer_message, details, user_message })
+    Reply::json(
+        status,
+        &Failure {
+            code,
+            developer_message,
+            details,
+            user_message,
+        },
+    )
 }
 
 fn limited(limit: u32, wait: Duration) -> Reply {
     let reset = jiff::Timestamp::try_from(SystemTime::now() + wait).unwrap_or(jiff::Timestamp::MAX);
-    failed(429, "429-001".into(), "Too many requests".into(), Vec::new())
-        .with("x-ratelimit-limit", limit)
-        .with("x-ratelimit-remaining", 0)
-        .with("x-ratelimit-reset", format!("{reset:.3}"))
+    failed(
+        429,
+        "429-001".into(),
+        "Too many requests".into(),
+        Vec::new(),
+    )
+    .with("x-ratelimit-limit", limit)
+    .with("x-ratelimit-remaining", 0)
+    .with("x-ratelimit-reset", format!("{reset:.3}"))
 }
 
 fn token(ask: &Ask, desk: &mut Desk) -> Reply {

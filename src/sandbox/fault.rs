@@ -33,18 +33,29 @@ pub enum Damage {
 
 impl Fault {
     /// Nothing goes wrong.
-    pub const NONE: Self = Self { status: None, latency: None, retry_after: None, damage: None };
+    pub const NONE: Self = Self {
+        status: None,
+        latency: None,
+        retry_after: None,
+        damage: None,
+    };
 
     /// A status in the kind's own shape.
     #[must_use]
     pub const fn status(status: u16) -> Self {
-        Self { status: Some(status), ..Self::NONE }
+        Self {
+            status: Some(status),
+            ..Self::NONE
+        }
     }
 
     /// A broken answer.
     #[must_use]
     pub const fn damage(damage: Damage) -> Self {
-        Self { damage: Some(damage), ..Self::NONE }
+        Self {
+            damage: Some(damage),
+            ..Self::NONE
+        }
     }
 
     fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
@@ -62,7 +73,8 @@ impl Fault {
     }
 }
 
-const EXPECTED: &str = "status=503, latency=500ms, retry-after=3, reset, truncate, hang, html or count=2";
+const EXPECTED: &str =
+    "status=503, latency=500ms, retry-after=3, reset, truncate, hang, html or count=2";
 
 /// A fault, and how often it happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,15 +89,28 @@ impl FromStr for Order {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut order = Self { fault: Fault::NONE, count: None };
-        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key.trim(), Some(value)));
+        let mut order = Self {
+            fault: Fault::NONE,
+            count: None,
+        };
+        for part in text
+            .split(';')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (key, value) = part
+                .split_once('=')
+                .map_or((part, None), |(key, value)| (key.trim(), Some(value)));
             match (key, value) {
                 ("count", Some(value)) => order.count = Some(number(key, value.trim())?),
                 (key, value) => order.fault.set(key, value.map(str::trim))?,
             }
         }
-        if order.fault == Fault::NONE { Err(format!("got {text:?}, expected {EXPECTED}")) } else { Ok(order) }
+        if order.fault == Fault::NONE {
+            Err(format!("got {text:?}, expected {EXPECTED}"))
+        } else {
+            Ok(order)
+        }
     }
 }
 
@@ -94,7 +119,10 @@ impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        #[allow(clippy::struct_excessive_bools, reason = "it is the form that people write")]
+        #[allow(
+            clippy::struct_excessive_bools,
+            reason = "it is the form that people write"
+        )]
         struct Form {
             status: Option<u16>,
             latency: Option<String>,
@@ -116,25 +144,44 @@ impl<'de> Deserialize<'de> for Fault {
             (form.html, Damage::Html),
         ];
         Ok(Self {
-            status: form.status.map(status).transpose().map_err(D::Error::custom)?,
-            latency: form.latency.as_deref().map(duration).transpose().map_err(D::Error::custom)?,
+            status: form
+                .status
+                .map(status)
+                .transpose()
+                .map_err(D::Error::custom)?,
+            latency: form
+                .latency
+                .as_deref()
+                .map(duration)
+                .transpose()
+                .map_err(D::Error::custom)?,
             retry_after: form.retry_after,
-            damage: damage.into_iter().find(|(wanted, _)| *wanted).map(|(_, damage)| damage),
+            damage: damage
+                .into_iter()
+                .find(|(wanted, _)| *wanted)
+                .map(|(_, damage)| damage),
         })
     }
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{key}: got {value:?}, expected a number"))
+    value
+        .parse()
+        .map_err(|_| format!("{key}: got {value:?}, expected a number"))
 }
 
 /// A final status; 1xx would not end the exchange.
 pub(super) fn status(status: u16) -> Result<u16, String> {
-    if (200..=599).contains(&status) { Ok(status) } else { Err(format!("status: got {status}, expected 200 to 599")) }
+    if (200..=599).contains(&status) {
+        Ok(status)
+    } else {
+        Err(format!("status: got {status}, expected 200 to 599"))
+    }
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| format!("got {text:?}, expected a duration such as \"500ms\""))
+    humantime::parse_duration(text)
+        .map_err(|_| format!("got {text:?}, expected a duration such as \"500ms\""))
 }
 
 /// How often something goes wrong by itself, each a share from 0 to 1 of the lookups.
@@ -160,10 +207,14 @@ impl Rates {
     /// Shares must be shares, and together at most one.
     pub(super) fn check(&self) -> Result<(), impl Display + use<>> {
         let shares = [self.failing, self.reset, self.truncate, self.hang];
-        if shares.iter().all(|share| (0.0..=1.0).contains(share)) && shares.iter().sum::<f64>() <= 1.0 {
+        if shares.iter().all(|share| (0.0..=1.0).contains(share))
+            && shares.iter().sum::<f64>() <= 1.0
+        {
             return Ok(());
         }
-        Err("the rates of status, reset, truncate and hang: expected 0 to 1 each, and at most 1 together")
+        Err(
+            "the rates of status, reset, truncate and hang: expected 0 to 1 each, and at most 1 together",
+        )
     }
 }
 
@@ -175,7 +226,10 @@ pub(super) struct Dice {
 
 impl Dice {
     pub fn new(rates: Rates, seed: u64) -> Self {
-        Self { rates, random: StdRng::seed_from_u64(seed) }
+        Self {
+            rates,
+            random: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// The fault of the next lookup; [`Fault::NONE`] for most.

@@ -69,8 +69,17 @@ pub(super) struct Journal {
 
 impl Journal {
     pub fn new(began: Instant, window: Duration) -> Self {
-        let stats = Stats { window_ms: window.as_millis(), ..Stats::default() };
-        Self { began, window: Window::new(window), stats, entries: VecDeque::new(), numbers: 0 }
+        let stats = Stats {
+            window_ms: window.as_millis(),
+            ..Stats::default()
+        };
+        Self {
+            began,
+            window: Window::new(window),
+            stats,
+            entries: VecDeque::new(),
+            numbers: 0,
+        }
     }
 
     /// Forgets all but what is still in flight.
@@ -109,7 +118,11 @@ impl Journal {
             target: ask.target.clone(),
             headers: headers(ask),
             // A token request's body is the client's secret.
-            body: if lookup { String::from_utf8_lossy(&ask.body).into_owned() } else { masked(ask) },
+            body: if lookup {
+                String::from_utf8_lossy(&ask.body).into_owned()
+            } else {
+                masked(ask)
+            },
             at_ms: arrived.saturating_duration_since(self.began).as_millis(),
             answer: None,
         }
@@ -119,7 +132,10 @@ impl Journal {
     pub fn answered(&mut self, number: u64, answer: &str) {
         *self.stats.by_status.entry(answer.to_owned()).or_default() += 1;
         // The request may be forgotten already.
-        if let Ok(at) = self.entries.binary_search_by_key(&number, |entry| entry.number) {
+        if let Ok(at) = self
+            .entries
+            .binary_search_by_key(&number, |entry| entry.number)
+        {
             self.entries[at].answer = Some(answer.to_owned());
         }
     }
@@ -142,10 +158,14 @@ impl Journal {
 }
 
 fn headers(ask: &Ask) -> BTreeMap<String, String> {
-    let shown = HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), ask.header(name)?.to_owned())));
+    let shown = HEADERS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), ask.header(name)?.to_owned())));
     let secret = SECRET_HEADERS.iter().filter_map(|name| {
         let value = ask.header(name)?;
-        let scheme = value.split_once(' ').map_or(String::new(), |(scheme, _)| format!("{scheme} "));
+        let scheme = value
+            .split_once(' ')
+            .map_or(String::new(), |(scheme, _)| format!("{scheme} "));
         Some(((*name).to_owned(), format!("{scheme}***")))
     });
     shown.chain(secret).collect()

@@ -83,26 +83,45 @@ impl Api for Kapture {
 
     fn values(&self) -> &'static [(&'static str, &'static str)] {
         &[
-            ("191121684", "the document's example; also by sashank@gmail.com or 9380491326"),
+            (
+                "191121684",
+                "the document's example; also by sashank@gmail.com or 9380491326",
+            ),
             (NEW_DATES, "dates as newer servers write them"),
-            (BLANK, "blank fields, and the primary contact is the second one"),
-            (STRANGE, "200 and failed, for a reason that nobody documents"),
-            (OLD_REFUSAL, "200 and 'Invalid Auth Key' with the capitals of older documents"),
+            (
+                BLANK,
+                "blank fields, and the primary contact is the second one",
+            ),
+            (
+                STRANGE,
+                "200 and failed, for a reason that nobody documents",
+            ),
+            (
+                OLD_REFUSAL,
+                "200 and 'Invalid Auth Key' with the capitals of older documents",
+            ),
         ]
     }
 }
 
 /// The criterion that decides, and its value.
 fn criterion(ask: &Ask) -> Result<(&'static str, String), &'static str> {
-    if !ask.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+    if !ask
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/json"))
+    {
         return Err("expected Content-Type: application/json");
     }
     let body: Value = serde_json::from_slice(&ask.body).map_err(|_| "the body is no JSON")?;
     let [Value::Object(element)] = body.as_array().ok_or("the body is no array")?.as_slice() else {
         return Err("expected an array of one object");
     };
-    let mut given = CRITERIA.into_iter().filter_map(|name| Some((name, element.get(name)?)));
-    let (name, value) = given.next().ok_or("one of kapture_customer_id, email_id, phone is mandatory")?;
+    let mut given = CRITERIA
+        .into_iter()
+        .filter_map(|name| Some((name, element.get(name)?)));
+    let (name, value) = given
+        .next()
+        .ok_or("one of kapture_customer_id, email_id, phone is mandatory")?;
     match value {
         Value::String(text) if !text.trim().is_empty() => Ok((name, text.clone())),
         Value::Number(number) if name != "email_id" => Ok((name, number.to_string())),
@@ -113,7 +132,12 @@ fn criterion(ask: &Ask) -> Result<(&'static str, String), &'static str> {
 fn customer(name: &str, value: &str) -> Reply {
     match value {
         STRANGE => return failed(200, "Customer is locked by another process."),
-        OLD_REFUSAL => return Reply::json(200, &json!({ "Message": "Invalid Auth Key", "Status": "failed" })),
+        OLD_REFUSAL => {
+            return Reply::json(
+                200,
+                &json!({ "Message": "Invalid Auth Key", "Status": "failed" }),
+            );
+        }
         _ => {}
     }
     let by = |(id, email, phone): &&(&str, &str, &str)| match name {
@@ -126,7 +150,11 @@ fn customer(name: &str, value: &str) -> Reply {
         Some((BLANK, ..)) => blank(),
         Some(_) => Reply::text(200, "application/json", EXAMPLE),
         None if is_load_number(value) => load(value),
-        None => failed_with("Customer Details", "Information given by you does not exist in our sytsem.", 200),
+        None => failed_with(
+            "Customer Details",
+            "Information given by you does not exist in our sytsem.",
+            200,
+        ),
     }
 }
 
@@ -177,7 +205,11 @@ fn blank() -> Reply {
 /// A number of the load range: the id is the number itself.
 fn load(number: &str) -> Reply {
     let Ok(id) = number.parse() else {
-        return failed_with("Customer Details", "Information given by you does not exist in our sytsem.", 200);
+        return failed_with(
+            "Customer Details",
+            "Information given by you does not exist in our sytsem.",
+            200,
+        );
     };
     like_the_example(id, "Load", |details| {
         details["contacts"][0]["phone"] = number.into();

@@ -62,7 +62,13 @@ pub(super) trait Api: Sync {
 
 impl Kind {
     /// All five, in the order of their ports.
-    pub const ALL: [Self; 5] = [Self::Antsomi, Self::Omeda, Self::Kapture, Self::Egain, Self::Plume];
+    pub const ALL: [Self; 5] = [
+        Self::Antsomi,
+        Self::Omeda,
+        Self::Kapture,
+        Self::Egain,
+        Self::Plume,
+    ];
 
     /// Its name in a configuration.
     #[must_use]
@@ -98,8 +104,14 @@ impl Kind {
     #[must_use]
     pub const fn documented_limit(self) -> Option<RateLimit> {
         match self {
-            Self::Antsomi => Some(RateLimit { requests: 200, per: Duration::from_mins(1) }),
-            Self::Plume => Some(RateLimit { requests: 2000, per: Duration::from_mins(5) }),
+            Self::Antsomi => Some(RateLimit {
+                requests: 200,
+                per: Duration::from_mins(1),
+            }),
+            Self::Plume => Some(RateLimit {
+                requests: 2000,
+                per: Duration::from_mins(5),
+            }),
             _ => None,
         }
     }
@@ -119,7 +131,8 @@ impl Kind {
     #[must_use]
     pub fn config(self, address: SocketAddr) -> String {
         let name = self.name();
-        let mut text = format!("[providers.{name}]\nkind = \"{name}\"\nbase_url = \"http://{address}\"\n");
+        let mut text =
+            format!("[providers.{name}]\nkind = \"{name}\"\nbase_url = \"http://{address}\"\n");
         text += &self.api().config();
         if self != Self::Omeda {
             let _ = writeln!(text, "token = \"{}\"", self.token());

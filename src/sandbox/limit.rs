@@ -21,7 +21,10 @@ impl FromStr for RateLimit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(requests, per)| {
-            Some(Self { requests: requests.parse().ok()?, per: humantime::parse_duration(per).ok()? })
+            Some(Self {
+                requests: requests.parse().ok()?,
+                per: humantime::parse_duration(per).ok()?,
+            })
         });
         parsed
             .filter(|limit| !limit.per.is_zero())
@@ -31,7 +34,12 @@ impl FromStr for RateLimit {
 
 impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}/{}", self.requests, humantime::format_duration(self.per))
+        write!(
+            f,
+            "{}/{}",
+            self.requests,
+            humantime::format_duration(self.per)
+        )
     }
 }
 
@@ -44,7 +52,10 @@ pub(super) struct Window {
 
 impl Window {
     pub fn new(length: Duration) -> Self {
-        Self { length, times: VecDeque::new() }
+        Self {
+            length,
+            times: VecDeque::new(),
+        }
     }
 
     /// One more, at `now`; how many there are with it.
@@ -56,7 +67,11 @@ impl Window {
 
     /// Two events exactly `length` apart share no window.
     fn forget(&mut self, now: Instant) {
-        while self.times.front().is_some_and(|first| now.saturating_duration_since(*first) >= self.length) {
+        while self
+            .times
+            .front()
+            .is_some_and(|first| now.saturating_duration_since(*first) >= self.length)
+        {
             self.times.pop_front();
         }
     }
@@ -71,7 +86,10 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub fn new(limit: RateLimit) -> Self {
-        Self { limit, window: Window::new(limit.per) }
+        Self {
+            limit,
+            window: Window::new(limit.per),
+        }
     }
 
     /// # Errors
@@ -108,7 +126,8 @@ mod tests {
     fn the_largest_count_is_that_of_the_fullest_window() {
         let start = Instant::now();
         let mut window = Window::new(Duration::from_secs(1));
-        let counts = [0, 500, 999, 1000, 1500].map(|ms| window.add(start + Duration::from_millis(ms)));
+        let counts =
+            [0, 500, 999, 1000, 1500].map(|ms| window.add(start + Duration::from_millis(ms)));
         assert_eq!(counts, [1, 2, 3, 3, 3]);
     }
 

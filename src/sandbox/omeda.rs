@@ -106,7 +106,10 @@ impl Api for Omeda {
             403 => failed(403, "The x-omeda-appid is invalid."),
             404 => failed(404, "The customer was not found."),
             429 => failed(429, "Too many requests."),
-            500.. => failed(status, "Internal server error. Please contact your Omeda Account Representative."),
+            500.. => failed(
+                status,
+                "Internal server error. Please contact your Omeda Account Representative.",
+            ),
             _ => failed(status, "The request is invalid."),
         }
     }
@@ -117,16 +120,28 @@ impl Api for Omeda {
     }
 
     fn config(&self) -> String {
-        format!("brand = \"{BRAND}\"\napp_id = \"{}\"\n", Kind::Omeda.token())
+        format!(
+            "brand = \"{BRAND}\"\napp_id = \"{}\"\n",
+            Kind::Omeda.token()
+        )
     }
 
     fn values(&self) -> &'static [(&'static str, &'static str)] {
         &[
             (EXAMPLE, "the document's example"),
             (EXAMPLE_ENCRYPTED, "the same, by an encrypted id"),
-            ("12346", "'No phone number found', as the document's failure"),
-            ("12347", "a phone of each contact type, and one type that nobody lists"),
-            ("12348", "the document's example to the letter, which is no JSON"),
+            (
+                "12346",
+                "'No phone number found', as the document's failure",
+            ),
+            (
+                "12347",
+                "a phone of each contact type, and one type that nobody lists",
+            ),
+            (
+                "12348",
+                "the document's example to the letter, which is no JSON",
+            ),
             ("12349", "`Errors` under 200"),
             ("22, 24", "merged into 99999, under 404 and under 200"),
             ("23, 25", "pending deactivation, under 404 and under 200"),
@@ -156,12 +171,23 @@ fn customer(id: &str) -> Reply {
 }
 
 fn found(id: &str, phone_numbers: Vec<Phone>) -> Reply {
-    let customer = format!("https://ows.omedastaging.com/webservices/rest/brand/{BRAND}/customer/{id}/*");
-    Reply::json(200, &Success { customer, phone_numbers, submission_id: SUBMISSION })
+    let customer =
+        format!("https://ows.omedastaging.com/webservices/rest/brand/{BRAND}/customer/{id}/*");
+    Reply::json(
+        200,
+        &Success {
+            customer,
+            phone_numbers,
+            submission_id: SUBMISSION,
+        },
+    )
 }
 
 fn example() -> Vec<Phone<'static>> {
-    let business = Phone { extension: Some("999"), ..phone(472_517, 200, "8475648900", Some(1)) };
+    let business = Phone {
+        extension: Some("999"),
+        ..phone(472_517, 200, "8475648900", Some(1))
+    };
     vec![business, phone(472_518, 210, "8475648901", Some(1))]
 }
 
@@ -179,7 +205,10 @@ fn all_types() -> Vec<Phone<'static>> {
         "8475640270",
         "8475640999",
     ];
-    let mut phones: Vec<Phone> = (1..).zip(types.into_iter().zip(numbers)).map(listed).collect();
+    let mut phones: Vec<Phone> = (1..)
+        .zip(types.into_iter().zip(numbers))
+        .map(listed)
+        .collect();
     phones[0].status_code = None;
     phones
 }
@@ -188,17 +217,41 @@ fn listed((id, (kind, number)): (u32, (u16, &'static str))) -> Phone<'static> {
     phone(472_600 + id, kind, number, Some(2))
 }
 
-fn phone(id: u32, phone_contact_type: u16, phone_number: &str, status_code: Option<u8>) -> Phone<'_> {
-    Phone { id, phone_contact_type, phone_number, extension: None, status_code, changed_date: "2015-03-08 21:23:34" }
+fn phone(
+    id: u32,
+    phone_contact_type: u16,
+    phone_number: &str,
+    status_code: Option<u8>,
+) -> Phone<'_> {
+    Phone {
+        id,
+        phone_contact_type,
+        phone_number,
+        extension: None,
+        status_code,
+        changed_date: "2015-03-08 21:23:34",
+    }
 }
 
 fn failed(status: u16, error: &str) -> Reply {
-    let errors = [Problem { error: error.to_owned() }];
-    Reply::json(status, &Failure { submission_id: FAILED_SUBMISSION, errors, merged_into_customer_id: None })
+    let errors = [Problem {
+        error: error.to_owned(),
+    }];
+    Reply::json(
+        status,
+        &Failure {
+            submission_id: FAILED_SUBMISSION,
+            errors,
+            merged_into_customer_id: None,
+        },
+    )
 }
 
 fn pending(status: u16, id: &str) -> Reply {
-    failed(status, &format!("OmedaCustomerId {id} is pending deactivation. Please try again later."))
+    failed(
+        status,
+        &format!("OmedaCustomerId {id} is pending deactivation. Please try again later."),
+    )
 }
 
 fn merged(status: u16, id: &str) -> Reply {

@@ -7,7 +7,10 @@ fn reason(status: u16) -> &'static str {
     match status {
         503 => "Service Temporarily Unavailable",
         504 => "Gateway Time-out",
-        _ => StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error"),
+        _ => StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Error"),
     }
 }
 
@@ -23,7 +26,9 @@ pub(super) fn nginx(status: u16) -> String {
 /// A Java container's page for a path that nothing serves.
 pub(super) fn container(status: u16) -> String {
     let title = format!("HTTP Status {status} - {}", reason(status));
-    format!("<!doctype html><html lang=\"en\"><head><title>{title}</title></head><body><h1>{title}</h1></body></html>")
+    format!(
+        "<!doctype html><html lang=\"en\"><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    )
 }
 
 /// A web firewall's refusal.

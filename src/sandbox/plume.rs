@@ -38,7 +38,13 @@ const CUSTOMERS: [Customer<'static>; 5] = [
         locations: Some(&[]),
         email: Some("ada.king@example.com"),
     },
-    Customer { id: "5f8d0d55b54764421b7156db", account_id: "acc-2001", name: None, locations: None, email: None },
+    Customer {
+        id: "5f8d0d55b54764421b7156db",
+        account_id: "acc-2001",
+        name: None,
+        locations: None,
+        email: None,
+    },
     Customer {
         id: "5f8d0d55b54764421b7156dc",
         account_id: "b/c?d=1 & e",
@@ -115,20 +121,35 @@ impl Api for Plume {
     }
 
     fn is_token_endpoint(&self, path: &str) -> bool {
-        matches!(path.split('/').collect::<Vec<_>>().as_slice(), ["", "oauth2", _, "v1", "token"])
+        matches!(
+            path.split('/').collect::<Vec<_>>().as_slice(),
+            ["", "oauth2", _, "v1", "token"]
+        )
     }
 
     fn sample(&self, base: &str) -> String {
-        format!("-H 'Authorization: Bearer {}' '{base}{PATH}acc-1001?field=accountId'", Kind::Plume.token())
+        format!(
+            "-H 'Authorization: Bearer {}' '{base}{PATH}acc-1001?field=accountId'",
+            Kind::Plume.token()
+        )
     }
 
     fn values(&self) -> &'static [(&'static str, &'static str)] {
         &[
-            ("acc-1001", "Ada Lovelace, ada@example.com, locations loc-1 and loc-2"),
+            (
+                "acc-1001",
+                "Ada Lovelace, ada@example.com, locations loc-1 and loc-2",
+            ),
             ("acc-1002", "Ada King, ada.king@example.com, no locations"),
             ("acc-2001", "neither name nor email nor locations"),
-            ("b/c?d=1 & e", "an account id that must be percent-encoded; Zoë O'Hara, loc-3"),
-            ("8f14e45f-ceea-467f-a0e6-1c2d3e4f5a6b", "Grace Hopper, loc-4"),
+            (
+                "b/c?d=1 & e",
+                "an account id that must be percent-encoded; Zoë O'Hara, loc-3",
+            ),
+            (
+                "8f14e45f-ceea-467f-a0e6-1c2d3e4f5a6b",
+                "Grace Hopper, loc-4",
+            ),
         ]
     }
 }
@@ -156,7 +177,11 @@ impl<'a> Search<'a> {
             Some("locationId") => Field::Location,
             Some("name") => Field::Name,
             Some("email") => Field::Email,
-            _ => return Err("Illegal field. Only valid fields are accountId, locationId, name, and email."),
+            _ => {
+                return Err(
+                    "Illegal field. Only valid fields are accountId, locationId, name, and email.",
+                );
+            }
         };
         if keyword.is_empty() || keyword.eq_ignore_ascii_case("null") {
             return Err("Illegal search keyword.");
@@ -166,12 +191,20 @@ impl<'a> Search<'a> {
             Some("false") => Ok(false),
             Some(_) => Err("exactMatch and startsWith are booleans."),
         };
-        Ok(Self { field, keyword, exact: flag("exactMatch")?, at_start: flag("startsWith")? })
+        Ok(Self {
+            field,
+            keyword,
+            exact: flag("exactMatch")?,
+            at_start: flag("startsWith")?,
+        })
     }
 
     fn answer(&self, desk: &mut Desk) -> Reply {
         desk.asked_for(self.keyword);
-        let found: Vec<&Customer> = CUSTOMERS.iter().filter(|customer| self.fits_one_of(customer)).collect();
+        let found: Vec<&Customer> = CUSTOMERS
+            .iter()
+            .filter(|customer| self.fits_one_of(customer))
+            .collect();
         match self.field {
             _ if !found.is_empty() => Reply::json(200, &found),
             _ if is_load_number(self.keyword) => Reply::json(200, &[load(self.keyword)]),
@@ -185,7 +218,11 @@ impl<'a> Search<'a> {
             Field::Account => self.fits(customer.account_id),
             Field::Name => customer.name.is_some_and(|name| self.fits(name)),
             Field::Email => customer.email.is_some_and(|email| self.fits(email)),
-            Field::Location => customer.locations.unwrap_or_default().iter().any(|location| self.fits(location.id)),
+            Field::Location => customer
+                .locations
+                .unwrap_or_default()
+                .iter()
+                .any(|location| self.fits(location.id)),
         }
     }
 
@@ -200,20 +237,35 @@ impl<'a> Search<'a> {
 }
 
 fn load(number: &str) -> Customer<'_> {
-    Customer { id: number, account_id: number, name: Some("Load"), locations: None, email: None }
+    Customer {
+        id: number,
+        account_id: number,
+        name: Some("Load"),
+        locations: None,
+        email: None,
+    }
 }
 
 fn failed(status: u16, message: &str) -> Reply {
     // The document's sibling shows this code with 422; for the others the shape is known and the code is not.
-    let code = if status == 422 { "CUS00001".to_owned() } else { format!("CUS{status:05}") };
-    Reply::json(status, &json!({ "error": { "statusCode": status, "message": message, "code": code } }))
+    let code = if status == 422 {
+        "CUS00001".to_owned()
+    } else {
+        format!("CUS{status:05}")
+    };
+    Reply::json(
+        status,
+        &json!({ "error": { "statusCode": status, "message": message, "code": code } }),
+    )
 }
 
 fn token(ask: &Ask, desk: &mut Desk) -> Reply {
     let fits = |scope: Option<&str>| {
         let items: Vec<&str> = scope.unwrap_or_default().split(' ').collect();
-        items.iter().any(|item| item.strip_prefix("partnerId:").is_some_and(|id| !id.is_empty()))
-            && items.contains(&"role:partnerIdAdmin")
+        items.iter().any(|item| {
+            item.strip_prefix("partnerId:")
+                .is_some_and(|id| !id.is_empty())
+        }) && items.contains(&"role:partnerIdAdmin")
     };
     match desk.grant(ask, Place::Basic, fits) {
         Ok(issued) => issued.standard_reply(),

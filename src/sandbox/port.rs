@@ -62,7 +62,10 @@ pub(super) struct State {
 impl Port {
     pub fn new(kind: Kind, options: &Options, began: Instant) -> Self {
         let limit = options.rate_limit_of(kind);
-        let window = options.window.or(limit.map(|limit| limit.per)).unwrap_or(Duration::from_mins(1));
+        let window = options
+            .window
+            .or(limit.map(|limit| limit.per))
+            .unwrap_or(Duration::from_mins(1));
         // Each port draws for itself, so that the traffic of one does not change the faults of another.
         let seed = options.seed.wrapping_add(kind as u64);
         let state = State {
@@ -74,7 +77,14 @@ impl Port {
             limiter: limit.map(Limiter::new),
         };
         let (log, retry_after) = (options.log, options.retry_after);
-        Self { kind, log, api: kind.api(), retry_after, window, state: Mutex::new(state) }
+        Self {
+            kind,
+            log,
+            api: kind.api(),
+            retry_after,
+            window,
+            state: Mutex::new(state),
+        }
     }
 
     /// The memory; a panic in another request does not spoil it.
@@ -88,7 +98,10 @@ impl Port {
         state.rules.clear();
         state.countdowns = Countdowns::default();
         state.journal.reset(self.window);
-        state.limiter = state.limiter.take().map(|limiter| Limiter::new(limiter.limit));
+        state.limiter = state
+            .limiter
+            .take()
+            .map(|limiter| Limiter::new(limiter.limit));
     }
 
     /// The whole way of a request; the guard counts it as in flight until it is dropped.
@@ -114,7 +127,11 @@ impl Port {
             state.journal.rejected();
             return self.delivery(reply, Fault::NONE);
         }
-        let drawn = if lookup { state.dice.roll() } else { Fault::NONE };
+        let drawn = if lookup {
+            state.dice.roll()
+        } else {
+            Fault::NONE
+        };
         let ordered = match state.ordered(ask) {
             Ok(ordered) => ordered,
             Err(problem) => {
@@ -124,18 +141,29 @@ impl Port {
         };
         let mut fault = ordered.unwrap_or(drawn);
         fault.latency = fault.latency.or(drawn.latency);
-        let reply = if fault.status.is_some() { Reply::empty(200) } else { self.answer(state, ask, now, &mut fault) };
+        let reply = if fault.status.is_some() {
+            Reply::empty(200)
+        } else {
+            self.answer(state, ask, now, &mut fault)
+        };
         self.delivery(reply, fault)
     }
 
     /// The kind's own answer; a magic value adds its fault, where none was asked for.
     fn answer(&self, state: &mut State, ask: &Ask, now: Instant, fault: &mut Fault) -> Reply {
-        let mut desk = Desk { tokens: &mut state.tokens, now, asked: Vec::new() };
+        let mut desk = Desk {
+            tokens: &mut state.tokens,
+            now,
+            asked: Vec::new(),
+        };
         let reply = self.api.answer(ask, &mut desk);
         if fault.damage.is_none()
             && let Some(magic) = state.countdowns.magic(&desk.asked)
         {
-            *fault = Fault { latency: magic.latency.or(fault.latency), ..magic };
+            *fault = Fault {
+                latency: magic.latency.or(fault.latency),
+                ..magic
+            };
         }
         reply
     }
@@ -150,12 +178,18 @@ impl Port {
             (None, _) => reply,
         };
         // The flag goes for what a client is to repeat; a fault's own word goes first.
-        let general = self.retry_after.filter(|_| matches!(reply.status, 429 | 503));
+        let general = self
+            .retry_after
+            .filter(|_| matches!(reply.status, 429 | 503));
         if let Some(seconds) = fault.retry_after.or(general) {
             reply = reply.with("retry-after", seconds);
         }
         let damage = fault.damage.filter(|damage| *damage != Damage::Html);
-        Delivery { reply, latency: fault.latency.unwrap_or_default(), damage }
+        Delivery {
+            reply,
+            latency: fault.latency.unwrap_or_default(),
+            damage,
+        }
     }
 
     fn failure(&self, status: u16) -> Reply {
@@ -182,9 +216,16 @@ impl State {
             return Ok(None);
         }
         let text = ask.readable();
-        let fits =
-            |rule: &&mut Rule| rule.count != Some(0) && rule.matches.as_deref().is_none_or(|part| text.contains(part));
-        let Some(rule) = self.rules.iter_mut().find(fits) else { return Ok(None) };
+        let fits = |rule: &&mut Rule| {
+            rule.count != Some(0)
+                && rule
+                    .matches
+                    .as_deref()
+                    .is_none_or(|part| text.contains(part))
+        };
+        let Some(rule) = self.rules.iter_mut().find(fits) else {
+            return Ok(None);
+        };
         rule.count = rule.count.map(|count| count - 1);
         Ok(Some(rule.fault))
     }

@@ -63,7 +63,10 @@ async fn respond(port: Arc<Port>, request: Request<Incoming>) -> Result<Response
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        return Ok(response(Reply::text(413, "text/plain", "the body is too long or was cut short\n"), false));
+        return Ok(response(
+            Reply::text(413, "text/plain", "the body is too long or was cut short\n"),
+            false,
+        ));
     };
     let ask = Ask::new(head, body.to_bytes());
     if let Some(reply) = control::answer(&port, &ask) {
@@ -72,8 +75,16 @@ async fn respond(port: Arc<Port>, request: Request<Incoming>) -> Result<Response
     let (delivery, _in_flight) = port.take(&ask, arrived);
     let outcome = deliver(delivery).await;
     if port.log {
-        let status = outcome.as_ref().map_or("reset".to_owned(), |response| response.status().as_u16().to_string());
-        eprintln!("{} {} {} {status} {} ms", port.kind, ask.method, ask.target, arrived.elapsed().as_millis());
+        let status = outcome.as_ref().map_or("reset".to_owned(), |response| {
+            response.status().as_u16().to_string()
+        });
+        eprintln!(
+            "{} {} {} {status} {} ms",
+            port.kind,
+            ask.method,
+            ask.target,
+            arrived.elapsed().as_millis()
+        );
     }
     outcome
 }
@@ -99,11 +110,19 @@ fn response(reply: Reply, cut: bool) -> Response<Parcel> {
     let whole = reply.body.len();
     let parcel = if cut {
         builder = builder.header(CONTENT_LENGTH, whole);
-        Parcel { data: Some(reply.body.slice(..whole / 2)), cut: Cut::Coming }
+        Parcel {
+            data: Some(reply.body.slice(..whole / 2)),
+            cut: Cut::Coming,
+        }
     } else {
-        Parcel { data: Some(reply.body).filter(|body| !body.is_empty()), cut: Cut::No }
+        Parcel {
+            data: Some(reply.body).filter(|body| !body.is_empty()),
+            cut: Cut::No,
+        }
     };
-    builder.body(parcel).expect("headers of the sandbox's own making")
+    builder
+        .body(parcel)
+        .expect("headers of the sandbox's own making")
 }
 
 /// A response's body, which may end too early.
@@ -123,7 +142,10 @@ impl Body for Parcel {
     type Data = Bytes;
     type Error = Reset;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Option<Result<Frame<Bytes>, Reset>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context,
+    ) -> Poll<Option<Result<Frame<Bytes>, Reset>>> {
         if let Some(data) = self.data.take() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -145,7 +167,9 @@ impl Body for Parcel {
 
     fn size_hint(&self) -> SizeHint {
         match (self.cut, &self.data) {
-            (Cut::No, data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            (Cut::No, data) => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
             _ => SizeHint::default(),
         }
     }

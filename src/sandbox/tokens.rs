@@ -28,7 +28,12 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub fn new(kind: Kind, lifetime: Duration) -> Self {
-        Self { kind, lifetime, issued: HashMap::new(), count: 0 }
+        Self {
+            kind,
+            lifetime,
+            issued: HashMap::new(),
+            count: 0,
+        }
     }
 
     /// The issued ones are void from now on.
@@ -44,10 +49,17 @@ impl Tokens {
         self.issued.retain(|_, end| now < *end);
         self.count += 1;
         // The time keeps a token of an earlier run from being let in by this one.
-        let born = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let born = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let token = format!("sandbox-{}-issued-{}-{born:x}", self.kind, self.count);
         self.issued.insert(token.clone(), now + self.lifetime);
-        Issued { token, lifetime: self.lifetime, expires_at: SystemTime::now() + self.lifetime }
+        Issued {
+            token,
+            lifetime: self.lifetime,
+            expires_at: SystemTime::now() + self.lifetime,
+        }
     }
 }
 
@@ -73,7 +85,10 @@ pub(super) struct Refused(pub u16, pub &'static str, pub String);
 impl Refused {
     /// As RFC 6749 §5.2 has it.
     pub fn standard_reply(&self) -> Reply {
-        Reply::json(self.0, &json!({ "error": self.1, "error_description": self.2 }))
+        Reply::json(
+            self.0,
+            &json!({ "error": self.1, "error_description": self.2 }),
+        )
     }
 }
 
@@ -97,7 +112,8 @@ pub(super) struct Desk<'a> {
 impl Desk<'_> {
     /// The credentials behind that scheme are let in.
     pub fn admits(&self, ask: &Ask, scheme: &str) -> bool {
-        ask.credentials(scheme).is_some_and(|token| self.tokens.admits(token, self.now))
+        ask.credentials(scheme)
+            .is_some_and(|token| self.tokens.admits(token, self.now))
     }
 
     /// Somebody is asked for by this value, which may be a magic one.
@@ -113,21 +129,50 @@ impl Desk<'_> {
         scope_fits: impl Fn(Option<&str>) -> bool,
     ) -> Result<Issued, Refused> {
         let Some(form) = ask.form().filter(|_| ask.method == http::Method::POST) else {
-            return Err(Refused(400, "invalid_request", "expected a POST of a form".into()));
+            return Err(Refused(
+                400,
+                "invalid_request",
+                "expected a POST of a form".into(),
+            ));
         };
-        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let field = |name: &str| {
+            form.iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
         match field("grant_type") {
             Some("client_credentials") => {}
-            Some(other) => return Err(Refused(400, "unsupported_grant_type", format!("Unsupported grant: {other}"))),
-            None => return Err(Refused(400, "invalid_request", "Missing parameter: grant_type".into())),
+            Some(other) => {
+                return Err(Refused(
+                    400,
+                    "unsupported_grant_type",
+                    format!("Unsupported grant: {other}"),
+                ));
+            }
+            None => {
+                return Err(Refused(
+                    400,
+                    "invalid_request",
+                    "Missing parameter: grant_type".into(),
+                ));
+            }
         }
-        let in_form = field("client_id") == Some(CLIENT_ID) && field("client_secret") == Some(CLIENT_SECRET);
+        let in_form =
+            field("client_id") == Some(CLIENT_ID) && field("client_secret") == Some(CLIENT_SECRET);
         if !(basic(ask) || place == Place::Either && in_form) {
-            return Err(Refused(401, "invalid_client", "Client authentication failed".into()));
+            return Err(Refused(
+                401,
+                "invalid_client",
+                "Client authentication failed".into(),
+            ));
         }
         if !scope_fits(field("scope")) {
             let scope = field("scope").unwrap_or_default();
-            return Err(Refused(400, "invalid_scope", format!("Invalid scope: {scope}")));
+            return Err(Refused(
+                400,
+                "invalid_scope",
+                format!("Invalid scope: {scope}"),
+            ));
         }
         Ok(self.tokens.issue(self.now))
     }
@@ -136,7 +181,8 @@ impl Desk<'_> {
 /// The Authorization header holds the client's name and secret. Both consist of characters that form encoding
 /// leaves as they are, so the two readings of RFC 6749 §2.3.1 do not differ.
 fn basic(ask: &Ask) -> bool {
-    ask.credentials("Basic").is_some_and(|given| given == base64(format!("{CLIENT_ID}:{CLIENT_SECRET}").as_bytes()))
+    ask.credentials("Basic")
+        .is_some_and(|given| given == base64(format!("{CLIENT_ID}:{CLIENT_SECRET}").as_bytes()))
 }
 
 /// RFC 4648 §4; for one short text it is not worth a package.
@@ -148,7 +194,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
             let sextet = bits >> (18 - 6 * place) & 63;
-            text.push(if place <= group.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+            text.push(if place <= group.len() {
+                char::from(ALPHABET[sextet as usize])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -158,7 +208,13 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     #[test]
     fn base64_is_that_of_the_rfc() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (plain, text) in cases {
             assert_eq!(super::base64(plain.as_bytes()), text);
         }

@@ -21,20 +21,38 @@ pub(super) struct Ask {
 
 impl Ask {
     pub fn new(head: Parts, body: Bytes) -> Self {
-        let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
+            .to_owned();
         let query = head.uri.query().unwrap_or_default();
-        let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Self { method: head.method, target, headers: head.headers, body, parameters }
+        let parameters = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
+        Self {
+            method: head.method,
+            target,
+            headers: head.headers,
+            body,
+            parameters,
+        }
     }
 
     /// The path, as it was sent.
     pub fn path(&self) -> &str {
-        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+        self.target
+            .split_once('?')
+            .map_or(self.target.as_str(), |(path, _)| path)
     }
 
     /// The parts of the path between its slashes, decoded.
     pub fn segments(&self) -> Vec<String> {
-        self.path().split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned()).collect()
+        self.path()
+            .split('/')
+            .skip(1)
+            .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
+            .collect()
     }
 
     /// The query's parameters in the order of the request, decoded.
@@ -44,7 +62,10 @@ impl Ask {
 
     /// The first parameter of that name, decoded.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A header that is text.
@@ -60,14 +81,20 @@ impl Ask {
 
     /// The body, where it is a form.
     pub fn form(&self) -> Option<Vec<(String, String)>> {
-        let form = self.header("content-type")?.starts_with("application/x-www-form-urlencoded");
+        let form = self
+            .header("content-type")?
+            .starts_with("application/x-www-form-urlencoded");
         form.then(|| form_urlencoded::parse(&self.body).into_owned().collect())
     }
 
     /// Path, query and body as a person reads them: what the `match` of a fault looks through.
     pub fn readable(&self) -> String {
         let target = self.target.replace('+', " ");
-        format!("{}\n{}", percent_decode_str(&target).decode_utf8_lossy(), String::from_utf8_lossy(&self.body))
+        format!(
+            "{}\n{}",
+            percent_decode_str(&target).decode_utf8_lossy(),
+            String::from_utf8_lossy(&self.body)
+        )
     }
 }
 
@@ -82,11 +109,19 @@ pub(super) struct Reply {
 impl Reply {
     /// No body.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 
     pub fn text(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![(CONTENT_TYPE.as_str(), kind.to_owned())], body: body.into() }
+        Self {
+            status,
+            headers: vec![(CONTENT_TYPE.as_str(), kind.to_owned())],
+            body: body.into(),
+        }
     }
 
     pub fn html(status: u16, body: impl Into<Bytes>) -> Self {

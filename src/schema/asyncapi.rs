@@ -47,7 +47,9 @@ fn channels(names: &Names) -> Value {
         "default": Lane::Bulk.as_str(),
     });
     let status = json!({"enum": ["found", "not_found", "failed"]});
-    let per_lane = names.jobs("{provider}", Lane::Bulk).replace(Lane::Bulk.as_str(), "{lane}");
+    let per_lane = names
+        .jobs("{provider}", Lane::Bulk)
+        .replace(Lane::Bulk.as_str(), "{lane}");
     json!({
         "jobs": {
             "address": "{provider}.{lane}",
@@ -126,7 +128,8 @@ fn operations() -> Value {
         })
     };
     let send = |channel: &str, messages: &[&str], mandatory: bool| {
-        let message = |name: &&str| json!({"$ref": format!("#/channels/{channel}/messages/{name}")});
+        let message =
+            |name: &&str| json!({"$ref": format!("#/channels/{channel}/messages/{name}")});
         json!({
             "action": "send",
             "channel": {"$ref": format!("#/channels/{channel}")},

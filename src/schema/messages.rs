@@ -9,9 +9,22 @@ use crate::{
 };
 
 pub(super) fn messages() -> Value {
-    let job_message = message("job", "A lookup request.", job(), job_headers(), job_examples());
-    let mut result_message = message("result", "The answer to a job.", result(), result_headers(), result_examples());
-    result_message["bindings"] = json!({"amqp": {"messageType": MESSAGE_TYPE, "bindingVersion": BINDING}});
+    let job_message = message(
+        "job",
+        "A lookup request.",
+        job(),
+        job_headers(),
+        job_examples(),
+    );
+    let mut result_message = message(
+        "result",
+        "The answer to a job.",
+        result(),
+        result_headers(),
+        result_examples(),
+    );
+    result_message["bindings"] =
+        json!({"amqp": {"messageType": MESSAGE_TYPE, "bindingVersion": BINDING}});
     let anything = json!({"description": "The job's body as it came, whatever it was."});
     let dead_job = message(
         "deadJob",
@@ -30,8 +43,17 @@ pub(super) fn messages() -> Value {
     json!({"job": job_message, "result": result_message, "deadJob": dead_job, "deadResult": dead_result})
 }
 
-fn message(name: &str, summary: &str, mut payload: Value, headers: Value, examples: Value) -> Value {
-    rebase(&mut payload, &format!("#/components/messages/{name}/payload/schema/$defs/"));
+fn message(
+    name: &str,
+    summary: &str,
+    mut payload: Value,
+    headers: Value,
+    examples: Value,
+) -> Value {
+    rebase(
+        &mut payload,
+        &format!("#/components/messages/{name}/payload/schema/$defs/"),
+    );
     json!({
         "name": name,
         "summary": summary,
@@ -95,12 +117,30 @@ fn result_headers() -> Value {
 /// Why a message is a dead letter. Where the broker dead-lettered it, its own `x-death` tells instead.
 fn with_reason(mut headers: Value) -> Value {
     let reason = [
-        (header::ERROR, json!({"type": "string", "description": "The class of the failure."})),
-        (header::MESSAGE, json!({"type": "string", "description": "What was expected, what came, what to do."})),
-        (header::ATTEMPTS, json!({"type": "integer", "minimum": 0, "description": "HTTP requests made."})),
-        (header::ROUTING_KEY, json!({"type": "string", "description": "Where the message was bound for."})),
-        (header::DIED_AT, json!({"type": "integer", "description": "Milliseconds since 1970."})),
-        ("x-death", json!({"type": "array", "description": "RabbitMQ's own account."})),
+        (
+            header::ERROR,
+            json!({"type": "string", "description": "The class of the failure."}),
+        ),
+        (
+            header::MESSAGE,
+            json!({"type": "string", "description": "What was expected, what came, what to do."}),
+        ),
+        (
+            header::ATTEMPTS,
+            json!({"type": "integer", "minimum": 0, "description": "HTTP requests made."}),
+        ),
+        (
+            header::ROUTING_KEY,
+            json!({"type": "string", "description": "Where the message was bound for."}),
+        ),
+        (
+            header::DIED_AT,
+            json!({"type": "integer", "description": "Milliseconds since 1970."}),
+        ),
+        (
+            "x-death",
+            json!({"type": "array", "description": "RabbitMQ's own account."}),
+        ),
     ];
     for (name, schema) in reason {
         headers["properties"][name] = schema;
@@ -199,7 +239,9 @@ fn rebase(value: &mut Value, definitions: &str) {
             {
                 *reference = format!("{definitions}{name}");
             }
-            fields.values_mut().for_each(|value| rebase(value, definitions));
+            fields
+                .values_mut()
+                .for_each(|value| rebase(value, definitions));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, definitions)),
         _ => {}

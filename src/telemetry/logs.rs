@@ -3,7 +3,8 @@
 use std::{io::IsTerminal, panic, sync::OnceLock};
 
 use tracing_subscriber::{
-    Registry, filter::Targets, fmt, layer::SubscriberExt, reload, reload::Handle, util::SubscriberInitExt,
+    Registry, filter::Targets, fmt, layer::SubscriberExt, reload, reload::Handle,
+    util::SubscriberInitExt,
 };
 
 use crate::config::{LogFormat, LogLevel, LogSettings};
@@ -15,7 +16,10 @@ static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 /// what is private.
 pub fn begin(settings: &LogSettings) {
     let (ours, filter) = reload::Layer::new(ours(settings.level));
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let layer = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let registry = tracing_subscriber::registry().with(ours);
     // A second beginning, in tests, changes nothing.
     let begun = match settings.format {

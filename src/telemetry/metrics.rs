@@ -7,7 +7,8 @@ mod quota; // those of quotas
 mod shared; // lookups that cost no request
 
 use prometheus::{
-    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, proto::MetricFamily,
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    proto::MetricFamily,
 };
 
 pub use counted::Counted;
@@ -21,11 +22,15 @@ use shared::SharedVecs;
 pub const UNKNOWN: &str = "unknown";
 
 /// From a millisecond to half a minute: a cache beside us, and a provider that takes all its time.
-const REQUEST_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const REQUEST_SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// As above, and on to a job that waits for a quota or an outage.
-const JOB_SECONDS: [f64; 16] =
-    [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0];
+const JOB_SECONDS: [f64; 16] = [
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0,
+    7200.0,
+];
 
 /// Every metric of the process.
 #[derive(Debug, Clone)]
@@ -167,7 +172,10 @@ impl Metrics {
     /// What lies in the dead-letter queue; none where that cannot be told.
     pub fn dead_letters(&self, count: Option<u32>) {
         match count {
-            Some(count) => self.dead_letters.with_label_values::<&str>(&[]).set(count.into()),
+            Some(count) => self
+                .dead_letters
+                .with_label_values::<&str>(&[])
+                .set(count.into()),
             // It fails where there was no number before.
             None => _ = self.dead_letters.remove_label_values::<&str>(&[]),
         }

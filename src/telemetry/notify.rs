@@ -40,7 +40,9 @@ pub fn stopping() {
 /// this runs on it: what holds it up holds this up. A broker or a provider that hangs does not; those are waited for
 /// with bounds of their own.
 pub async fn watchdog(readiness: Readiness) {
-    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return };
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
+        return;
+    };
     let mut beats = interval(limit / 2);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -6,7 +6,10 @@ use std::time::Instant;
 use axum::{
     Router,
     extract::State,
-    http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    http::header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
     response::IntoResponse,
     routing::get,
 };
@@ -23,12 +26,29 @@ pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
     let status = async move |State((metrics, readiness)): State<(Metrics, Readiness)>| {
         let status = Status::of(&metrics, &readiness, since);
         // Strings and numbers become JSON without fail.
-        served("application/json", serde_json::to_string(&status).unwrap_or_default())
+        served(
+            "application/json",
+            serde_json::to_string(&status).unwrap_or_default(),
+        )
     };
     Router::new()
-        .route("/", get(async || served("text/html; charset=utf-8", include_str!("page/page.html"))))
-        .route("/page.css", get(async || served("text/css; charset=utf-8", include_str!("page/page.css"))))
-        .route("/page.js", get(async || served("text/javascript; charset=utf-8", include_str!("page/page.js"))))
+        .route(
+            "/",
+            get(async || served("text/html; charset=utf-8", include_str!("page/page.html"))),
+        )
+        .route(
+            "/page.css",
+            get(async || served("text/css; charset=utf-8", include_str!("page/page.css"))),
+        )
+        .route(
+            "/page.js",
+            get(async || {
+                served(
+                    "text/javascript; charset=utf-8",
+                    include_str!("page/page.js"),
+                )
+            }),
+        )
         .route("/status.json", get(status).with_state((metrics, readiness)))
 }
 

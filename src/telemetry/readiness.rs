@@ -34,7 +34,12 @@ pub struct Standing {
 impl Default for Readiness {
     fn default() -> Self {
         let (not_ready, providers) = (Some("starting".into()), BTreeMap::new());
-        Self(Arc::new(Mutex::new(State { not_ready, paused: None, stuck: None, providers })))
+        Self(Arc::new(Mutex::new(State {
+            not_ready,
+            paused: None,
+            stuck: None,
+            providers,
+        })))
     }
 }
 
@@ -115,7 +120,11 @@ impl Readiness {
     /// Whether it is ready, and all that there is to say of it.
     #[must_use]
     pub fn text(&self) -> (bool, String) {
-        let Standing { not_ready, providers, .. } = self.standing();
+        let Standing {
+            not_ready,
+            providers,
+            ..
+        } = self.standing();
         let mut text = match &not_ready {
             None => "ready\n".to_owned(),
             Some(reason) => format!("not ready: {reason}\n"),

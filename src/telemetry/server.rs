@@ -25,10 +25,14 @@ impl Server {
     ///
     /// # Errors
     /// A sentence that names the key and the address, where it cannot be had.
-    pub async fn bind(address: SocketAddr, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("http.listen: {address} cannot be had: {error}; choose another"))?;
+    pub async fn bind(
+        address: SocketAddr,
+        metrics: Metrics,
+        readiness: Readiness,
+    ) -> Result<Self, String> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!("http.listen: {address} cannot be had: {error}; choose another")
+        })?;
         let router = page::router(metrics.clone(), readiness.clone())
             .route("/livez", get(livez).with_state(readiness.clone()))
             .route("/readyz", get(readyz).with_state(readiness))
@@ -53,7 +57,14 @@ async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
 }
 
 fn answer((well, text): (bool, String)) -> impl IntoResponse {
-    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+    (
+        if well {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        text,
+    )
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -100,7 +100,10 @@ impl Status {
                     dead_letters = Some(whole(metric.get_gauge().get_value()));
                 }
                 if let Some(name) = label(metric, "provider") {
-                    providers.entry(name.to_owned()).or_default().read(&family, metric);
+                    providers
+                        .entry(name.to_owned())
+                        .or_default()
+                        .read(&family, metric);
                 }
             }
         }
@@ -126,11 +129,16 @@ impl Status {
 impl Provider {
     /// Takes over what a series says, if it is one of those that are shown.
     fn read(&mut self, family: &MetricFamily, metric: &Metric) {
-        let (gauge, count) = (whole(metric.get_gauge().get_value()), whole(metric.get_counter().get_value()));
+        let (gauge, count) = (
+            whole(metric.get_gauge().get_value()),
+            whole(metric.get_counter().get_value()),
+        );
         let by = |name| label(metric, name).unwrap_or_default().to_owned();
         match family.name() {
             "lookup_circuit_open" if gauge > 0 => self.state = State::CircuitOpen,
-            "lookup_paused" if gauge > 0 && self.state == State::Ready => self.state = State::Paused,
+            "lookup_paused" if gauge > 0 && self.state == State::Ready => {
+                self.state = State::Paused
+            }
             "lookup_jobs_queued" => _ = self.queued.insert(by("lane"), gauge),
             "lookup_backlog_seconds" => self.backlog_seconds = Some(gauge),
             "lookup_jobs_in_flight" => self.in_flight = gauge,
@@ -140,7 +148,9 @@ impl Provider {
                     *self.errors.entry(by("error")).or_default() += count;
                 }
             }
-            "lookup_provider_request_duration_seconds" => self.latency = Latency::of(metric.get_histogram()),
+            "lookup_provider_request_duration_seconds" => {
+                self.latency = Latency::of(metric.get_histogram())
+            }
             "lookup_quota_limit" if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
             "lookup_quota_used" => self.quota.get_or_insert_default().used = Some(gauge),
             "lookup_dead_lettered_total" => _ = self.dead_letters.insert(by("error"), count),
@@ -157,7 +167,12 @@ impl Provider {
     }
 
     fn is_untouched(&self) -> bool {
-        self.in_flight == 0 && self.results.values().chain(self.dead_letters.values()).all(|count| *count == 0)
+        self.in_flight == 0
+            && self
+                .results
+                .values()
+                .chain(self.dead_letters.values())
+                .all(|count| *count == 0)
     }
 }
 
@@ -166,17 +181,27 @@ impl Latency {
         let buckets = histogram.get_bucket().iter();
         Self {
             count: histogram.get_sample_count(),
-            buckets: buckets.map(|bucket| (bucket.upper_bound(), bucket.cumulative_count())).collect(),
+            buckets: buckets
+                .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+                .collect(),
         }
     }
 }
 
 fn label<'a>(metric: &'a Metric, name: &str) -> Option<&'a str> {
-    metric.get_label().iter().find(|label| label.name() == name).map(prometheus::proto::LabelPair::value)
+    metric
+        .get_label()
+        .iter()
+        .find(|label| label.name() == name)
+        .map(prometheus::proto::LabelPair::value)
 }
 
 /// Counts come as floating point.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; what is no number becomes 0")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count; what is no number becomes 0"
+)]
 fn whole(value: f64) -> u64 {
     value as u64
 }
@@ -206,15 +231,29 @@ mod tests {
         provider.dead_lettered("timeout");
         provider.backlog([2, 7], Some(Duration::from_secs(60)), Some(13));
         readiness.ready();
-        assert_eq!(seen(&metrics, &readiness)["dead_letters"], Value::Null, "nobody has looked");
+        assert_eq!(
+            seen(&metrics, &readiness)["dead_letters"],
+            Value::Null,
+            "nobody has looked"
+        );
         metrics.dead_letters(Some(4));
         let status = seen(&metrics, &readiness);
-        assert_eq!((&status["ready"], &status["dead_letters"]), (&json!(true), &json!(4)));
-        assert_eq!(status["providers"].as_object().map(serde_json::Map::len), Some(1), "{status}");
+        assert_eq!(
+            (&status["ready"], &status["dead_letters"]),
+            (&json!(true), &json!(4))
+        );
+        assert_eq!(
+            status["providers"].as_object().map(serde_json::Map::len),
+            Some(1),
+            "{status}"
+        );
         let shown = &status["providers"]["antsomi"];
         assert_eq!(shown["state"], "ready");
         assert_eq!(shown["queued"], json!({"interactive": 2, "bulk": 7}));
-        assert_eq!((&shown["in_flight"], &shown["backlog_seconds"]), (&json!(3), &json!(60)));
+        assert_eq!(
+            (&shown["in_flight"], &shown["backlog_seconds"]),
+            (&json!(3), &json!(60))
+        );
         assert_eq!(shown["results"], json!({"found": 1, "failed": 2}));
         assert_eq!(shown["errors"], json!({"timeout": 2}));
         assert_eq!(shown["quota"], json!({"limit": 200, "used": 13}));
@@ -231,9 +270,20 @@ mod tests {
         readiness.note("plume", Some("paused until later".into()));
         readiness.not_ready("no broker: refused");
         let status = seen(&metrics, &readiness);
-        assert_eq!((&status["ready"], &status["trouble"]), (&json!(false), &json!("no broker: refused")));
-        let told = |name: &str| [&status["providers"][name]["state"], &status["providers"][name]["trouble"]];
-        assert_eq!(told("omeda"), ["circuit_open", "circuit open, probes are sent"]);
+        assert_eq!(
+            (&status["ready"], &status["trouble"]),
+            (&json!(false), &json!("no broker: refused"))
+        );
+        let told = |name: &str| {
+            [
+                &status["providers"][name]["state"],
+                &status["providers"][name]["trouble"],
+            ]
+        };
+        assert_eq!(
+            told("omeda"),
+            ["circuit_open", "circuit open, probes are sent"]
+        );
         assert_eq!(told("plume"), ["paused", "paused until later"]);
     }
 
@@ -241,6 +291,9 @@ mod tests {
     fn jobs_for_nobody_are_told_once_there_is_one() {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         metrics.provider(UNKNOWN).dead_lettered("unknown_provider");
-        assert_eq!(seen(&metrics, &readiness)["providers"][UNKNOWN]["dead_letters"], json!({"unknown_provider": 1}));
+        assert_eq!(
+            seen(&metrics, &readiness)["providers"][UNKNOWN]["dead_letters"],
+            json!({"unknown_provider": 1})
+        );
     }
 }

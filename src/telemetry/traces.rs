@@ -60,21 +60,36 @@ impl Traces {
     /// # Errors
     /// Where no HTTP client can be made.
     pub fn begin(settings: &Settings) -> Result<Self, String> {
-        let Some(endpoint) = &settings.traces.endpoint else { return Ok(Self::default()) };
+        let Some(endpoint) = &settings.traces.endpoint else {
+            return Ok(Self::default());
+        };
         let (exporter, sending) = export::pair(endpoint, &settings.traces.headers)?;
         spawn_local(sending);
-        let waiting = BatchConfigBuilder::default().with_max_queue_size(MOST_WAITING).build();
+        let waiting = BatchConfigBuilder::default()
+            .with_max_queue_size(MOST_WAITING)
+            .build();
         let resource = Resource::builder()
             .with_service_name(settings.traces.service.clone())
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .with_attribute(KeyValue::new("service.instance.id", Uuid::new_v4().to_string()))
+            .with_attribute(KeyValue::new(
+                "service.instance.id",
+                Uuid::new_v4().to_string(),
+            ))
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.traces.sample))))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+                settings.traces.sample,
+            ))))
             .with_resource(resource)
-            .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(waiting).build())
+            .with_span_processor(
+                BatchSpanProcessor::builder(exporter)
+                    .with_batch_config(waiting)
+                    .build(),
+            )
             .build();
-        let scope = InstrumentationScope::builder("lookup-worker").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("lookup-worker")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
         Ok(Self(Some(Rc::new(Recorder {
             tracer: provider.tracer_with_scope(scope),
             provider,
@@ -88,19 +103,37 @@ impl Traces {
     /// worker's own: `provider` is that of a configured one.
     #[must_use]
     pub fn process(&self, provider: Option<&str>, envelope: &Envelope) -> Span {
-        let Some(recorder) = &self.0 else { return Span::default() };
+        let Some(recorder) = &self.0 else {
+            return Span::default();
+        };
         let exchange = recorder.names.jobs_exchange();
         let known = provider.zip(Address::of(&envelope.routing_key).lane);
         let destination = known.map(|(provider, lane)| {
-            format!("{exchange}:{}:{}", envelope.routing_key, recorder.names.jobs(provider, lane))
+            format!(
+                "{exchange}:{}:{}",
+                envelope.routing_key,
+                recorder.names.jobs(provider, lane)
+            )
         });
         let key = known.map(|_| envelope.routing_key.clone());
-        let mut attributes = recorder.messaging("process", "process", destination.unwrap_or(exchange), key);
-        attributes.extend(envelope.message_id.clone().map(|id| KeyValue::new("messaging.message.id", id)));
+        let mut attributes =
+            recorder.messaging("process", "process", destination.unwrap_or(exchange), key);
+        attributes.extend(
+            envelope
+                .message_id
+                .clone()
+                .map(|id| KeyValue::new("messaging.message.id", id)),
+        );
         attributes.extend(provider.map(|name| KeyValue::new("lookup.provider", name.to_owned())));
         let came_with = carried(envelope);
-        let links = if came_with.span().span_context().is_valid() { vec![link(&came_with)] } else { Vec::new() };
-        let builder = named("process", &attributes).with_kind(SpanKind::Consumer).with_links(links);
+        let links = if came_with.span().span_context().is_valid() {
+            vec![link(&came_with)]
+        } else {
+            Vec::new()
+        };
+        let builder = named("process", &attributes)
+            .with_kind(SpanKind::Consumer)
+            .with_links(links);
         recorder.open(builder.with_attributes(attributes), &came_with)
     }
 
@@ -119,8 +152,15 @@ impl Traces {
 impl Recorder {
     fn open(self: &Rc<Self>, builder: SpanBuilder, parent: &Context) -> Span {
         let span = self.tracer.build_with_context(builder, parent);
-        let (context, parent) = (Context::new().with_span(span), parent.span().span_context().span_id());
-        Span(Some(Open { recorder: Rc::clone(self), context, parent }))
+        let (context, parent) = (
+            Context::new().with_span(span),
+            parent.span().span_context().span_id(),
+        );
+        Span(Some(Open {
+            recorder: Rc::clone(self),
+            context,
+            parent,
+        }))
     }
 
     fn messaging(
@@ -136,7 +176,9 @@ impl Recorder {
             KeyValue::new("messaging.operation.type", kind),
             KeyValue::new("messaging.destination.name", destination),
         ];
-        attributes.extend(key.map(|key| KeyValue::new("messaging.rabbitmq.destination.routing_key", key)));
+        attributes.extend(
+            key.map(|key| KeyValue::new("messaging.rabbitmq.destination.routing_key", key)),
+        );
         attributes.extend_from_slice(&self.broker);
         attributes
     }
@@ -144,18 +186,32 @@ impl Recorder {
 
 /// The trace that a job came with; one without a span, if it came with none.
 fn carried(envelope: &Envelope) -> Context {
-    let headers = [(header::TRACEPARENT, &envelope.traceparent), (header::TRACESTATE, &envelope.tracestate)];
-    let carrier: HashMap<String, String> =
-        headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect();
+    let headers = [
+        (header::TRACEPARENT, &envelope.traceparent),
+        (header::TRACESTATE, &envelope.tracestate),
+    ];
+    let carrier: HashMap<String, String> = headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+        .collect();
     TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }
 
 /// The broker's host and port, where there is but one.
 fn server_of(amqp: &AmqpSettings) -> Vec<KeyValue> {
     let addresses = amqp.addresses();
-    let [address] = addresses.as_slice() else { return Vec::new() };
-    let Ok(url) = Url::parse(address.expose_secret()) else { return Vec::new() };
-    let port = url.port().unwrap_or(if url.scheme() == "amqps" { 5671 } else { 5672 });
+    let [address] = addresses.as_slice() else {
+        return Vec::new();
+    };
+    let Ok(url) = Url::parse(address.expose_secret()) else {
+        return Vec::new();
+    };
+    let port = url
+        .port()
+        .unwrap_or(if url.scheme() == "amqps" { 5671 } else { 5672 });
     let host = url.host_str().unwrap_or_default().to_owned();
-    vec![KeyValue::new("server.address", host), KeyValue::new("server.port", i64::from(port))]
+    vec![
+        KeyValue::new("server.address", host),
+        KeyValue::new("server.port", i64::from(port)),
+    ]
 }

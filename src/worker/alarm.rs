@@ -19,7 +19,9 @@ use crate::broker::Session;
 pub async fn watch(worker: Rc<Worker>, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
     loop {
         session.health.blocked().await;
-        worker.readiness.pause("the broker takes no publishes: an alarm of its memory or disk");
+        worker
+            .readiness
+            .pause("the broker takes no publishes: an alarm of its memory or disk");
         for feed in &feeds {
             feed.hold(Against::Alarm);
         }

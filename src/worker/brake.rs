@@ -56,7 +56,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_time_without_a_broker_is_not_held_against_the_first_session_afterwards_nor_the_other_way_round() {
+    fn a_long_time_without_a_broker_is_not_held_against_the_first_session_afterwards_nor_the_other_way_round()
+     {
         let mut brake = Brake::default();
         for _ in 0..20 {
             brake.unreached();

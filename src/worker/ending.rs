@@ -63,7 +63,12 @@ pub struct Carried {
 
 impl Ending {
     /// A final answer.
-    pub fn answered(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Self {
+    pub fn answered(
+        ticket: Ticket,
+        outcome: Outcome,
+        raw: Option<Box<RawValue>>,
+        attempts: u32,
+    ) -> Self {
         if let Outcome::Failed(failure) = &outcome {
             log_failure(&ticket, failure, attempts);
         }
@@ -73,7 +78,10 @@ impl Ending {
     /// No attempts are left.
     pub fn exhausted(ticket: Ticket, failure: Failure, attempts: u32) -> Self {
         log_failure(&ticket, &failure, attempts);
-        Self::Buried(Answer::new(ticket, Outcome::Failed(failure.clone()), None, attempts), failure)
+        Self::Buried(
+            Answer::new(ticket, Outcome::Failed(failure.clone()), None, attempts),
+            failure,
+        )
     }
 
     /// No job.
@@ -85,14 +93,29 @@ impl Ending {
     /// The worker's own failure.
     pub fn panicked(ticket: Ticket) -> Self {
         let message = "the worker failed at this job, which is a bug of its own; the job is in the dead-letter queue";
-        Self::refused(NotAJob { ticket, failure: Failure::new(ErrorKind::Internal, message) })
+        Self::refused(NotAJob {
+            ticket,
+            failure: Failure::new(ErrorKind::Internal, message),
+        })
     }
 
     /// Another attempt after a while.
-    pub fn parked(ticket: Ticket, failure: &Failure, wait: Duration, attempts: u32, spared: u32) -> Self {
+    pub fn parked(
+        ticket: Ticket,
+        failure: &Failure,
+        wait: Duration,
+        attempts: u32,
+        spared: u32,
+    ) -> Self {
         let (job, kind) = (&ticket.id, failure.kind.as_str());
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(job, kind, attempts, wait_ms, "a job waits for its next attempt");
+        tracing::info!(
+            job,
+            kind,
+            attempts,
+            wait_ms,
+            "a job waits for its next attempt"
+        );
         let http_status = failure.http_status.or(ticket.progress.http_status);
         Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
     }
@@ -115,7 +138,13 @@ impl Ending {
 
 impl Carried {
     fn new(ticket: Ticket, attempts: u32, spared: u32, http_status: Option<u16>) -> Self {
-        Self { id: ticket.id, received: ticket.received, attempts, spared, http_status }
+        Self {
+            id: ticket.id,
+            received: ticket.received,
+            attempts,
+            spared,
+            http_status,
+        }
     }
 
     /// The job as it goes on.
@@ -137,12 +166,30 @@ impl Carried {
 /// Once, where it is handled; ids alone tell whose it was.
 fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
     let (job, kind, message) = (&ticket.id, failure.kind.as_str(), &failure.message);
-    tracing::warn!(job, kind, attempts, http_status = failure.http_status, "a job failed: {message}");
+    tracing::warn!(
+        job,
+        kind,
+        attempts,
+        http_status = failure.http_status,
+        "a job failed: {message}"
+    );
 }
 
 impl Answer {
-    fn new(ticket: Ticket, outcome: Outcome, raw: Option<Box<RawValue>>, attempts: u32) -> Rc<Self> {
-        let Ticket { id, provider, lane, context, received, .. } = ticket;
+    fn new(
+        ticket: Ticket,
+        outcome: Outcome,
+        raw: Option<Box<RawValue>>,
+        attempts: u32,
+    ) -> Rc<Self> {
+        let Ticket {
+            id,
+            provider,
+            lane,
+            context,
+            received,
+            ..
+        } = ticket;
         let mut result = LookupResult::new(id, provider, outcome, attempts, received);
         (result.context, result.raw) = (context, raw);
         Rc::new(Self {
@@ -167,11 +214,18 @@ impl Answer {
         let carried = span.carried();
         let (parent, state) = match &carried {
             Some((parent, state)) => (Some(parent.as_str()), state.as_deref()),
-            None => (envelope.traceparent.as_deref(), envelope.tracestate.as_deref()),
+            None => (
+                envelope.traceparent.as_deref(),
+                envelope.tracestate.as_deref(),
+            ),
         };
         Message::json(self.body.clone())
             .correlation_id(envelope.correlation_id.as_deref().unwrap_or(&self.job_id))
-            .message_id(message_id(&self.job_id).hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+            .message_id(
+                message_id(&self.job_id)
+                    .hyphenated()
+                    .encode_lower(&mut Uuid::encode_buffer()),
+            )
             .of_type(MESSAGE_TYPE)
             .header(header::STATUS, self.status)
             .optional_header(header::TRACEPARENT, parent)

@@ -99,12 +99,14 @@ impl Feed {
 
     /// Adds a reason. What was on its way may still arrive: see [`Self::quiet`].
     pub fn hold(&self, reason: Against) {
-        self.against.send_if_modified(|against| against.insert(reason));
+        self.against
+            .send_if_modified(|against| against.insert(reason));
     }
 
     /// Takes a reason back.
     pub fn release(&self, reason: Against) {
-        self.against.send_if_modified(|against| against.remove(&reason));
+        self.against
+            .send_if_modified(|against| against.remove(&reason));
     }
 
     /// Whether this reason stands against it.
@@ -114,7 +116,11 @@ impl Feed {
 
     /// Waits until this reason stands against it.
     pub async fn held(&self, reason: Against) {
-        let _ = self.against.subscribe().wait_for(|against| against.contains(&reason)).await;
+        let _ = self
+            .against
+            .subscribe()
+            .wait_for(|against| against.contains(&reason))
+            .await;
     }
 
     /// Whether it should be given whatever lies in its queue.
@@ -124,7 +130,11 @@ impl Feed {
 
     /// Waits until no more deliveries come.
     pub async fn quiet(&self) {
-        let _ = self.state.subscribe().wait_for(|state| *state == State::Quiet).await;
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|state| *state == State::Quiet)
+            .await;
     }
 
     /// Waits until it consumes, or may not.
@@ -165,7 +175,11 @@ impl Feed {
         self.state.send_replace(State::Quiet);
     }
 
-    async fn consume(self: &Rc<Self>, worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
+    async fn consume(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        session: &Rc<Session>,
+    ) -> Result<(), BrokerError> {
         let mut against = self.against.subscribe();
         loop {
             let _ = against.wait_for(BTreeSet::is_empty).await;
@@ -178,7 +192,10 @@ impl Feed {
                 End::Cancelled if !session.health.is_well() => return Ok(()),
                 End::Cancelled => {
                     // Most often somebody deleted the queue: declare it again, and go on.
-                    tracing::warn!(queue = self.queue, "the broker cancelled a consumer; starting it again");
+                    tracing::warn!(
+                        queue = self.queue,
+                        "the broker cancelled a consumer; starting it again"
+                    );
                     worker.expected().establish(session).await?;
                 }
                 End::Ours => self.end(worker, deliveries).await,

@@ -17,11 +17,23 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>) -> Result<(), Broke
         for provider in worker.providers.values() {
             let settings = &provider.engine.settings;
             let backlog = Backlog::look(&session, &worker.names, settings).await?;
-            let together = if provider.engine.batches_rest() { 1 } else { backlog::together(settings) };
-            let time = settings.quota.as_ref().map(|limit| backlog.time(limit, together));
-            provider.engine.metrics.backlog(backlog.ready, time, backlog.used);
+            let together = if provider.engine.batches_rest() {
+                1
+            } else {
+                backlog::together(settings)
+            };
+            let time = settings
+                .quota
+                .as_ref()
+                .map(|limit| backlog.time(limit, together));
+            provider
+                .engine
+                .metrics
+                .backlog(backlog.ready, time, backlog.used);
         }
-        worker.metrics.dead_letters(session.depth(&worker.names.dead()).await?);
+        worker
+            .metrics
+            .dead_letters(session.depth(&worker.names.dead()).await?);
         tokio::time::sleep(EVERY).await;
     }
 }

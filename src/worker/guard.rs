@@ -69,7 +69,12 @@ fn trouble(provider: &Provider) -> String {
 impl Worker {
     /// One job after each cooldown, the urgent ones first, until the circuit is closed; none before a pause is over,
     /// and none once the worker stops: then it waits for its own end.
-    async fn probe(self: &Rc<Self>, name: &str, session: &Rc<Session>, feed: &Feed) -> Result<(), BrokerError> {
+    async fn probe(
+        self: &Rc<Self>,
+        name: &str,
+        session: &Rc<Session>,
+        feed: &Feed,
+    ) -> Result<(), BrokerError> {
         let provider = &self.providers[name];
         let engine = &provider.engine;
         let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
@@ -90,9 +95,16 @@ impl Worker {
             session.health.unblocked().await;
             match session.take_one(&queues).await? {
                 // The stop came meanwhile.
-                Some(delivery) if feed.is_held(Against::Stop) => self.hand_back_one(&delivery).await?,
-                Some(delivery) if self.is_suspicious(&delivery) => self.set_aside(provider, &delivery).await?,
-                Some(delivery) => self.probe_with(name.to_owned(), Held::new(delivery, &feed.load, None)).await,
+                Some(delivery) if feed.is_held(Against::Stop) => {
+                    self.hand_back_one(&delivery).await?
+                }
+                Some(delivery) if self.is_suspicious(&delivery) => {
+                    self.set_aside(provider, &delivery).await?
+                }
+                Some(delivery) => {
+                    self.probe_with(name.to_owned(), Held::new(delivery, &feed.load, None))
+                        .await
+                }
                 None => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }

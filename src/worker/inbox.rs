@@ -21,7 +21,12 @@ pub struct Inbox<T> {
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
         let (lanes, arrived, closed, ended) = Default::default();
-        Self { lanes, arrived, closed, ended }
+        Self {
+            lanes,
+            arrived,
+            closed,
+            ended,
+        }
     }
 }
 
@@ -77,7 +82,9 @@ impl<T> Inbox<T> {
     pub fn take_if(&self, fits: impl Fn(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for lane in self.lanes.borrow_mut().iter_mut() {
-            let (fitting, others) = std::mem::take(lane).into_iter().partition::<Vec<_>, _>(|delivery| fits(delivery));
+            let (fitting, others) = std::mem::take(lane)
+                .into_iter()
+                .partition::<Vec<_>, _>(|delivery| fits(delivery));
             taken.extend(fitting);
             *lane = others.into();
         }
@@ -122,7 +129,11 @@ mod tests {
         for _ in 0..5 {
             yield_now().await;
         }
-        let second = if first == Lane::Bulk { Lane::Interactive } else { Lane::Bulk };
+        let second = if first == Lane::Bulk {
+            Lane::Interactive
+        } else {
+            Lane::Bulk
+        };
         inbox.put(first, first);
         inbox.put(second, second);
         for _ in 0..20 {

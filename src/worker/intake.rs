@@ -57,16 +57,35 @@ impl Intake {
     /// # Errors
     /// Where the broker does not start one in time.
     pub async fn start(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<Self, BrokerError> {
-        let mut intake = Self { feeds: Vec::new(), tasks: Vec::new() };
+        let mut intake = Self {
+            feeds: Vec::new(),
+            tasks: Vec::new(),
+        };
         for (name, provider) in &worker.providers {
             let open = provider.engine.circuit.why().map(|_| Against::Circuit);
-            let mut feeds = Lane::ALL.map(|lane| worker.feed(Sink::Jobs(lane, name.clone()), open)).to_vec();
+            let mut feeds = Lane::ALL
+                .map(|lane| worker.feed(Sink::Jobs(lane, name.clone()), open))
+                .to_vec();
             feeds.push(worker.feed(Sink::Suspects(name.clone()), open));
             intake.feeds.extend(feeds.iter().cloned());
-            intake.run(guard::watch(Rc::clone(worker), name.clone(), Rc::clone(session), feeds));
+            intake.run(guard::watch(
+                Rc::clone(worker),
+                name.clone(),
+                Rc::clone(session),
+                feeds,
+            ));
         }
-        let parked = worker.settings.retry.delays.iter().map(|step| Sink::Parked(step.clone()));
-        intake.feeds.extend(parked.chain([Sink::Unrouted]).map(|sink| worker.feed(sink, None)));
+        let parked = worker
+            .settings
+            .retry
+            .delays
+            .iter()
+            .map(|step| Sink::Parked(step.clone()));
+        intake.feeds.extend(
+            parked
+                .chain([Sink::Unrouted])
+                .map(|sink| worker.feed(sink, None)),
+        );
         for feed in intake.feeds.clone() {
             intake.run(feed.run(Rc::clone(worker), Rc::clone(session)));
         }
@@ -74,8 +93,16 @@ impl Intake {
             _ = join_all(intake.feeds.iter().map(|feed| feed.started())) => {}
             reason = session.health.ended() => return Err(BrokerError::Lost(reason)),
         }
-        intake.run(alarm::watch(Rc::clone(worker), Rc::clone(session), intake.feeds.clone()));
-        intake.run(progress::watch(Rc::clone(worker), Rc::clone(session), intake.feeds.clone()));
+        intake.run(alarm::watch(
+            Rc::clone(worker),
+            Rc::clone(session),
+            intake.feeds.clone(),
+        ));
+        intake.run(progress::watch(
+            Rc::clone(worker),
+            Rc::clone(session),
+            intake.feeds.clone(),
+        ));
         intake.run(suspects_after_the_beginning(intake.feeds.clone()));
         Ok(intake)
     }
@@ -94,7 +121,10 @@ impl Intake {
 
     /// Waits until everything is settled that is not parked.
     pub async fn settled(&self) {
-        let feeds = self.feeds.iter().filter(|feed| !matches!(feed.sink, Sink::Parked(_)));
+        let feeds = self
+            .feeds
+            .iter()
+            .filter(|feed| !matches!(feed.sink, Sink::Parked(_)));
         join_all(feeds.map(|feed| feed.load.empty())).await;
     }
 
@@ -128,12 +158,25 @@ impl Worker {
             Sink::Parked(step) => (self.names.delay(step), PARKED_PREFETCH),
         };
         // Jobs that are none of them too large are never short of it.
-        let (largest, first) = if matches!(sink, Sink::Parked(_)) { (PARKED_BUDGET, most) } else { (most, FIRST_LOOK) };
-        let prefetch =
-            Prefetch::new(most, first, usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes));
+        let (largest, first) = if matches!(sink, Sink::Parked(_)) {
+            (PARKED_BUDGET, most)
+        } else {
+            (most, FIRST_LOOK)
+        };
+        let prefetch = Prefetch::new(
+            most,
+            first,
+            usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes),
+        );
         let load = Load::new(self.metrics.unsettled_bytes(&queue));
         let beginning = matches!(sink, Sink::Suspects(_)).then_some(Against::Beginning);
-        Feed::new(queue, sink, prefetch, load, against.into_iter().chain(beginning))
+        Feed::new(
+            queue,
+            sink,
+            prefetch,
+            load,
+            against.into_iter().chain(beginning),
+        )
     }
 }
 
@@ -150,7 +193,9 @@ impl Sink {
         match self {
             Self::Jobs(lane, provider) => put_job(worker, provider, *lane, delivery),
             Self::Suspects(provider) => {
-                let lane = Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk);
+                let lane = Address::of(&delivery.envelope.routing_key)
+                    .lane
+                    .unwrap_or(Lane::Bulk);
                 worker.providers[provider].suspects.put(lane, delivery);
             }
             Self::Parked(step) => {
@@ -159,7 +204,10 @@ impl Sink {
             Self::Unrouted => {
                 // A provider that was configured since is served; anybody else is told.
                 let address = Address::of(&delivery.envelope.routing_key);
-                match (worker.providers.get_key_value(address.provider), address.lane) {
+                match (
+                    worker.providers.get_key_value(address.provider),
+                    address.lane,
+                ) {
                     (Some((provider, _)), Some(lane)) => put_job(worker, provider, lane, delivery),
                     _ => {
                         spawn_local(journey::refuse(Rc::clone(worker), delivery));
@@ -172,7 +220,11 @@ impl Sink {
 
 fn put_job(worker: &Rc<Worker>, provider: &str, lane: Lane, delivery: Held) {
     if worker.is_suspicious(&delivery) {
-        spawn_local(suspects::set_aside(Rc::clone(worker), provider.to_owned(), delivery));
+        spawn_local(suspects::set_aside(
+            Rc::clone(worker),
+            provider.to_owned(),
+            delivery,
+        ));
     } else {
         worker.providers[provider].inbox.put(lane, delivery);
     }

@@ -19,30 +19,52 @@ use crate::{
 pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
     let provider = &worker.providers[&provider];
     while let Some((_, delivery)) = provider.inbox.take(lanes).await {
-        worker.process(Some(provider), &delivery, Waiting::Queued).await;
+        worker
+            .process(Some(provider), &delivery, Waiting::Queued)
+            .await;
     }
 }
 
 /// A message that stands in no provider's queue.
 pub async fn refuse(worker: Rc<Worker>, delivery: Held) {
-    let provider = worker.providers.get(Address::of(&delivery.envelope.routing_key).provider);
+    let provider = worker
+        .providers
+        .get(Address::of(&delivery.envelope.routing_key).provider);
     worker.process(provider, &delivery, Waiting::Queued).await;
 }
 
 impl Worker {
     /// A job from end to end; whatever happens to it, other jobs go on.
-    pub(super) async fn process(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting) {
+    pub(super) async fn process(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        waiting: Waiting,
+    ) {
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
-        metrics.received(Address::of(&delivery.envelope.routing_key).lane.unwrap_or(Lane::Bulk));
+        metrics.received(
+            Address::of(&delivery.envelope.routing_key)
+                .lane
+                .unwrap_or(Lane::Bulk),
+        );
         let _in_flight = metrics.begins();
-        let span = self.traces.process(provider.map(Provider::name), &delivery.envelope);
-        let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
+        let span = self
+            .traces
+            .process(provider.map(Provider::name), &delivery.envelope);
+        let journey =
+            AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
         });
-        match AssertUnwindSafe(self.settle(provider, delivery, ending, &span)).catch_unwind().await {
-            Ok(Ok(())) => failpoint::reach(failpoint::ACKNOWLEDGED, delivery.envelope.message_id.as_deref()),
+        match AssertUnwindSafe(self.settle(provider, delivery, ending, &span))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(())) => failpoint::reach(
+                failpoint::ACKNOWLEDGED,
+                delivery.envelope.message_id.as_deref(),
+            ),
             // Not acknowledged: the broker delivers it again, and what was finished is remembered.
             Ok(Err(error)) => {
                 span.fail("broker");
@@ -57,7 +79,13 @@ impl Worker {
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
-    async fn journey(&self, provider: Option<&Provider>, delivery: &Delivery, waiting: Waiting, span: &Span) -> Ending {
+    async fn journey(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        waiting: Waiting,
+        span: &Span,
+    ) -> Ending {
         let id = delivery.envelope.message_id.as_deref();
         failpoint::reach(failpoint::TAKEN, id);
         let (provider, mut job) = match self.admit(provider, delivery) {
@@ -72,10 +100,19 @@ impl Worker {
         failpoint::reach(failpoint::LOOKED_UP, id);
         let ticket = job.ticket;
         match conclusion {
-            Conclusion::Answered { outcome, raw } => Ending::answered(ticket, outcome, raw, attempts),
+            Conclusion::Answered { outcome, raw } => {
+                Ending::answered(ticket, outcome, raw, attempts)
+            }
             Conclusion::Exhausted(failure) => Ending::exhausted(ticket, failure, attempts),
-            Conclusion::Pause { failure, wait, spared } => Ending::parked(ticket, &failure, wait, attempts, spared),
-            Conclusion::Suspended { http_status, spared } => Ending::put_back(ticket, http_status, attempts, spared),
+            Conclusion::Pause {
+                failure,
+                wait,
+                spared,
+            } => Ending::parked(ticket, &failure, wait, attempts, spared),
+            Conclusion::Suspended {
+                http_status,
+                spared,
+            } => Ending::put_back(ticket, http_status, attempts, spared),
             Conclusion::Abandoned => Ending::Abandoned,
         }
     }
@@ -86,14 +123,28 @@ impl Worker {
         provider: Option<&'a Provider>,
         delivery: &Delivery,
     ) -> Result<(&'a Provider, Job), Box<NotAJob>> {
-        let (adapter, max_bytes) =
-            (provider.map(|provider| provider.engine.adapter()), self.settings.amqp.max_job_bytes);
-        let job = Job::read(&delivery.envelope, &delivery.body, max_bytes, adapter, Timestamp::now())?;
+        let (adapter, max_bytes) = (
+            provider.map(|provider| provider.engine.adapter()),
+            self.settings.amqp.max_job_bytes,
+        );
+        let job = Job::read(
+            &delivery.envelope,
+            &delivery.body,
+            max_bytes,
+            adapter,
+            Timestamp::now(),
+        )?;
         let refusal = match (provider, self.reply_problem(&delivery.envelope)) {
             (Some(provider), None) => return Ok((provider, job)),
             (_, Some(problem)) => Failure::new(ErrorKind::InvalidJob, problem.to_string()),
-            (None, None) => Failure::new(ErrorKind::UnknownProvider, "no worker has a provider of this name"),
+            (None, None) => Failure::new(
+                ErrorKind::UnknownProvider,
+                "no worker has a provider of this name",
+            ),
         };
-        Err(Box::new(NotAJob { ticket: job.ticket, failure: refusal }))
+        Err(Box::new(NotAJob {
+            ticket: job.ticket,
+            failure: refusal,
+        }))
     }
 }

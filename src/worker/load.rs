@@ -38,7 +38,13 @@ impl Load {
     #[must_use]
     pub fn new(gauge: IntGauge) -> Rc<Self> {
         let (messages, bytes, given, settled) = Default::default();
-        Rc::new(Self { messages, bytes, given, settled, gauge })
+        Rc::new(Self {
+            messages,
+            bytes,
+            given,
+            settled,
+            gauge,
+        })
     }
 
     /// Messages that are not settled.
@@ -104,7 +110,11 @@ impl Held {
         if let Some(exposed) = exposed {
             exposed.count.set(exposed.count.get() + 1);
         }
-        Self { delivery, load: Rc::clone(load), exposed: exposed.cloned() }
+        Self {
+            delivery,
+            load: Rc::clone(load),
+            exposed: exposed.cloned(),
+        }
     }
 }
 

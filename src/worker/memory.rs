@@ -38,7 +38,11 @@ impl Finished {
     /// Remembers the last `capacity` results.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, hashing: RandomState::default(), state: RefCell::default() }
+        Self {
+            capacity,
+            hashing: RandomState::default(),
+            state: RefCell::default(),
+        }
     }
 
     /// Keeps a result.
@@ -55,8 +59,13 @@ impl Finished {
             None => state.order.push_back(key),
         }
         while state.order.len() > self.capacity || state.bytes > MOST_BYTES {
-            let Some(oldest) = state.order.pop_front() else { break };
-            state.bytes -= state.answers.remove(&oldest).map_or(0, |answer| answer.size());
+            let Some(oldest) = state.order.pop_front() else {
+                break;
+            };
+            state.bytes -= state
+                .answers
+                .remove(&oldest)
+                .map_or(0, |answer| answer.size());
         }
     }
 
@@ -67,7 +76,12 @@ impl Finished {
         if delivery.redeliveries == 0 && !delivery.suspect {
             return None;
         }
-        self.state.borrow().answers.get(&self.key(job_id, delivery)).filter(|answer| answer.job_id == job_id).cloned()
+        self.state
+            .borrow()
+            .answers
+            .get(&self.key(job_id, delivery))
+            .filter(|answer| answer.job_id == job_id)
+            .cloned()
     }
 
     /// Ids are the producers' to choose, and some choose the same twice: the body counts too.

@@ -36,7 +36,9 @@ pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held) {
 
 /// A job is not held longer than its queue's step, since the broker takes back what is held too long.
 fn rest_of_step(delivery: &Delivery, step: &Step, now: Timestamp) -> Duration {
-    let held = delivery.parked.map_or(Duration::ZERO, |parked| until(now, parked));
+    let held = delivery
+        .parked
+        .map_or(Duration::ZERO, |parked| until(now, parked));
     step.wait.saturating_sub(held)
 }
 
@@ -45,14 +47,25 @@ impl Worker {
         let now = Timestamp::now();
         let left = until(due, now);
         if left.is_zero() {
-            let (exchange, key) =
-                (self.names.jobs_exchange(), delivery.first_routing_key.as_deref().unwrap_or_default());
-            let route = Route::Exchange { exchange: &exchange, key };
-            self.publish_or_fail(delivery, route, delivery.forward(), &exchange).await?;
+            let (exchange, key) = (
+                self.names.jobs_exchange(),
+                delivery.first_routing_key.as_deref().unwrap_or_default(),
+            );
+            let route = Route::Exchange {
+                exchange: &exchange,
+                key,
+            };
+            self.publish_or_fail(delivery, route, delivery.forward(), &exchange)
+                .await?;
         } else {
-            let queue = self.names.delay(retry::step(&self.settings.retry.delays, left));
-            let message = delivery.forward().count_header(header::PARKED_AT, now.as_millisecond());
-            self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await?;
+            let queue = self
+                .names
+                .delay(retry::step(&self.settings.retry.delays, left));
+            let message = delivery
+                .forward()
+                .count_header(header::PARKED_AT, now.as_millisecond());
+            self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
+                .await?;
         }
         delivery.ack().await;
         Ok(())

@@ -18,14 +18,16 @@ impl Worker {
         span: &Span,
     ) -> Result<(), BrokerError> {
         let (exchange, key, name) = match route {
-            Route::Kept { exchange, key } | Route::Exchange { exchange, key } => (exchange, key, exchange),
+            Route::Kept { exchange, key } | Route::Exchange { exchange, key } => {
+                (exchange, key, exchange)
+            }
             Route::Queue(queue) | Route::Direct(queue) => (DEFAULT_EXCHANGE, queue, queue),
         };
         let publish = span.publish(Some((exchange, key)), id, job_id);
         let message = match publish.carried() {
-            Some((parent, state)) => {
-                message.header(header::TRACEPARENT, &parent).optional_header(header::TRACESTATE, state.as_deref())
-            }
+            Some((parent, state)) => message
+                .header(header::TRACEPARENT, &parent)
+                .optional_header(header::TRACESTATE, state.as_deref()),
             None => message,
         };
         let passed = self.publish_or_fail(delivery, route, message, name).await;

@@ -19,15 +19,27 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>, feeds: Vec<Rc<Feed>
         tokio::time::sleep(failpoint::look_every(LOOK_EVERY)).await;
         for feed in &feeds {
             // Nothing is asked of the broker where it is clear without.
-            let ready = if feed.is_hungry() { session.ready(&feed.queue).await } else { Some(0) };
+            let ready = if feed.is_hungry() {
+                session.ready(&feed.queue).await
+            } else {
+                Some(0)
+            };
             let Some(ready) = ready else { continue };
             let (hungry, given) = (feed.is_hungry(), feed.load.given());
-            let advice = worker.progress.borrow_mut().note(Look { queue: &feed.queue, hungry, ready, given });
+            let advice = worker.progress.borrow_mut().note(Look {
+                queue: &feed.queue,
+                hungry,
+                ready,
+                given,
+            });
             match advice {
                 Advice::GoOn => {}
                 Advice::Mend(reason) => return session.health.fail(reason),
                 Advice::GiveUp(reason) => {
-                    tracing::error!(reason, "new sessions do not help; /livez fails until a job is delivered");
+                    tracing::error!(
+                        reason,
+                        "new sessions do not help; /livez fails until a job is delivered"
+                    );
                     worker.readiness.stuck(Some(reason.clone()));
                     return session.health.fail(reason);
                 }

@@ -12,9 +12,21 @@ use crate::{
 };
 
 /// The keys of `[amqp]` that count from the next connection on.
-const OF_BROKER: [&str; 5] = ["amqp.url", "amqp.urls", "amqp.ca_file", "amqp.client_cert_file", "amqp.client_key_file"];
+const OF_BROKER: [&str; 5] = [
+    "amqp.url",
+    "amqp.urls",
+    "amqp.ca_file",
+    "amqp.client_cert_file",
+    "amqp.client_key_file",
+];
 /// The keys of a provider that count from the next request on, and all of `oauth`.
-const OF_PROVIDER: [&str; 5] = ["token", "app_id", "ca_file", "client_cert_file", "client_key_file"];
+const OF_PROVIDER: [&str; 5] = [
+    "token",
+    "app_id",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+];
 /// Where one of these changed, the new secrets are not for the address that is asked until the restart.
 const OF_IDENTITY: [&str; 2] = ["kind", "base_url"];
 
@@ -23,7 +35,10 @@ impl Worker {
     pub(super) async fn renewals(&self, mut renewals: mpsc::Receiver<Settings>) -> Infallible {
         while let Some(settings) = renewals.recv().await {
             if let Err(problem) = self.renew(settings) {
-                tracing::error!(problem, "the configuration that was read again is refused; the one before stays");
+                tracing::error!(
+                    problem,
+                    "the configuration that was read again is refused; the one before stays"
+                );
             }
             notify::reloaded();
         }
@@ -40,31 +55,50 @@ impl Worker {
         };
         let same = |provider: &&String| {
             let identity = OF_IDENTITY.map(|key| format!("providers.{provider}.{key}"));
-            new.providers.contains_key(*provider) && !identity.iter().any(|key| changed.contains(key))
+            new.providers.contains_key(*provider)
+                && !identity.iter().any(|key| changed.contains(key))
         };
-        let mut applied: BTreeSet<&String> =
-            changed.iter().filter(|key| *key == "log.level" || OF_BROKER.contains(&key.as_str())).collect();
+        let mut applied: BTreeSet<&String> = changed
+            .iter()
+            .filter(|key| *key == "log.level" || OF_BROKER.contains(&key.as_str()))
+            .collect();
         let mut renewed = Vec::new();
         for (name, provider) in self.providers.iter().filter(|(name, _)| same(name)) {
             let secrets = changed.iter().filter(|key| {
-                of_provider(key, name).is_some_and(|key| OF_PROVIDER.contains(&&*key) || key.starts_with("oauth."))
+                of_provider(key, name)
+                    .is_some_and(|key| OF_PROVIDER.contains(&&*key) || key.starts_with("oauth."))
             });
             let before = applied.len();
             applied.extend(secrets);
             let settings = &new.providers[name];
             let client = Engine::client(settings)?;
-            renewed.push((provider, (applied.len() > before).then_some(&settings.credentials), client));
+            renewed.push((
+                provider,
+                (applied.len() > before).then_some(&settings.credentials),
+                client,
+            ));
         }
         for (provider, credentials, client) in renewed {
             provider.engine.renew(credentials.cloned(), client);
         }
         logs::set_level(new.log.level);
         *self.broker.borrow_mut() = new.amqp;
-        let restart: Vec<&str> = changed.iter().filter(|key| !applied.contains(key)).map(String::as_str).collect();
+        let restart: Vec<&str> = changed
+            .iter()
+            .filter(|key| !applied.contains(key))
+            .map(String::as_str)
+            .collect();
         if !restart.is_empty() {
-            tracing::warn!(keys = restart.join(", "), "changed, and counts from the next start only");
+            tracing::warn!(
+                keys = restart.join(", "),
+                "changed, and counts from the next start only"
+            );
         }
-        let keys = applied.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(", ");
+        let keys = applied
+            .iter()
+            .map(|key| key.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         tracing::info!(applied = keys, "the configuration was read again");
         self.in_effect.borrow_mut().take_over(&new.given, applied);
         Ok(())

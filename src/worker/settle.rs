@@ -41,9 +41,12 @@ impl Worker {
                 Box::pin(self.bury(provider, delivery, &failure, &answer, span)).await?;
                 self.answer(provider, delivery, answer, span).await?;
             }
-            Ending::Parked(carried, wait) => Box::pin(self.park(delivery, &carried, wait, span)).await?,
+            Ending::Parked(carried, wait) => {
+                Box::pin(self.park(delivery, &carried, wait, span)).await?
+            }
             Ending::PutBack(carried) => {
-                Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span)).await?;
+                Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span))
+                    .await?;
             }
             Ending::Abandoned if delivery.session.health.is_well() => {
                 return Box::pin(self.hand_back_one(delivery)).await;
@@ -68,26 +71,48 @@ impl Worker {
         }
         let envelope = &delivery.envelope;
         let (exchange, key) = (self.names.results(), &*result_key(&answer));
-        let route = match envelope.reply_to.as_deref().filter(|_| self.reply_problem(envelope).is_none()) {
+        let route = match envelope
+            .reply_to
+            .as_deref()
+            .filter(|_| self.reply_problem(envelope).is_none())
+        {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
             None => Route::Kept { exchange, key },
         };
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
-        let kept = matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
+        let kept =
+            matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
         // For the trace alone.
-        let id = if span.is_on() { message_id(&answer.job_id).to_string() } else { String::new() };
+        let id = if span.is_on() {
+            message_id(&answer.job_id).to_string()
+        } else {
+            String::new()
+        };
         let publish = span.publish(kept, &id, &answer.job_id);
-        let published = delivery.session.publisher.publish(route, &|| answer.message(envelope, &publish)).await;
+        let published = delivery
+            .session
+            .publisher
+            .publish(route, &|| answer.message(envelope, &publish))
+            .await;
         match published.inspect_err(|_| publish.fail("broker"))? {
             Fate::Confirmed => publish.end(),
             fate => {
-                publish.fail(if matches!(fate, Fate::Returned) { "returned" } else { "refused" });
+                publish.fail(if matches!(fate, Fate::Returned) {
+                    "returned"
+                } else {
+                    "refused"
+                });
                 let problem = match fate {
                     Fate::Returned => "the result's reply queue is gone",
-                    _ => "the result's reply queue takes nothing: it is full, or the worker may not write to it",
+                    _ => {
+                        "the result's reply queue takes nothing: it is full, or the worker may not write to it"
+                    }
                 };
-                tracing::warn!(job = answer.job_id, "{problem}; the result is in the dead-letter queue");
+                tracing::warn!(
+                    job = answer.job_id,
+                    "{problem}; the result is in the dead-letter queue"
+                );
                 let key = envelope.reply_to.as_deref().unwrap_or_default();
                 let letter = answer
                     .message(envelope, &publish)
@@ -117,8 +142,11 @@ impl Worker {
             .header(header::MESSAGE, &failure.message)
             .count_header(header::ATTEMPTS, answer.attempts.into())
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
-        self.publish_dead(delivery, letter, (&answer.job_id, &answer.job_id), span).await?;
-        provider.map_or(&self.strangers, |provider| &provider.engine.metrics).dead_lettered(failure.kind.as_str());
+        self.publish_dead(delivery, letter, (&answer.job_id, &answer.job_id), span)
+            .await?;
+        provider
+            .map_or(&self.strangers, |provider| &provider.engine.metrics)
+            .dead_lettered(failure.kind.as_str());
         Ok(())
     }
 
@@ -131,7 +159,17 @@ impl Worker {
     ) -> Result<(), BrokerError> {
         let dead = self.names.dead();
         let letter = letter.count_header(header::DIED_AT, Timestamp::now().as_millisecond());
-        self.pass_on(delivery, Route::Exchange { exchange: &dead, key: "" }, letter, ids, span).await
+        self.pass_on(
+            delivery,
+            Route::Exchange {
+                exchange: &dead,
+                key: "",
+            },
+            letter,
+            ids,
+            span,
+        )
+        .await
     }
 
     async fn park(
@@ -144,9 +182,20 @@ impl Worker {
         let now = Timestamp::now().as_millisecond();
         let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
         let message = carried.message(delivery).without(&[header::SUSPECT]);
-        let message = message.count_header(header::DUE_AT, due).count_header(header::PARKED_AT, now);
-        let queue = self.names.delay(retry::step(&self.settings.retry.delays, wait));
-        self.pass_on(delivery, Route::Queue(&queue), message, (&carried.id, &carried.id), span).await
+        let message = message
+            .count_header(header::DUE_AT, due)
+            .count_header(header::PARKED_AT, now);
+        let queue = self
+            .names
+            .delay(retry::step(&self.settings.retry.delays, wait));
+        self.pass_on(
+            delivery,
+            Route::Queue(&queue),
+            message,
+            (&carried.id, &carried.id),
+            span,
+        )
+        .await
     }
 
     /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
@@ -157,12 +206,27 @@ impl Worker {
         id: &str,
         span: &Span,
     ) -> Result<(), BrokerError> {
-        let (exchange, key) = (self.names.jobs_exchange(), delivery.envelope.routing_key.as_str());
+        let (exchange, key) = (
+            self.names.jobs_exchange(),
+            delivery.envelope.routing_key.as_str(),
+        );
         if delivery.suspect {
             let queue = self.names.suspects(Address::of(key).provider);
-            return self.pass_on(delivery, Route::Queue(&queue), message, (id, id), span).await;
+            return self
+                .pass_on(delivery, Route::Queue(&queue), message, (id, id), span)
+                .await;
         }
-        self.pass_on(delivery, Route::Exchange { exchange: &exchange, key }, message, (id, id), span).await
+        self.pass_on(
+            delivery,
+            Route::Exchange {
+                exchange: &exchange,
+                key,
+            },
+            message,
+            (id, id),
+            span,
+        )
+        .await
     }
 
     /// To one of the worker's own queues, which must be there: if not, the session ends, and the next declares it.
@@ -174,7 +238,11 @@ impl Worker {
         queue: &str,
     ) -> Result<(), BrokerError> {
         let session = &delivery.session;
-        let problem = match session.publisher.publish(route, &|| message.clone()).await? {
+        let problem = match session
+            .publisher
+            .publish(route, &|| message.clone())
+            .await?
+        {
             Fate::Confirmed => return Ok(()),
             Fate::Returned => "is gone",
             Fate::Refused => "takes nothing",
@@ -187,17 +255,38 @@ impl Worker {
     /// Why a `reply_to` is not answered, if it is not.
     pub(super) fn reply_problem(&self, envelope: &Envelope) -> Option<Malformed> {
         let reply_to = envelope.reply_to.as_deref()?;
-        let name = if reply_to.starts_with(DIRECT_REPLY_TO) { DIRECT_REPLY_TO } else { reply_to };
+        let name = if reply_to.starts_with(DIRECT_REPLY_TO) {
+            DIRECT_REPLY_TO
+        } else {
+            reply_to
+        };
         if self.names.owns(name) {
-            return Some(Malformed::at("reply_to", "expected a queue of the requester's, got one of the worker's own"));
+            return Some(Malformed::at(
+                "reply_to",
+                "expected a queue of the requester's, got one of the worker's own",
+            ));
         }
-        let allowed = self.settings.reply.allow.iter().any(|allowed| WildMatch::new(allowed).matches(name));
-        (!allowed).then(|| Malformed::at("reply_to", "expected a queue that reply.allow names, got another"))
+        let allowed = self
+            .settings
+            .reply
+            .allow
+            .iter()
+            .any(|allowed| WildMatch::new(allowed).matches(name));
+        (!allowed).then(|| {
+            Malformed::at(
+                "reply_to",
+                "expected a queue that reply.allow names, got another",
+            )
+        })
     }
 }
 
 /// `NAME.STATUS`, within the 255 bytes of a routing key: the name came with the job and may be as long.
 fn result_key(answer: &Answer) -> String {
-    let name = answer.provider.char_indices().nth(60).map_or(&*answer.provider, |(end, _)| &answer.provider[..end]);
+    let name = answer
+        .provider
+        .char_indices()
+        .nth(60)
+        .map_or(&*answer.provider, |(end, _)| &answer.provider[..end]);
     [name, ".", answer.status].concat()
 }

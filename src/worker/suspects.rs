@@ -54,7 +54,10 @@ pub async fn slot(worker: Rc<Worker>, provider: String) {
 
 /// Sets a job aside that was delivered and not begun.
 pub async fn set_aside(worker: Rc<Worker>, provider: String, delivery: Held) {
-    if let Err(error) = worker.set_aside(&worker.providers[&provider], &delivery).await {
+    if let Err(error) = worker
+        .set_aside(&worker.providers[&provider], &delivery)
+        .await
+    {
         tracing::debug!(%error, "a suspect is left to redelivery");
     }
 }
@@ -66,17 +69,30 @@ impl Worker {
     }
 
     /// To its provider's suspects; a copy, as it came.
-    pub(super) async fn set_aside(&self, provider: &Provider, delivery: &Delivery) -> Result<(), BrokerError> {
+    pub(super) async fn set_aside(
+        &self,
+        provider: &Provider,
+        delivery: &Delivery,
+    ) -> Result<(), BrokerError> {
         let (job, redeliveries) = (&delivery.envelope.message_id, delivery.redeliveries);
-        tracing::warn!(job, redeliveries, "a job came back too often to be begun beside others; it goes on alone");
-        let received = delivery.envelope.progress.received.unwrap_or_else(Timestamp::now);
+        tracing::warn!(
+            job,
+            redeliveries,
+            "a job came back too often to be begun beside others; it goes on alone"
+        );
+        let received = delivery
+            .envelope
+            .progress
+            .received
+            .unwrap_or_else(Timestamp::now);
         let message = delivery
             .forward()
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
             .count_header(header::RECEIVED_AT, received.as_millisecond())
             .count_header(header::SUSPECT, redeliveries.try_into().unwrap_or(i64::MAX));
         let queue = self.names.suspects(&provider.engine.settings.name);
-        self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue).await?;
+        self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
+            .await?;
         provider.engine.metrics.suspects.inc();
         delivery.ack().await;
         Ok(())
@@ -109,7 +125,8 @@ impl Worker {
             delivery.hand_back().await;
         } else if self.can_go_back(delivery) {
             let id = delivery.envelope.message_id.as_deref().unwrap_or_default();
-            self.put_back(delivery, delivery.forward(), id, &Span::default()).await?;
+            self.put_back(delivery, delivery.forward(), id, &Span::default())
+                .await?;
             delivery.ack().await;
         }
         Ok(())

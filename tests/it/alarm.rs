@@ -19,11 +19,18 @@ fn alarm(broker: &Broker, raised: bool) {
 /// Returns when `/readyz` answers so.
 async fn readyz(road: &Road, status: u16, part: &str) {
     let waited = async {
-        while road.worker.get("/readyz").await.is_none_or(|(got, text)| got != status || !text.contains(part)) {
+        while road
+            .worker
+            .get("/readyz")
+            .await
+            .is_none_or(|(got, text)| got != status || !text.contains(part))
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, waited).await.unwrap_or_else(|_| panic!("/readyz {status}\n{}", road.worker.log()));
+    tokio::time::timeout(SOON, waited)
+        .await
+        .unwrap_or_else(|_| panic!("/readyz {status}\n{}", road.worker.log()));
 }
 
 /// A road with jobs in the queue, and a worker that comes up during an alarm: its first result lets it know.
@@ -35,8 +42,12 @@ async fn blocked_road(broker: &Broker, jobs: u32) -> Road {
     .await;
     road.worker.sigterm();
     assert!(road.worker.wait_exit().await.success());
-    let job = |n: u32| Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"));
-    road.client.publish_all("lookup.jobs", "antsomi", (0..jobs).map(job)).await;
+    let job = |n: u32| {
+        Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"))
+    };
+    road.client
+        .publish_all("lookup.jobs", "antsomi", (0..jobs).map(job))
+        .await;
     alarm(broker, true);
     road.worker.start_again();
     readyz(&road, 503, "alarm of its memory or disk").await;
@@ -53,18 +64,32 @@ async fn while_the_broker_takes_no_publishes_jobs_stay_in_their_queue_and_then_g
     let client = Client::connect(&broker.url()).await;
     let still = async || client.depth("lookup.jobs.antsomi.bulk").await.unwrap();
     let answered = client.depth("lookup.results").await.unwrap();
-    client.wait_for_at_least("lookup.jobs.antsomi.bulk", JOBS - answered - 2 * 16, SOON).await;
+    client
+        .wait_for_at_least("lookup.jobs.antsomi.bulk", JOBS - answered - 2 * 16, SOON)
+        .await;
     let before = still().await;
-    let requests = async || road.sandbox.stats(lookup_worker::sandbox::Kind::Antsomi).await["requests"].clone();
+    let requests = async || {
+        road.sandbox
+            .stats(lookup_worker::sandbox::Kind::Antsomi)
+            .await["requests"]
+            .clone()
+    };
     let asked = requests().await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!((still().await, requests().await), (before, asked), "nothing is begun meanwhile");
+    assert_eq!(
+        (still().await, requests().await),
+        (before, asked),
+        "nothing is begun meanwhile"
+    );
 
     alarm(&broker, false);
     readyz(&road, 200, "ready").await;
     client.wait_for_depth("lookup.results", JOBS, SOON).await;
     assert_eq!(client.depth("lookup.dead").await, Some(0));
-    assert!((road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON, "one session");
+    assert!(
+        (road.worker.metric("lookup_broker_connects_total").await - 1.0).abs() < f64::EPSILON,
+        "one session"
+    );
     let asked = requests().await.as_u64().unwrap();
     assert_eq!(asked, u64::from(JOBS), "none was asked twice");
 }
@@ -78,15 +103,28 @@ async fn a_stop_while_the_broker_takes_no_publishes_ends_in_time_and_loses_no_jo
     road.worker.sigterm();
     assert!(road.worker.wait_exit().await.success());
     // The grace of 2 s, and the closing of the channels.
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     alarm(&broker, false);
     road.worker.start_again();
     let client = Client::connect(&broker.url()).await;
     let mut jobs = std::collections::BTreeSet::new();
     while jobs.len() < JOBS as usize {
-        let more = client.take_up_to("lookup.results", JOBS as usize - jobs.len(), SOON).await;
-        assert!(!more.is_empty(), "{} of {JOBS} jobs are answered", jobs.len());
-        jobs.extend(more.iter().map(|result| result.json()["job_id"].to_string()));
+        let more = client
+            .take_up_to("lookup.results", JOBS as usize - jobs.len(), SOON)
+            .await;
+        assert!(
+            !more.is_empty(),
+            "{} of {JOBS} jobs are answered",
+            jobs.len()
+        );
+        jobs.extend(
+            more.iter()
+                .map(|result| result.json()["job_id"].to_string()),
+        );
     }
     assert_eq!(client.depth("lookup.dead").await, Some(0));
 }

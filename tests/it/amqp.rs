@@ -12,8 +12,9 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions,
+        BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+        QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -31,10 +32,21 @@ pub struct Client {
 impl Client {
     /// Connects; the broker is expected to be there.
     pub async fn connect(url: &str) -> Self {
-        let connection = answer("connect", Connection::connect(url, ConnectionProperties::default())).await;
+        let connection = answer(
+            "connect",
+            Connection::connect(url, ConnectionProperties::default()),
+        )
+        .await;
         let channel = answer("open a channel", connection.create_channel()).await;
-        answer("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await;
-        Self { connection, channel }
+        answer(
+            "ask for confirms",
+            channel.confirm_select(ConfirmSelectOptions::default()),
+        )
+        .await;
+        Self {
+            connection,
+            channel,
+        }
     }
 
     /// Declares a durable classic queue: a reply queue, say.
@@ -44,23 +56,49 @@ impl Client {
 
     /// Declares a durable queue with these arguments.
     pub async fn declare_queue_with(&self, name: &str, arguments: FieldTable) {
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        answer(name, self.channel.queue_declare(name.into(), options, arguments)).await;
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        answer(
+            name,
+            self.channel.queue_declare(name.into(), options, arguments),
+        )
+        .await;
     }
 
     /// Publishes one job; it must reach a queue and be confirmed.
     pub async fn publish(&self, exchange: &str, routing_key: &str, job: Job) {
         let confirmation = self.try_publish(exchange, routing_key, job).await;
-        let confirmation = confirmation.unwrap_or_else(|error| panic!("{exchange} {routing_key}: {error}"));
-        assert_eq!(confirmation, Confirmation::Ack(None), "{exchange} {routing_key}: not in a queue");
+        let confirmation =
+            confirmation.unwrap_or_else(|error| panic!("{exchange} {routing_key}: {error}"));
+        assert_eq!(
+            confirmation,
+            Confirmation::Ack(None),
+            "{exchange} {routing_key}: not in a queue"
+        );
     }
 
     /// Publishes one job; returns what the broker said.
-    pub async fn try_publish(&self, exchange: &str, routing_key: &str, job: Job) -> lapin::Result<Confirmation> {
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    pub async fn try_publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        job: Job,
+    ) -> lapin::Result<Confirmation> {
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
         let confirm = self
             .channel
-            .basic_publish(exchange.into(), routing_key.into(), options, &job.body, job.properties())
+            .basic_publish(
+                exchange.into(),
+                routing_key.into(),
+                options,
+                &job.body,
+                job.properties(),
+            )
             .await?;
         within(exchange, ANSWER_WITHIN, confirm).await
     }
@@ -68,36 +106,68 @@ impl Client {
     /// Publishes one job without a wait for its confirm. Not mandatory, as in [`Self::publish_all`].
     pub async fn send(&self, exchange: &str, routing_key: &str, job: &Job) -> PublisherConfirm {
         let (options, properties) = (BasicPublishOptions::default(), job.properties());
-        let publish = self.channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, properties);
+        let publish = self.channel.basic_publish(
+            exchange.into(),
+            routing_key.into(),
+            options,
+            &job.body,
+            properties,
+        );
         answer(exchange, publish).await
     }
 
     /// Publishes many jobs without a wait between them. Not mandatory, since lapin may give a return to the wrong
     /// one: the exchange is expected to have a queue for each.
-    pub async fn publish_all(&self, exchange: &str, routing_key: &str, jobs: impl IntoIterator<Item = Job>) {
+    pub async fn publish_all(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        jobs: impl IntoIterator<Item = Job>,
+    ) {
         let mut confirms = Vec::new();
         for job in jobs {
             confirms.push(self.send(exchange, routing_key, &job).await);
         }
         for confirm in confirms {
-            assert_eq!(answer(exchange, confirm).await, Confirmation::Ack(None), "{exchange} {routing_key}");
+            assert_eq!(
+                answer(exchange, confirm).await,
+                Confirmation::Ack(None),
+                "{exchange} {routing_key}"
+            );
         }
     }
 
     /// As [`Self::publish_all`], while queues may be electing their leaders: what is nacked is published again, on a
     /// new channel, since the old one may go on nacking.
-    pub async fn publish_for_sure(&self, exchange: &str, routing_key: &str, jobs: impl IntoIterator<Item = Job>) {
+    pub async fn publish_for_sure(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        jobs: impl IntoIterator<Item = Job>,
+    ) {
         let mut jobs: Vec<Job> = jobs.into_iter().collect();
         let give_up = Instant::now() + ANSWER_WITHIN;
         while !jobs.is_empty() {
-            assert!(Instant::now() < give_up, "{exchange} {routing_key}: nacked for {ANSWER_WITHIN:?}");
+            assert!(
+                Instant::now() < give_up,
+                "{exchange} {routing_key}: nacked for {ANSWER_WITHIN:?}"
+            );
             let channel = self.new_channel().await;
-            answer("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await;
+            answer(
+                "ask for confirms",
+                channel.confirm_select(ConfirmSelectOptions::default()),
+            )
+            .await;
             let mut confirms = Vec::new();
             for job in &jobs {
                 let (options, properties) = (BasicPublishOptions::default(), job.properties());
-                let publish =
-                    channel.basic_publish(exchange.into(), routing_key.into(), options, &job.body, properties);
+                let publish = channel.basic_publish(
+                    exchange.into(),
+                    routing_key.into(),
+                    options,
+                    &job.body,
+                    properties,
+                );
                 confirms.push(answer(exchange, publish).await);
             }
             let mut nacked = Vec::new();
@@ -117,9 +187,14 @@ impl Client {
         let prefetch = u16::try_from(count).expect("a count that a prefetch can be");
         let channel = answer("open a channel", self.connection.create_channel()).await;
         // The prefetch is the count, and nothing is acked before the end: the broker hands out no message too many.
-        answer(queue, channel.basic_qos(prefetch, BasicQosOptions::default())).await;
+        answer(
+            queue,
+            channel.basic_qos(prefetch, BasicQosOptions::default()),
+        )
+        .await;
         let options = BasicConsumeOptions::default();
-        let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let consume =
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let mut consumer = answer(queue, consume).await;
 
         let give_up = tokio::time::sleep(wait);
@@ -135,7 +210,11 @@ impl Client {
             }
         }
         // Cancelled before the ack, which would make room for more.
-        answer(queue, channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await;
+        answer(
+            queue,
+            channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()),
+        )
+        .await;
         if let Some(last) = taken.last() {
             answer(queue, last.ack(BasicAckOptions { multiple: true })).await;
         }
@@ -146,7 +225,11 @@ impl Client {
     /// Takes exactly `count` messages off a queue.
     pub async fn take(&self, queue: &str, count: usize, wait: Duration) -> Vec<Received> {
         let taken = self.take_up_to(queue, count, wait).await;
-        assert_eq!(taken.len(), count, "{queue}: not as many messages within {wait:?}");
+        assert_eq!(
+            taken.len(),
+            count,
+            "{queue}: not as many messages within {wait:?}"
+        );
         taken
     }
 
@@ -165,7 +248,10 @@ impl Client {
     /// Messages that are ready in a queue; `None` if there is no such queue.
     pub async fn depth(&self, queue: &str) -> Option<u32> {
         let channel = answer("open a channel", self.connection.create_channel()).await;
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
         let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
         match within(queue, ANSWER_WITHIN, declare).await {
             Ok(found) => {
@@ -194,19 +280,32 @@ impl Client {
             if depth.is_some_and(&fits) {
                 return;
             }
-            assert!(Instant::now() < give_up, "{queue}: holds {depth:?} messages after {wait:?}");
+            assert!(
+                Instant::now() < give_up,
+                "{queue}: holds {depth:?} messages after {wait:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Throws away the ready messages of a queue.
     pub async fn purge(&self, queue: &str) {
-        answer(queue, self.channel.queue_purge(queue.into(), QueuePurgeOptions::default())).await;
+        answer(
+            queue,
+            self.channel
+                .queue_purge(queue.into(), QueuePurgeOptions::default()),
+        )
+        .await;
     }
 
     /// Deletes a queue.
     pub async fn delete_queue(&self, queue: &str) {
-        answer(queue, self.channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await;
+        answer(
+            queue,
+            self.channel
+                .queue_delete(queue.into(), QueueDeleteOptions::default()),
+        )
+        .await;
     }
 
     /// A channel of the caller's own.
@@ -231,8 +330,14 @@ pub struct Job {
 impl Job {
     /// A job of these bytes, which need not be JSON.
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
-        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
-        Self { body: body.into(), properties, headers: FieldTable::default() }
+        let properties = BasicProperties::default()
+            .with_delivery_mode(2)
+            .with_content_type("application/json".into());
+        Self {
+            body: body.into(),
+            properties,
+            headers: FieldTable::default(),
+        }
     }
 
     /// A job of this JSON.
@@ -262,7 +367,8 @@ impl Job {
 
     /// With a header of text.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        self.headers
+            .insert(name.into(), AMQPValue::LongString(value.into()));
         self
     }
 
@@ -270,7 +376,8 @@ impl Job {
     pub fn number_header(mut self, name: &str, value: &str) -> Self {
         match value.parse() {
             Ok(number) => {
-                self.headers.insert(name.into(), AMQPValue::LongLongInt(number));
+                self.headers
+                    .insert(name.into(), AMQPValue::LongLongInt(number));
                 self
             }
             Err(_) => self.header(name, value),
@@ -313,18 +420,28 @@ impl From<Delivery> for Received {
 impl Received {
     /// The body, which must be JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!(
+                "not JSON ({error}): {}",
+                String::from_utf8_lossy(&self.body)
+            )
+        })
     }
 
     /// Its `message_id`.
     pub fn id(&self) -> Option<&str> {
-        self.properties.message_id().as_ref().map(lapin::types::ShortString::as_str)
+        self.properties
+            .message_id()
+            .as_ref()
+            .map(lapin::types::ShortString::as_str)
     }
 
     /// Its `correlation_id`.
     pub fn correlation_id(&self) -> Option<&str> {
-        self.properties.correlation_id().as_ref().map(lapin::types::ShortString::as_str)
+        self.properties
+            .correlation_id()
+            .as_ref()
+            .map(lapin::types::ShortString::as_str)
     }
 
     /// A header, numbers as text.
@@ -348,5 +465,7 @@ async fn within<T>(what: &str, bound: Duration, call: impl IntoFuture<Output = T
 }
 
 async fn answer<T>(what: &str, call: impl Future<Output = lapin::Result<T>>) -> T {
-    within(what, ANSWER_WITHIN, call).await.unwrap_or_else(|error| panic!("{what}: {error}"))
+    within(what, ANSWER_WITHIN, call)
+        .await
+        .unwrap_or_else(|error| panic!("{what}: {error}"))
 }

@@ -28,7 +28,12 @@ fn job(n: usize) -> Job {
 
 /// How many numbers each request asked for.
 async fn sizes(sandbox: &Served) -> Vec<usize> {
-    sandbox.targets(Kind::Antsomi).await.iter().map(|target| target.matches("phone_number").count()).collect()
+    sandbox
+        .targets(Kind::Antsomi)
+        .await
+        .iter()
+        .map(|target| target.matches("phone_number").count())
+        .collect()
 }
 
 /// One worker with a backlog of lookups, all of different numbers, before a quota.
@@ -42,17 +47,30 @@ struct Backlog {
 impl Backlog {
     async fn of(jobs: usize, requests: u32, window: Duration, url: &str, keys: &str) -> Self {
         let sandbox = Served::with(|options| options.window = Some(window)).await;
-        let quota = format!("quota = {{ requests = {requests}, per = \"{}s\", reserve = 0.0 }}", window.as_secs());
-        let config = config(url, &sandbox, "").replace("quota = \"none\"", &format!("{quota}\n{keys}"));
+        let quota = format!(
+            "quota = {{ requests = {requests}, per = \"{}s\", reserve = 0.0 }}",
+            window.as_secs()
+        );
+        let config =
+            config(url, &sandbox, "").replace("quota = \"none\"", &format!("{quota}\n{keys}"));
         let mut worker = Worker::start(&config);
         worker.wait_ready().await;
         let client = Client::connect(url).await;
-        client.publish_all("lookup.jobs", "antsomi.bulk", (0..jobs).map(job)).await;
-        Self { sandbox, client, worker, requests }
+        client
+            .publish_all("lookup.jobs", "antsomi.bulk", (0..jobs).map(job))
+            .await;
+        Self {
+            sandbox,
+            client,
+            worker,
+            requests,
+        }
     }
 
     async fn lookups(&self) -> u32 {
-        let lookups = self.sandbox.stats(Kind::Antsomi).await["lookups"].as_u64().expect("a number");
+        let lookups = self.sandbox.stats(Kind::Antsomi).await["lookups"]
+            .as_u64()
+            .expect("a number");
         u32::try_from(lookups).expect("not that many")
     }
 
@@ -60,7 +78,12 @@ impl Backlog {
     async fn wait_for_requests(&self, count: u32) {
         let begun = Instant::now();
         while self.lookups().await < count {
-            assert!(begun.elapsed() < 5 * LONG, "{} of {count} requests\n{}", self.lookups().await, self.worker.log());
+            assert!(
+                begun.elapsed() < 5 * LONG,
+                "{} of {count} requests\n{}",
+                self.lookups().await,
+                self.worker.log()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -71,13 +94,19 @@ impl Backlog {
         self.wait_for_requests(self.requests).await;
         let (begun, before, first) = (Instant::now(), self.answered().await, self.lookups().await);
         self.wait_for_requests((windows + 1) * self.requests).await;
-        let (minutes, requests) = (begun.elapsed().as_secs_f64() / 60.0, self.lookups().await - first);
+        let (minutes, requests) = (
+            begun.elapsed().as_secs_f64() / 60.0,
+            self.lookups().await - first,
+        );
         let phones = f64::from(self.answered().await - before);
         (phones / minutes, phones / f64::from(requests))
     }
 
     async fn answered(&self) -> u32 {
-        self.client.depth("lookup.results").await.expect("the queue")
+        self.client
+            .depth("lookup.results")
+            .await
+            .expect("the queue")
     }
 
     /// That each was answered with the customer of its own number.
@@ -87,11 +116,20 @@ impl Backlog {
         for (id, result) in results {
             let phone = phone(id.parse().expect("our id"));
             let own = json!([{ "customer_id": phone, "phones": [{ "number": phone }] }]);
-            assert_eq!((&result["customers"], &result["page"]), (&own, &json!({ "total": 1 })), "{result}");
+            assert_eq!(
+                (&result["customers"], &result["page"]),
+                (&own, &json!({ "total": 1 })),
+                "{result}"
+            );
             assert_eq!(result["attempts"], 1, "{result}");
         }
-        let largest = self.sandbox.stats(Kind::Antsomi).await["largest_window"].as_u64().expect("a number");
-        assert!(largest <= self.requests.into(), "{largest} requests in one window");
+        let largest = self.sandbox.stats(Kind::Antsomi).await["largest_window"]
+            .as_u64()
+            .expect("a number");
+        assert!(
+            largest <= self.requests.into(),
+            "{largest} requests in one window"
+        );
     }
 }
 
@@ -101,26 +139,56 @@ async fn a_backlog_before_a_quota_goes_in_full_batches_and_each_job_has_its_own_
     let backlog = Backlog::of(1_250, 20, Duration::from_secs(6), &vhost.url(), "").await;
     let (_, phones) = backlog.rates(1).await;
     println!("{phones:.1} phones a request");
-    assert!(phones >= 20.0, "{phones:.1} phones a request: {:?}", sizes(&backlog.sandbox).await);
+    assert!(
+        phones >= 20.0,
+        "{phones:.1} phones a request: {:?}",
+        sizes(&backlog.sandbox).await
+    );
     backlog.assert_own_answers(1_250).await;
-    assert!(backlog.worker.metric("lookup_batched_total{provider=\"antsomi\"}").await >= 1_000.0);
+    assert!(
+        backlog
+            .worker
+            .metric("lookup_batched_total{provider=\"antsomi\"}")
+            .await
+            >= 1_000.0
+    );
 }
 
 #[tokio::test]
 async fn a_bad_number_in_a_batch_fails_alone() {
     let vhost = Broker::shared().vhost();
-    let backlog = Backlog::of(0, 100, Duration::from_secs(5), &vhost.url(), "breaker = { failures = 1000 }").await;
-    let spoilt: BTreeMap<&str, &str> =
-        [("84900000422", "rejected"), ("84900000606", "endpoint_not_found"), ("84900000500", "provider_error")].into();
-    let bad = spoilt.keys().map(|phone| Job::json(&json!({"query": {"phone": phone}})).id(phone));
+    let backlog = Backlog::of(
+        0,
+        100,
+        Duration::from_secs(5),
+        &vhost.url(),
+        "breaker = { failures = 1000 }",
+    )
+    .await;
+    let spoilt: BTreeMap<&str, &str> = [
+        ("84900000422", "rejected"),
+        ("84900000606", "endpoint_not_found"),
+        ("84900000500", "provider_error"),
+    ]
+    .into();
+    let bad = spoilt
+        .keys()
+        .map(|phone| Job::json(&json!({"query": {"phone": phone}})).id(phone));
     let mut jobs: Vec<Job> = (0..120).map(job).collect();
     jobs.splice(60..60, bad);
-    backlog.client.publish_all("lookup.jobs", "antsomi.bulk", jobs).await;
+    backlog
+        .client
+        .publish_all("lookup.jobs", "antsomi.bulk", jobs)
+        .await;
     let results = by_job(backlog.client.take("lookup.results", 123, LONG).await);
     for (id, result) in results {
         match spoilt.get(&*id) {
             Some(kind) => assert_eq!(result["error"]["kind"], *kind, "{result}"),
-            None => assert_eq!(result["customers"][0]["customer_id"], phone(id.parse().unwrap()), "{result}"),
+            None => assert_eq!(
+                result["customers"][0]["customer_id"],
+                phone(id.parse().unwrap()),
+                "{result}"
+            ),
         }
     }
 }
@@ -129,12 +197,28 @@ async fn a_bad_number_in_a_batch_fails_alone() {
 async fn equal_lookups_in_a_batch_that_is_refused_are_asked_again_and_answered() {
     let vhost = Broker::shared().vhost();
     let quota = "quota = { requests = 4, per = \"1s\", reserve = 0.0 }";
-    let road = Road::open_with(&vhost.url(), |config| config.replace("quota = \"none\"", quota)).await;
-    road.sandbox.fault(Kind::Antsomi, "operator=matches", json!({"status": 400}), None).await;
-    let twice = (0..16).map(|n| Job::json(&json!({"query": {"phone": phone(n / 2)}})).id(&n.to_string()));
-    road.client.publish_all("lookup.jobs", "antsomi.bulk", twice).await;
+    let road = Road::open_with(&vhost.url(), |config| {
+        config.replace("quota = \"none\"", quota)
+    })
+    .await;
+    road.sandbox
+        .fault(
+            Kind::Antsomi,
+            "operator=matches",
+            json!({"status": 400}),
+            None,
+        )
+        .await;
+    let twice =
+        (0..16).map(|n| Job::json(&json!({"query": {"phone": phone(n / 2)}})).id(&n.to_string()));
+    road.client
+        .publish_all("lookup.jobs", "antsomi.bulk", twice)
+        .await;
     let results = road.results(16).await;
-    assert!(results.values().all(|result| result["status"] == "found"), "{results:?}");
+    assert!(
+        results.values().all(|result| result["status"] == "found"),
+        "{results:?}"
+    );
 }
 
 #[tokio::test]
@@ -144,10 +228,17 @@ async fn a_call_does_not_wait_for_a_batch_to_fill_nor_does_anybody_while_there_i
     for lane in ["interactive", "bulk"] {
         let begun = Instant::now();
         for n in 0..5 {
-            backlog.client.publish("lookup.jobs", &format!("antsomi.{lane}"), job(n)).await;
+            backlog
+                .client
+                .publish("lookup.jobs", &format!("antsomi.{lane}"), job(n))
+                .await;
             backlog.client.take("lookup.results", 1, SOON).await;
         }
-        assert!(begun.elapsed() < Duration::from_secs(5), "{lane}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{lane}: {:?}",
+            begun.elapsed()
+        );
     }
     assert_eq!(sizes(&backlog.sandbox).await, [1; 10]);
 }
@@ -160,15 +251,24 @@ async fn a_hundred_equal_jobs_at_once_are_one_request_of_each_kind() {
         (Kind::Antsomi, "antsomi", json!({"phone": "84907089782"})),
         (Kind::Kapture, "kapture", json!({"phone": "9380491326"})),
     ] {
-        road.sandbox.fault(kind, "", json!({"latency": "3s"}), None).await;
-        let jobs = (0..100).map(|n| Job::json(&json!({ "query": query })).id(&format!("{name}-{n}")));
-        road.client.publish_all("lookup.jobs", &format!("{name}.bulk"), jobs).await;
+        road.sandbox
+            .fault(kind, "", json!({"latency": "3s"}), None)
+            .await;
+        let jobs =
+            (0..100).map(|n| Job::json(&json!({ "query": query })).id(&format!("{name}-{n}")));
+        road.client
+            .publish_all("lookup.jobs", &format!("{name}.bulk"), jobs)
+            .await;
         let results = road.results(100).await;
         let as_one = |result: &Value| result["status"] == "found" && result["attempts"] == 1;
         assert!(results.values().all(as_one), "{results:?}");
         assert_eq!(road.sandbox.stats(kind).await["lookups"], 1, "{name}");
-        let series = format!("lookup_provider_requests_total{{outcome=\"found\",provider=\"{name}\"}}");
-        assert!((road.worker.metric(&series).await - 1.0).abs() < 0.1, "the request is counted once");
+        let series =
+            format!("lookup_provider_requests_total{{outcome=\"found\",provider=\"{name}\"}}");
+        assert!(
+            (road.worker.metric(&series).await - 1.0).abs() < 0.1,
+            "the request is counted once"
+        );
         let series = format!("lookup_coalesced_total{{provider=\"{name}\"}}");
         assert!((road.worker.metric(&series).await - 99.0).abs() < 0.1);
     }
@@ -178,9 +278,15 @@ async fn a_hundred_equal_jobs_at_once_are_one_request_of_each_kind() {
 #[ignore = "measures; takes a minute, or with LOOKUP_BENCH=full nine, and is to run alone"]
 async fn how_many_phones_come_out_of_a_quota() {
     let full = std::env::var_os("LOOKUP_BENCH").is_some_and(|value| value == "full");
-    let (requests, window, windows) =
-        if full { (200, Duration::from_mins(1), 3) } else { (20, Duration::from_secs(6), 4) };
-    for (keys, jobs) in [("", 30 * requests * (windows + 2)), ("batch = { max_size = 1 }", requests * (windows + 3))] {
+    let (requests, window, windows) = if full {
+        (200, Duration::from_mins(1), 3)
+    } else {
+        (20, Duration::from_secs(6), 4)
+    };
+    for (keys, jobs) in [
+        ("", 30 * requests * (windows + 2)),
+        ("batch = { max_size = 1 }", requests * (windows + 3)),
+    ] {
         let vhost = Broker::shared().vhost();
         let jobs = jobs as usize;
         let backlog = Backlog::of(jobs, requests, window, &vhost.url(), keys).await;
@@ -189,8 +295,15 @@ async fn how_many_phones_come_out_of_a_quota() {
         println!(
             "{requests} requests in {window:?}, {keys:?}: {a_minute:.0} phones a minute, {a_request:.2} a request"
         );
-        println!("  {} answers in the first {:?}", backlog.answered().await, begun.elapsed());
-        println!("  numbers in each of the last requests: {:?}", sizes(&backlog.sandbox).await);
+        println!(
+            "  {} answers in the first {:?}",
+            backlog.answered().await,
+            begun.elapsed()
+        );
+        println!(
+            "  numbers in each of the last requests: {:?}",
+            sizes(&backlog.sandbox).await
+        );
         let void = backlog.worker.metric("lookup_quota_void_total").await;
         println!("  permissions that came to nothing: {void}");
         let answered = backlog.answered().await as usize;

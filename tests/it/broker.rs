@@ -60,8 +60,12 @@ impl Broker {
     /// As [`Self::launch`], with these plugins, as Erlang writes a list.
     pub(crate) fn launch_with(node: Node, plugins: &str) -> Self {
         let keeper = Keeper::new(&node);
-        fs::write(keeper.folder.join("enabled_plugins"), plugins).expect("a file in the node's folder");
-        let broker = Self { node, keeper: Mutex::new(keeper) };
+        fs::write(keeper.folder.join("enabled_plugins"), plugins)
+            .expect("a file in the node's folder");
+        let broker = Self {
+            node,
+            keeper: Mutex::new(keeper),
+        };
         broker.order_start();
         broker
     }
@@ -103,7 +107,10 @@ impl Broker {
     /// Returns when what was declared is written down: a node that is killed within a second or so after a queue was
     /// declared for the first time may forget it.
     pub fn write_down(&self) {
-        self.rabbitmqctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all()), mnesia:sync_log()."]);
+        self.rabbitmqctl(&[
+            "eval",
+            "lists:foreach(fun dets:sync/1, dets:all()), mnesia:sync_log().",
+        ]);
     }
 
     /// SIGTERM, an orderly stop. Returns when the process is gone.
@@ -123,7 +130,10 @@ impl Broker {
         let mut keeper = self.keeper();
         let answer = keeper.order("start");
         keeper.node = answer.parse().ok().and_then(Pid::from_raw);
-        assert!(keeper.node.is_some(), "the keeper answered {answer:?} instead of a process id");
+        assert!(
+            keeper.node.is_some(),
+            "the keeper answered {answer:?} instead of a process id"
+        );
     }
 
     /// SIGSTOP: connections stay, nothing answers. Returns when each of its threads has stopped.
@@ -137,9 +147,15 @@ impl Broker {
     /// Whether each thread's state is `T`, which stands behind the name in brackets. Where there is no `/proc`, it
     /// is taken for granted.
     fn is_stopped(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).into_iter().flatten();
-        let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-        stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('T'))).all(|stopped| stopped)
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero()))
+            .into_iter()
+            .flatten();
+        let stats = threads
+            .flatten()
+            .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats
+            .filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('T')))
+            .all(|stopped| stopped)
     }
 
     /// SIGCONT.
@@ -160,8 +176,12 @@ impl Broker {
 
     /// What `rabbitmqctl ARGUMENTS` printed; it must succeed.
     pub fn rabbitmqctl(&self, arguments: &[&str]) -> String {
-        self.try_rabbitmqctl(arguments)
-            .unwrap_or_else(|problem| panic!("rabbitmqctl {arguments:?} failed:\n{problem}\n{}", self.log()))
+        self.try_rabbitmqctl(arguments).unwrap_or_else(|problem| {
+            panic!(
+                "rabbitmqctl {arguments:?} failed:\n{problem}\n{}",
+                self.log()
+            )
+        })
     }
 
     /// What `rabbitmqctl ARGUMENTS` printed, or how it failed. It gives up after 60 s.
@@ -169,7 +189,13 @@ impl Broker {
         let mut command = Command::new(sbin().join("rabbitmqctl"));
         environment(&mut command, &self.node, &self.keeper().folder);
         let output = command
-            .args(["--quiet", "--timeout", "60", "--node", &format!("{}@localhost", self.node.name)])
+            .args([
+                "--quiet",
+                "--timeout",
+                "60",
+                "--node",
+                &format!("{}@localhost", self.node.name),
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -188,12 +214,24 @@ impl Broker {
         let folder = self.keeper().folder.clone();
         environment(&mut command, &self.node, &folder);
         let output = command
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
-            .args(["--node", &format!("{}@localhost", self.node.name), "enable", plugin])
+            .env(
+                "RABBITMQ_ENABLED_PLUGINS_FILE",
+                folder.join("enabled_plugins"),
+            )
+            .args([
+                "--node",
+                &format!("{}@localhost", self.node.name),
+                "enable",
+                plugin,
+            ])
             .stdin(Stdio::null())
             .output()
             .expect("rabbitmq-plugins");
-        assert!(output.status.success(), "rabbitmq-plugins: {output:?}\n{}", self.log());
+        assert!(
+            output.status.success(),
+            "rabbitmq-plugins: {output:?}\n{}",
+            self.log()
+        );
     }
 
     /// Returns when an AMQP connection can be opened.
@@ -206,8 +244,16 @@ impl Broker {
         while !self.accepts_connections() {
             let failed = self.log().contains("BOOT FAILED");
             if failed || Instant::now() > give_up {
-                let how = if failed { "failed at its start" } else { "did not get ready in time" };
-                return Err(format!("the RabbitMQ node on port {} {how}:\n{}", self.node.port, self.log()));
+                let how = if failed {
+                    "failed at its start"
+                } else {
+                    "did not get ready in time"
+                };
+                return Err(format!(
+                    "the RabbitMQ node on port {} {how}:\n{}",
+                    self.node.port,
+                    self.log()
+                ));
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -219,7 +265,10 @@ impl Broker {
     pub fn accepts_connections(&self) -> bool {
         let url = self.url();
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(accepts_connections(&url))
         })
         .join()
@@ -276,13 +325,21 @@ impl Drop for Vhost<'_> {
 /// Whether a connection opens within two seconds.
 pub async fn accepts_connections(url: &str) -> bool {
     let connect = Connection::connect(url, ConnectionProperties::default());
-    let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else { return false };
+    let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(2), connect).await else {
+        return false;
+    };
     let close = connection.close(200, "ready".into());
-    tokio::time::timeout(Duration::from_secs(2), close).await.is_ok_and(|closed| closed.is_ok())
+    tokio::time::timeout(Duration::from_secs(2), close)
+        .await
+        .is_ok_and(|closed| closed.is_ok())
 }
 
 /// `PREFIX-…`, as nothing else in this or another run is named.
 pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{prefix}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }

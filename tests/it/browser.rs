@@ -42,25 +42,48 @@ impl Browser {
     pub async fn start() -> Self {
         let [port] = free_ports();
         let mut driver = Command::new("chromedriver");
-        driver.arg(format!("--port={port}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        driver
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let profile = tempfile::tempdir().expect("a folder");
         let arguments = FLAGS.map(str::to_owned).into_iter();
-        let arguments: Vec<_> = arguments.chain([format!("--user-data-dir={}", profile.path().display())]).collect();
+        let arguments: Vec<_> = arguments
+            .chain([format!("--user-data-dir={}", profile.path().display())])
+            .collect();
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }}});
-        let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().expect("a client");
-        let mut browser =
-            Self { session: String::new(), client, _driver: Process::start(&mut driver), _profile: profile };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(WITHIN)
+            .build()
+            .expect("a client");
+        let mut browser = Self {
+            session: String::new(),
+            client,
+            _driver: Process::start(&mut driver),
+            _profile: profile,
+        };
         let server = format!("http://127.0.0.1:{port}");
         let give_up = Instant::now() + WITHIN;
-        while browser.client.get(format!("{server}/status")).send().await.is_err() {
+        while browser
+            .client
+            .get(format!("{server}/status"))
+            .send()
+            .await
+            .is_err()
+        {
             assert!(Instant::now() < give_up, "chromedriver does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let session = browser.send(&format!("{server}/session"), &wanted).await;
-        browser.session = format!("{server}/session/{}", session["sessionId"].as_str().expect("a session"));
+        browser.session = format!(
+            "{server}/session/{}",
+            session["sessionId"].as_str().expect("a session")
+        );
         // What it begins with asks for its own parts.
         browser.open("about:blank").await;
         browser.requested().await;
@@ -68,8 +91,18 @@ impl Browser {
     }
 
     async fn send(&self, url: &str, body: &Value) -> Value {
-        let request = self.client.post(url).header("content-type", "application/json").body(body.to_string());
-        let answer = request.send().await.expect("chromedriver").text().await.expect("its answer");
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request
+            .send()
+            .await
+            .expect("chromedriver")
+            .text()
+            .await
+            .expect("its answer");
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
         assert!(answer["value"]["error"].is_null(), "{url} {body}: {answer}");
         answer["value"].clone()
@@ -77,12 +110,17 @@ impl Browser {
 
     /// One of the commands that WebDriver has for a session.
     async fn command(&self, command: &str, body: Value) -> Value {
-        self.send(&format!("{}/{command}", self.session), &body).await
+        self.send(&format!("{}/{command}", self.session), &body)
+            .await
     }
 
     /// One of Chromium's own.
     async fn chromium(&self, command: &str, parameters: Value) {
-        self.command("goog/cdp/execute", json!({"cmd": command, "params": parameters})).await;
+        self.command(
+            "goog/cdp/execute",
+            json!({"cmd": command, "params": parameters}),
+        )
+        .await;
     }
 
     /// Goes there.
@@ -92,15 +130,22 @@ impl Browser {
 
     /// A screen of this size in pixels of CSS, that of a telephone or not, by day (`light`) or by night (`dark`).
     pub async fn screen(&self, (width, height): (u32, u32), mobile: bool, scheme: &str) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 2, "mobile": mobile});
-        self.chromium("Emulation.setDeviceMetricsOverride", metrics).await;
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 2, "mobile": mobile});
+        self.chromium("Emulation.setDeviceMetricsOverride", metrics)
+            .await;
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.chromium("Emulation.setEmulatedMedia", json!({"features": [feature]})).await;
+        self.chromium("Emulation.setEmulatedMedia", json!({"features": [feature]}))
+            .await;
     }
 
     /// What an expression of JavaScript is in the page.
     pub async fn value(&self, expression: &str) -> Value {
-        self.command("execute/sync", json!({"script": format!("return {expression}"), "args": []})).await
+        self.command(
+            "execute/sync",
+            json!({"script": format!("return {expression}"), "args": []}),
+        )
+        .await
     }
 
     /// Returns when it is true.
@@ -108,14 +153,21 @@ impl Browser {
         let give_up = Instant::now() + WITHIN;
         while self.value(expression).await != true {
             let text = self.value("document.body.innerText").await;
-            assert!(Instant::now() < give_up, "{expression} does not become true:\n{text}");
+            assert!(
+                Instant::now() < give_up,
+                "{expression} does not become true:\n{text}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// The entries of one of its logs since the last call, each as Chromium wrote it.
     async fn log(&self, kind: &str) -> Vec<Value> {
-        self.command("se/log", json!({"type": kind})).await.as_array().expect("entries").clone()
+        self.command("se/log", json!({"type": kind}))
+            .await
+            .as_array()
+            .expect("entries")
+            .clone()
     }
 
     /// What stands in its console.
@@ -126,10 +178,20 @@ impl Browser {
     /// The addresses that the page asked for.
     pub async fn requested(&self) -> Vec<String> {
         let message = |entry: Value| serde_json::from_str::<Value>(entry["message"].as_str()?).ok();
-        let messages = self.log("performance").await.into_iter().filter_map(message);
-        let sent = messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
-        sent.map(|message| message["message"]["params"]["request"]["url"].as_str().expect("an address").to_owned())
-            .collect()
+        let messages = self
+            .log("performance")
+            .await
+            .into_iter()
+            .filter_map(message);
+        let sent =
+            messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
+        sent.map(|message| {
+            message["message"]["params"]["request"]["url"]
+                .as_str()
+                .expect("an address")
+                .to_owned()
+        })
+        .collect()
     }
 
     /// The whole page as PNG.
@@ -139,7 +201,9 @@ impl Browser {
         let parameters = json!({"captureBeyondViewport": true, "clip": clip});
         let body = json!({"cmd": "Page.captureScreenshot", "params": parameters});
         let taken = self.command("goog/cdp/execute", body).await;
-        let png = BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture")).expect("base64");
+        let png = BASE64_STANDARD
+            .decode(taken["data"].as_str().expect("a picture"))
+            .expect("base64");
         std::fs::write(path, png).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 

@@ -21,7 +21,14 @@ impl Cluster {
             let [port, dist_port] = free_ports();
             let name = format!("c{number}");
             let runs_epmd = number == 1;
-            Broker::launch(Node { name, port, dist_port, epmd_port, runs_epmd, settings: settings.clone() })
+            Broker::launch(Node {
+                name,
+                port,
+                dist_port,
+                epmd_port,
+                runs_epmd,
+                settings: settings.clone(),
+            })
         };
         let nodes: Vec<Broker> = (1..=count).map(launch).collect();
         for node in &nodes {
@@ -50,7 +57,9 @@ impl Cluster {
     /// The node whose name stands in a line that RabbitMQ printed.
     pub fn named_in(&self, line: &str) -> usize {
         let named = |index: &usize| line.contains(&format!("c{}@localhost", index + 1));
-        (0..self.nodes.len()).find(named).unwrap_or_else(|| panic!("no node is named in {line:?}"))
+        (0..self.nodes.len())
+            .find(named)
+            .unwrap_or_else(|| panic!("no node is named in {line:?}"))
     }
 
     /// Starts the nodes that do not run; returns when all see each other.
@@ -76,7 +85,11 @@ impl Cluster {
         let count = self.nodes.len();
         let check = format!("rabbit_nodes:await_running_count({count}, 60000).");
         for node in &self.nodes {
-            assert_eq!(node.rabbitmqctl(&["eval", &check]).trim(), "ok", "the cluster is not complete");
+            assert_eq!(
+                node.rabbitmqctl(&["eval", &check]).trim(),
+                "ok",
+                "the cluster is not complete"
+            );
         }
     }
 }
@@ -94,7 +107,10 @@ fn settings(count: usize) -> String {
         );
     }
     for number in 1..=count {
-        let _ = writeln!(settings, "cluster_formation.classic_config.nodes.{number} = c{number}@localhost");
+        let _ = writeln!(
+            settings,
+            "cluster_formation.classic_config.nodes.{number} = c{number}@localhost"
+        );
     }
     settings
 }

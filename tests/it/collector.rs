@@ -47,11 +47,18 @@ impl Collector {
         let take = async |State(heard): State<Heard>, headers: HeaderMap, body: Bytes| {
             heard.lock().unwrap().push((headers, body));
         };
-        let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&heard));
+        let router = Router::new()
+            .route("/v1/traces", post(take))
+            .with_state(Arc::clone(&heard));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
-        Self { endpoint, heard, serving }
+        let serving =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
+        Self {
+            endpoint,
+            heard,
+            serving,
+        }
     }
 
     /// The configuration that sends spans here.
@@ -61,20 +68,32 @@ impl Collector {
 
     /// Every batch, as it came.
     pub fn batches(&self) -> Vec<ExportTraceServiceRequest> {
-        let decoded = |(_, body): &(_, Bytes)| ExportTraceServiceRequest::decode(body.clone()).expect("OTLP");
+        let decoded =
+            |(_, body): &(_, Bytes)| ExportTraceServiceRequest::decode(body.clone()).expect("OTLP");
         self.heard.lock().unwrap().iter().map(decoded).collect()
     }
 
     /// The headers of every batch.
     pub fn headers(&self) -> Vec<HeaderMap> {
-        self.heard.lock().unwrap().iter().map(|(headers, _)| headers.clone()).collect()
+        self.heard
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(headers, _)| headers.clone())
+            .collect()
     }
 
     /// Every span, in the order of their beginnings.
     pub fn spans(&self) -> Vec<Span> {
         let batches = self.batches();
-        let scopes = batches.iter().flat_map(|batch| &batch.resource_spans).flat_map(|of| &of.scope_spans);
-        let mut spans: Vec<Span> = scopes.flat_map(|scope| &scope.spans).map(Span::of).collect();
+        let scopes = batches
+            .iter()
+            .flat_map(|batch| &batch.resource_spans)
+            .flat_map(|of| &of.scope_spans);
+        let mut spans: Vec<Span> = scopes
+            .flat_map(|scope| &scope.spans)
+            .map(Span::of)
+            .collect();
         spans.sort_by_key(|span| span.begun);
         spans
     }
@@ -87,7 +106,10 @@ impl Collector {
             if spans.len() >= count {
                 return spans;
             }
-            assert!(Instant::now() < give_up, "{count} spans are awaited, these came: {spans:#?}");
+            assert!(
+                Instant::now() < give_up,
+                "{count} spans are awaited, these came: {spans:#?}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
@@ -107,7 +129,10 @@ impl Span {
             parent: hex(&sent.parent_span_id),
             name: sent.name.clone(),
             kind: sent.kind(),
-            failed: sent.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error),
+            failed: sent
+                .status
+                .as_ref()
+                .is_some_and(|status| status.code() == StatusCode::Error),
             links: sent.links.iter().map(|link| hex(&link.span_id)).collect(),
             attributes: sent.attributes.iter().map(pair).collect(),
             begun: sent.start_time_unix_nano,
@@ -121,7 +146,11 @@ impl Span {
 }
 
 fn pair(attribute: &KeyValue) -> (String, String) {
-    let value = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+    let value = match attribute
+        .value
+        .as_ref()
+        .and_then(|value| value.value.as_ref())
+    {
         Some(any_value::Value::StringValue(text)) => text.clone(),
         Some(any_value::Value::IntValue(number)) => number.to_string(),
         other => format!("{other:?}"),
@@ -131,5 +160,6 @@ fn pair(attribute: &KeyValue) -> (String, String) {
 
 fn hex(id: &[u8]) -> String {
     let text = id.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    text.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    text.filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }

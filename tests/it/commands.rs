@@ -37,15 +37,23 @@ pub struct Ran {
 impl Call {
     /// With these arguments, in a folder of its own, and no input.
     pub fn new(arguments: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("lookup-worker-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("lookup-worker-")
+            .tempdir()
+            .expect("a folder");
         let mut command = program();
         command.args(arguments).current_dir(folder.path());
-        Self { command, folder, input: Vec::new() }
+        Self {
+            command,
+            folder,
+            input: Vec::new(),
+        }
     }
 
     /// With `--config` behind the command.
     pub fn config(self, toml: &str) -> Self {
-        self.file("config.toml", toml).arguments(&["--config", "config.toml"])
+        self.file("config.toml", toml)
+            .arguments(&["--config", "config.toml"])
     }
 
     /// With a file in its folder.
@@ -74,13 +82,19 @@ impl Call {
 
     /// Started, with pipes to it.
     pub fn start(mut self) -> Child {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         self.command.spawn().expect("the built program")
     }
 
     /// Run to its end, which must come soon.
     pub async fn run(mut self) -> Ran {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the built program");
         let id = rustix::process::Pid::from_child(&child);
         let (mut stdin, input) = (child.stdin.take().expect("a pipe"), self.input);
@@ -98,7 +112,11 @@ impl Call {
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }
 
@@ -113,7 +131,8 @@ impl Ran {
     /// Each line of the output, as JSON.
     #[track_caller]
     pub fn lines(&self) -> Vec<serde_json::Value> {
-        let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let read =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.out.lines().map(read).collect()
     }
 }

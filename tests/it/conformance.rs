@@ -15,14 +15,27 @@ fn every_kind_does_what_its_document_says() {
     let mut wrong = Vec::new();
     for kind in target::KINDS {
         let cases = Case::all(kind);
-        assert!(cases.len() >= 40, "{kind} has {} cases, expected at least 40", cases.len());
+        assert!(
+            cases.len() >= 40,
+            "{kind} has {} cases, expected at least 40",
+            cases.len()
+        );
         for case in cases {
             if let Err(difference) = case.check() {
-                wrong.push(format!("{}: {}\n{difference}", case.path.display(), case.name));
+                wrong.push(format!(
+                    "{}: {}\n{difference}",
+                    case.path.display(),
+                    case.name
+                ));
             }
         }
     }
-    assert!(wrong.is_empty(), "{} cases differ:\n\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases differ:\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 #[test]

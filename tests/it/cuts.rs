@@ -30,10 +30,17 @@ impl Line {
         let proxy = Proxy::before(port).await;
         let sandbox = Served::start().await;
         // A job may be under way at more cuts than a broker allows by default: here it is to be answered all the same.
-        let config = config(&proxy.url(url, port), &sandbox, "").replace("[amqp]", "[amqp]\ndelivery_limit = 1000");
+        let config = config(&proxy.url(url, port), &sandbox, "")
+            .replace("[amqp]", "[amqp]\ndelivery_limit = 1000");
         let mut worker = Worker::start(&config);
         worker.wait_ready().await;
-        Self { proxy, client: Client::connect(url).await, worker, load: Load::default(), _sandbox: sandbox }
+        Self {
+            proxy,
+            client: Client::connect(url).await,
+            worker,
+            load: Load::default(),
+            _sandbox: sandbox,
+        }
     }
 
     async fn cut_at(&mut self, point: Point, nth: u32) {

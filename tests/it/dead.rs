@@ -13,13 +13,20 @@ use crate::{
 };
 
 async fn dead(vhost: &Vhost<'_>, arguments: &[&str]) -> Ran {
-    Call::new(&["dead"]).arguments(arguments).env("LOOKUP__AMQP__URL", &vhost.url()).run().await
+    Call::new(&["dead"])
+        .arguments(arguments)
+        .env("LOOKUP__AMQP__URL", &vhost.url())
+        .run()
+        .await
 }
 
 /// A dead letter as a worker writes it.
 fn letter(id: &str, error: &str, phone: &str) -> Job {
     let body = json!({"query": {"phone": phone}, "context": {"who": "Ada"}});
-    Job::json(&body).id(id).header("x-lookup-error", error).header("x-lookup-routing-key", "antsomi.interactive")
+    Job::json(&body)
+        .id(id)
+        .header("x-lookup-error", error)
+        .header("x-lookup-routing-key", "antsomi.interactive")
 }
 
 async fn bury(client: &Client, letter: Job) {
@@ -29,15 +36,26 @@ async fn bury(client: &Client, letter: Job) {
 /// The ids of what lies there, in its order.
 async fn ids(client: &Client) -> Vec<String> {
     let depth = client.depth("lookup.dead").await.unwrap();
-    let letters = client.take("lookup.dead", depth.try_into().unwrap(), SOON).await;
-    letters.iter().map(|letter| letter.id().unwrap_or_default().to_owned()).collect()
+    let letters = client
+        .take("lookup.dead", depth.try_into().unwrap(), SOON)
+        .await;
+    letters
+        .iter()
+        .map(|letter| letter.id().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// What the listing counts, as (provider, error, count).
 fn counted(ran: &Ran) -> Vec<(Value, Value, Value)> {
     ran.lines()
         .into_iter()
-        .map(|mut line| (line["provider"].take(), line["error"].take(), line["count"].take()))
+        .map(|mut line| {
+            (
+                line["provider"].take(),
+                line["error"].take(),
+                line["count"].take(),
+            )
+        })
         .collect()
 }
 
@@ -45,20 +63,35 @@ fn counted(ran: &Ran) -> Vec<(Value, Value, Value)> {
 async fn what_workers_and_broker_bury_is_listed_by_provider_and_error_without_a_value() {
     let vhost = Broker::shared().vhost();
     let mut road = Road::open(&vhost.url(), "").await;
-    assert_eq!(dead(&vhost, &["list"]).await.expect(0).out, "no dead letters\n");
+    assert_eq!(
+        dead(&vhost, &["list"]).await.expect(0).out,
+        "no dead letters\n"
+    );
     let query = |phone: &str| json!({"query": {"phone": phone}});
     road.publish("antsomi", "one", &query("84900000500")).await;
-    road.publish("antsomi.interactive", "two", &query("84900000500")).await;
-    road.publish("kapture", "three", &json!({"query": {"fax": "84907089782"}})).await;
+    road.publish("antsomi.interactive", "two", &query("84900000500"))
+        .await;
+    road.publish(
+        "kapture",
+        "three",
+        &json!({"query": {"fax": "84907089782"}}),
+    )
+    .await;
     road.publish("nobody", "four", &query("84907089782")).await;
-    let gone = Job::json(&query("84907089782")).id("five").reply_to("no-such-queue");
+    let gone = Job::json(&query("84907089782"))
+        .id("five")
+        .reply_to("no-such-queue");
     road.client.publish("lookup.jobs", "antsomi", gone).await;
     road.client.wait_for_depth("lookup.dead", 5, SOON).await;
     // What the broker buries itself: nobody takes this job in time.
     road.worker.sigterm();
     assert!(road.worker.wait_exit().await.success());
-    let expiring = Job::json(&query("84907089782")).id("six").expiration(Duration::from_millis(1));
-    road.client.publish("lookup.jobs", "omeda.bulk", expiring).await;
+    let expiring = Job::json(&query("84907089782"))
+        .id("six")
+        .expiration(Duration::from_millis(1));
+    road.client
+        .publish("lookup.jobs", "omeda.bulk", expiring)
+        .await;
     road.client.wait_for_depth("lookup.dead", 6, SOON).await;
 
     let groups = [
@@ -71,35 +104,83 @@ async fn what_workers_and_broker_bury_is_listed_by_provider_and_error_without_a_
     ];
     let ran = dead(&vhost, &["list", "--json"]).await.expect(0);
     assert_eq!(counted(&ran), groups[1..]);
-    assert!(ran.lines().iter().all(|line| line["oldest"].is_string() && line["newest"].is_string()), "{ran:?}");
+    assert!(
+        ran.lines()
+            .iter()
+            .all(|line| line["oldest"].is_string() && line["newest"].is_string()),
+        "{ran:?}"
+    );
     let ran = dead(&vhost, &["list"]).await.expect(0);
-    assert!(ran.out.lines().any(|line| line.contains("provider_error") && line.contains(" 2 ")), "{ran:?}");
+    assert!(
+        ran.out
+            .lines()
+            .any(|line| line.contains("provider_error") && line.contains(" 2 ")),
+        "{ran:?}"
+    );
     assert!(!ran.out.contains("849"), "{ran:?}");
-    let ran = dead(&vhost, &["list", "--json", "--provider", "antsomi", "--error", "provider_error"]).await.expect(0);
+    let ran = dead(
+        &vhost,
+        &[
+            "list",
+            "--json",
+            "--provider",
+            "antsomi",
+            "--error",
+            "provider_error",
+        ],
+    )
+    .await
+    .expect(0);
     assert_eq!(counted(&ran), groups[1..2]);
-    assert_eq!(road.client.depth("lookup.dead").await, Some(6), "looking takes nothing away");
+    assert_eq!(
+        road.client.depth("lookup.dead").await,
+        Some(6),
+        "looking takes nothing away"
+    );
 
     // The worker is back, and the expired job goes to where it was on its way to.
-    let ran = dead(&vhost, &["replay", "--error", "expired", "--json"]).await.expect(0);
+    let ran = dead(&vhost, &["replay", "--error", "expired", "--json"])
+        .await
+        .expect(0);
     assert_eq!(ran.lines()[0]["belongs_to"], "jobs, routing key omeda.bulk");
-    road.client.wait_for_depth("lookup.jobs.omeda.bulk", 1, SOON).await;
+    road.client
+        .wait_for_depth("lookup.jobs.omeda.bulk", 1, SOON)
+        .await;
 }
 
 #[tokio::test]
 async fn show_masks_values_unless_they_are_asked_for() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    let secret = letter("j-1", "timeout", "84907089782").header("x-caller", "Ada").header("x-lookup-message", "why");
+    let secret = letter("j-1", "timeout", "84907089782")
+        .header("x-caller", "Ada")
+        .header("x-lookup-message", "why");
     bury(&road.client, secret).await;
     bury(&road.client, letter("j-2", "timeout", "84911111111")).await;
-    for format in [&["show", "--id", "j-1"] as &[&str], &["show", "--id", "j-1", "--json"]] {
+    for format in [
+        &["show", "--id", "j-1"] as &[&str],
+        &["show", "--id", "j-1", "--json"],
+    ] {
         let ran = dead(&vhost, format).await.expect(0);
-        for shown in ["j-1", "timeout", "why", "antsomi.interactive", "query", "phone", "x-caller"] {
+        for shown in [
+            "j-1",
+            "timeout",
+            "why",
+            "antsomi.interactive",
+            "query",
+            "phone",
+            "x-caller",
+        ] {
             assert!(ran.out.contains(shown), "{shown} in {ran:?}");
         }
-        assert!(!ran.out.contains("849") && !ran.out.contains("Ada") && !ran.out.contains("j-2"), "{ran:?}");
+        assert!(
+            !ran.out.contains("849") && !ran.out.contains("Ada") && !ran.out.contains("j-2"),
+            "{ran:?}"
+        );
     }
-    let ran = dead(&vhost, &["show", "--id", "j-1", "--reveal", "--json"]).await.expect(0);
+    let ran = dead(&vhost, &["show", "--id", "j-1", "--reveal", "--json"])
+        .await
+        .expect(0);
     assert_eq!(ran.lines()[0]["body"]["query"]["phone"], "84907089782");
     assert_eq!(ran.lines()[0]["headers"]["x-caller"], "Ada");
     assert_eq!(ids(&road.client).await, ["j-1", "j-2"]);
@@ -109,20 +190,50 @@ async fn show_masks_values_unless_they_are_asked_for() {
 async fn a_replayed_job_whose_provider_recovered_is_answered_with_attempts_anew() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    road.sandbox.fault(Kind::Antsomi, "84911000500", json!({"status": 500}), Some(4)).await;
-    road.publish("antsomi.interactive", "j-1", &json!({"query": {"phone": "84911000500"}, "context": 7})).await;
+    road.sandbox
+        .fault(
+            Kind::Antsomi,
+            "84911000500",
+            json!({"status": 500}),
+            Some(4),
+        )
+        .await;
+    road.publish(
+        "antsomi.interactive",
+        "j-1",
+        &json!({"query": {"phone": "84911000500"}, "context": 7}),
+    )
+    .await;
     assert_eq!(road.results(1).await["j-1"]["status"], "failed");
     road.client.wait_for_depth("lookup.dead", 1, SOON).await;
 
-    let ran = dead(&vhost, &["replay", "--all", "--dry-run"]).await.expect(0);
+    let ran = dead(&vhost, &["replay", "--all", "--dry-run"])
+        .await
+        .expect(0);
     assert_eq!(ran.out, "1 dead letters would be sent back\n");
-    assert_eq!(road.client.depth("lookup.dead").await, Some(1), "a dry run changes nothing");
+    assert_eq!(
+        road.client.depth("lookup.dead").await,
+        Some(1),
+        "a dry run changes nothing"
+    );
     assert_eq!(road.client.depth("lookup.results").await, Some(0));
 
-    let chosen = ["replay", "--provider", "antsomi", "--error", "provider_error"];
-    assert_eq!(dead(&vhost, &chosen).await.expect(0).out, "1 dead letters sent back\n");
+    let chosen = [
+        "replay",
+        "--provider",
+        "antsomi",
+        "--error",
+        "provider_error",
+    ];
+    assert_eq!(
+        dead(&vhost, &chosen).await.expect(0).out,
+        "1 dead letters sent back\n"
+    );
     let result = road.results(1).await.remove("j-1").unwrap();
-    assert_eq!((&result["status"], &result["attempts"], &result["context"]), (&json!("found"), &json!(1), &json!(7)));
+    assert_eq!(
+        (&result["status"], &result["attempts"], &result["context"]),
+        (&json!("found"), &json!(1), &json!(7))
+    );
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
 }
 
@@ -130,12 +241,28 @@ async fn a_replayed_job_whose_provider_recovered_is_answered_with_attempts_anew(
 async fn each_replay_is_counted() {
     let vhost = Broker::shared().vhost();
     // An open circuit would keep the job in its queue.
-    let road = Road::open(&vhost.url(), "[providers.antsomi.breaker]\nfailures = 1000\n").await;
-    road.publish("antsomi", "j-1", &json!({"query": {"phone": "84900000500"}})).await;
+    let road = Road::open(
+        &vhost.url(),
+        "[providers.antsomi.breaker]\nfailures = 1000\n",
+    )
+    .await;
+    road.publish(
+        "antsomi",
+        "j-1",
+        &json!({"query": {"phone": "84900000500"}}),
+    )
+    .await;
     for replays in 0..3u64 {
         road.client.wait_for_depth("lookup.dead", 1, SOON).await;
-        let shown = &dead(&vhost, &["show", "--all", "--json"]).await.expect(0).lines()[0];
-        assert_eq!((&shown["replays"], &shown["attempts"]), (&json!(replays), &json!(4)), "{shown}");
+        let shown = &dead(&vhost, &["show", "--all", "--json"])
+            .await
+            .expect(0)
+            .lines()[0];
+        assert_eq!(
+            (&shown["replays"], &shown["attempts"]),
+            (&json!(replays), &json!(4)),
+            "{shown}"
+        );
         dead(&vhost, &["replay", "--id", "j-1"]).await.expect(0);
         // Once more it fails and is buried; its answer tells that it did.
         road.results(1).await;
@@ -153,10 +280,26 @@ async fn drop_takes_the_chosen_and_leaves_the_others_in_their_order() {
         let error = if n % 3 == 0 { "invalid_job" } else { "timeout" };
         bury(&road.client, letter(&format!("j-{n}"), error, "1")).await;
     }
-    let ran = dead(&vhost, &["drop", "--error", "invalid_job", "--dry-run", "--json"]).await.expect(0);
-    assert_eq!(ran.lines().iter().filter(|line| line["action"] == "would_drop").count(), 3, "{ran:?}");
-    dead(&vhost, &["drop", "--id", "j-1", "--id", "j-2"]).await.expect(0);
-    let ran = dead(&vhost, &["drop", "--error", "invalid_job"]).await.expect(0);
+    let ran = dead(
+        &vhost,
+        &["drop", "--error", "invalid_job", "--dry-run", "--json"],
+    )
+    .await
+    .expect(0);
+    assert_eq!(
+        ran.lines()
+            .iter()
+            .filter(|line| line["action"] == "would_drop")
+            .count(),
+        3,
+        "{ran:?}"
+    );
+    dead(&vhost, &["drop", "--id", "j-1", "--id", "j-2"])
+        .await
+        .expect(0);
+    let ran = dead(&vhost, &["drop", "--error", "invalid_job"])
+        .await
+        .expect(0);
     assert_eq!(ran.out, "3 dead letters dropped\n");
     for _ in 0..30 {
         // More often than a broker's own limit of deliveries.
@@ -169,30 +312,52 @@ async fn drop_takes_the_chosen_and_leaves_the_others_in_their_order() {
 async fn a_result_returns_to_its_reply_queue_or_to_the_results() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    let job =
-        Job::json(&json!({"query": {"phone": "84907089782"}})).id("j-1").correlation_id("c-1").reply_to("replies");
+    let job = Job::json(&json!({"query": {"phone": "84907089782"}}))
+        .id("j-1")
+        .correlation_id("c-1")
+        .reply_to("replies");
     road.client.publish("lookup.jobs", "antsomi", job).await;
     road.client.wait_for_depth("lookup.dead", 1, SOON).await;
     let ran = dead(&vhost, &["replay", "--id", "j-1"]).await.expect(1);
-    assert!(ran.err.contains("1 dead letters stay") && ran.err.contains("queue is not there"), "{ran:?}");
+    assert!(
+        ran.err.contains("1 dead letters stay") && ran.err.contains("queue is not there"),
+        "{ran:?}"
+    );
     assert_eq!(road.client.depth("lookup.dead").await, Some(1));
 
     road.client.declare_queue("replies").await;
     dead(&vhost, &["replay", "--id", "j-1"]).await.expect(0);
     let result = road.client.take("replies", 1, SOON).await.remove(0);
-    assert_eq!((result.json()["status"].as_str(), result.correlation_id()), (Some("found"), Some("c-1")));
+    assert_eq!(
+        (result.json()["status"].as_str(), result.correlation_id()),
+        (Some("found"), Some("c-1"))
+    );
     assert_eq!(result.header("x-lookup-status").as_deref(), Some("found"));
-    assert_eq!((result.header("x-lookup-error"), result.header("x-lookup-replays").as_deref()), (None, Some("1")));
+    assert_eq!(
+        (
+            result.header("x-lookup-error"),
+            result.header("x-lookup-replays").as_deref()
+        ),
+        (None, Some("1"))
+    );
 
     // As one that had no route: without our headers, under its own routing key.
     let lost = Job::json(&json!({"job_id": "j-2", "provider": "antsomi", "status": "found"}));
     let lost = lost.with(|properties| properties.with_type("lookup.result.v1".into()));
-    road.client.publish("lookup.dead", "antsomi.found", lost).await;
+    road.client
+        .publish("lookup.dead", "antsomi.found", lost)
+        .await;
     let ran = dead(&vhost, &["list", "--json"]).await.expect(0);
-    assert_eq!(counted(&ran), [(json!("antsomi"), json!("undeliverable_result"), json!(1))]);
+    assert_eq!(
+        counted(&ran),
+        [(json!("antsomi"), json!("undeliverable_result"), json!(1))]
+    );
     dead(&vhost, &["replay", "--id", "j-2"]).await.expect(0);
     let result = road.client.take("lookup.results", 1, SOON).await.remove(0);
-    assert_eq!((result.routing_key.as_str(), &result.json()["job_id"]), ("antsomi.found", &json!("j-2")));
+    assert_eq!(
+        (result.routing_key.as_str(), &result.json()["job_id"]),
+        ("antsomi.found", &json!("j-2"))
+    );
 }
 
 #[tokio::test]
@@ -204,12 +369,23 @@ async fn letters_of_any_kind_are_looked_at_and_none_is_in_the_way() {
     for body in strange {
         bury(&road.client, Job::new(body)).await;
     }
-    bury(&road.client, letter("\u{1b}[2J", "\u{1b}]0;title\u{7}", "1").header("x-lookup-attempts", "many")).await;
+    bury(
+        &road.client,
+        letter("\u{1b}[2J", "\u{1b}]0;title\u{7}", "1").header("x-lookup-attempts", "many"),
+    )
+    .await;
     let ran = dead(&vhost, &["list"]).await.expect(0);
-    assert!(!ran.out.contains('\u{1b}') && ran.out.contains("(none)"), "{ran:?}");
+    assert!(
+        !ran.out.contains('\u{1b}') && ran.out.contains("(none)"),
+        "{ran:?}"
+    );
     let ran = dead(&vhost, &["show", "--all"]).await.expect(0);
-    assert!(!ran.out.contains('\u{1b}') && ran.out.len() < 100_000 && ran.out.contains("2000000 bytes"));
-    dead(&vhost, &["show", "--all", "--reveal", "--json"]).await.expect(0);
+    assert!(
+        !ran.out.contains('\u{1b}') && ran.out.len() < 100_000 && ran.out.contains("2000000 bytes")
+    );
+    dead(&vhost, &["show", "--all", "--reveal", "--json"])
+        .await
+        .expect(0);
     assert_eq!(road.client.depth("lookup.dead").await, Some(5));
     dead(&vhost, &["drop", "--all"]).await.expect(0);
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
@@ -220,13 +396,22 @@ async fn a_choice_is_required_and_a_broker_or_queue_that_is_not_there_is_told() 
     let vhost = Broker::shared().vhost();
     for command in ["show", "replay", "drop"] {
         let ran = dead(&vhost, &[command]).await.expect(2);
-        assert!(ran.err.contains("--provider") && ran.err.contains("--all"), "{ran:?}");
-        let ran = dead(&vhost, &[command, "--all", "--id", "x"]).await.expect(2);
+        assert!(
+            ran.err.contains("--provider") && ran.err.contains("--all"),
+            "{ran:?}"
+        );
+        let ran = dead(&vhost, &[command, "--all", "--id", "x"])
+            .await
+            .expect(2);
         assert!(ran.err.contains("--all"), "{ran:?}");
     }
     let ran = dead(&vhost, &["list"]).await.expect(1);
     assert!(ran.err.contains("lookup.dead"), "{ran:?}");
-    let ran = Call::new(&["dead", "list"]).env("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1").run().await.expect(1);
+    let ran = Call::new(&["dead", "list"])
+        .env("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1")
+        .run()
+        .await
+        .expect(1);
     assert!(ran.err.contains("127.0.0.1:1"), "{ran:?}");
 }
 
@@ -251,15 +436,23 @@ async fn kill_9_in_the_middle_of_a_replay_loses_no_letter() {
     let replayed = road.client.depth(jobs).await.unwrap();
     assert!(replayed < LETTERS, "it was killed in the middle");
     let whole = async {
-        while road.client.depth(jobs).await.unwrap() + road.client.depth("lookup.dead").await.unwrap() < LETTERS {
+        while road.client.depth(jobs).await.unwrap()
+            + road.client.depth("lookup.dead").await.unwrap()
+            < LETTERS
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, whole).await.expect("the broker takes back what the killed one held");
+    tokio::time::timeout(SOON, whole)
+        .await
+        .expect("the broker takes back what the killed one held");
     dead(&vhost, &["replay", "--all"]).await.expect(0);
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
     let depth = road.client.depth(jobs).await.unwrap();
-    let jobs = road.client.take(jobs, depth.try_into().unwrap(), SOON).await;
+    let jobs = road
+        .client
+        .take(jobs, depth.try_into().unwrap(), SOON)
+        .await;
     let distinct: BTreeSet<_> = jobs.iter().filter_map(Received::id).collect();
     assert_eq!(distinct.len(), LETTERS as usize, "none is lost");
     assert!(depth < LETTERS + LETTERS / 2, "few are repeated: {depth}");
@@ -269,13 +462,28 @@ async fn kill_9_in_the_middle_of_a_replay_loses_no_letter() {
 async fn a_letter_of_a_job_without_an_id_bears_the_one_by_which_it_was_answered() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    road.client.publish("lookup.jobs", "omeda", Job::new("no JSON")).await;
-    road.client.publish("lookup.jobs", "omeda", Job::json(&json!({"id": "in-the-body", "query": {}}))).await;
+    road.client
+        .publish("lookup.jobs", "omeda", Job::new("no JSON"))
+        .await;
+    road.client
+        .publish(
+            "lookup.jobs",
+            "omeda",
+            Job::json(&json!({"id": "in-the-body", "query": {}})),
+        )
+        .await;
     let results = road.client.take("lookup.results", 2, SOON).await;
     road.client.wait_for_depth("lookup.dead", 2, SOON).await;
     for result in results.iter().map(Received::json) {
         let id = result["job_id"].as_str().expect("an id");
-        let shown = dead(&vhost, &["show", "--json", "--id", id]).await.expect(0).lines();
-        assert_eq!((shown.len(), &shown[0]["error"]), (1, &json!("invalid_job")), "{result}");
+        let shown = dead(&vhost, &["show", "--json", "--id", id])
+            .await
+            .expect(0)
+            .lines();
+        assert_eq!(
+            (shown.len(), &shown[0]["error"]),
+            (1, &json!("invalid_job")),
+            "{result}"
+        );
     }
 }

@@ -21,7 +21,10 @@ fn the_committed_descriptions_are_current() {
         ("asyncapi.json", "asyncapi", schema::asyncapi("lookup")),
     ] {
         let renew = format!("cargo run -- schema {what} > docs/schemas/{file}");
-        assert!(committed(file) == now, "docs/schemas/{file} is not what the program says; renew it: {renew}");
+        assert!(
+            committed(file) == now,
+            "docs/schemas/{file} is not what the program says; renew it: {renew}"
+        );
     }
 }
 
@@ -29,7 +32,10 @@ fn the_committed_descriptions_are_current() {
 fn every_example_is_as_its_message_is_described() {
     let document = schema::asyncapi("lookup");
     let mut count = 0;
-    for (name, message) in document["components"]["messages"].as_object().expect("messages") {
+    for (name, message) in document["components"]["messages"]
+        .as_object()
+        .expect("messages")
+    {
         // References count from the root of the document.
         let mut payload = message["payload"]["schema"].clone();
         payload["components"] = document["components"].clone();
@@ -37,7 +43,10 @@ fn every_example_is_as_its_message_is_described() {
         for example in message["examples"].as_array().expect("examples") {
             count += 1;
             for (part, schema) in [("payload", &payload), ("headers", &headers)] {
-                let problem = schema.validate(&example[part]).err().map(|error| error.to_string());
+                let problem = schema
+                    .validate(&example[part])
+                    .err()
+                    .map(|error| error.to_string());
                 assert_eq!(problem, None, "{name}, {}, {part}", example["name"]);
             }
         }
@@ -63,13 +72,17 @@ fn every_exchange_and_queue_of_the_document_is_one_that_the_worker_declares() {
     let mut bound = Vec::new();
     for channel in document["channels"].as_object().expect("channels").values() {
         let binding = &channel["bindings"]["amqp"];
-        let kind = binding["is"].as_str().map(|is| if is == "queue" { "queue" } else { "exchange" });
+        let kind = binding["is"]
+            .as_str()
+            .map(|is| if is == "queue" { "queue" } else { "exchange" });
         bound.extend(kind.map(|kind| binding[kind]["name"].as_str().expect("a name").to_owned()));
     }
     bound.sort();
     let mut expected = [
         names.jobs_exchange(),
-        names.jobs("{provider}", lookup_worker::job::Lane::Bulk).replace("bulk", "{lane}"),
+        names
+            .jobs("{provider}", lookup_worker::job::Lane::Bulk)
+            .replace("bulk", "{lane}"),
         names.unrouted(),
         names.results().to_owned(),
         names.results().to_owned(),

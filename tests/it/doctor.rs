@@ -15,41 +15,71 @@ use crate::{
 
 /// What was found out about one thing, as JSON.
 async fn found(toml: &str, code: i32, check: &str) -> Vec<Value> {
-    let lines = Call::new(&["check", "--json"]).config(toml).run().await.expect(code).lines();
-    lines.into_iter().filter(|line| line["check"] == check).collect()
+    let lines = Call::new(&["check", "--json"])
+        .config(toml)
+        .run()
+        .await
+        .expect(code)
+        .lines();
+    lines
+        .into_iter()
+        .filter(|line| line["check"] == check)
+        .collect()
 }
 
 fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
-    finding[key].as_str().unwrap_or_else(|| panic!("no {key} in {finding}"))
+    finding[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {key} in {finding}"))
 }
 
 #[tokio::test]
 async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_mends_it() {
     let vhost = Broker::shared().vhost();
     let mut road = Road::open(&vhost.url(), "").await;
-    let other = config(&vhost.url(), &road.sandbox, "").replace("[amqp]", "[amqp]\ndelivery_limit = 7");
+    let other =
+        config(&vhost.url(), &road.sandbox, "").replace("[amqp]", "[amqp]\ndelivery_limit = 7");
     road.worker.sigterm();
     road.worker.wait_exit().await;
-    road.publish("omeda.bulk", "waits", &json!({"query": {"customer_id": 12345}})).await;
+    road.publish(
+        "omeda.bulk",
+        "waits",
+        &json!({"query": {"customer_id": 12345}}),
+    )
+    .await;
 
     let findings = found(&other, 1, "topology").await;
     // Two lanes and the suspects of five providers, two delay queues, and what nobody knows.
     assert_eq!(findings.len(), 3 * 5 + 2 + 1, "{findings:?}");
-    assert!(findings.iter().all(|finding| finding["ok"] == false), "{findings:?}");
+    assert!(
+        findings.iter().all(|finding| finding["ok"] == false),
+        "{findings:?}"
+    );
     for finding in &findings {
-        assert!(text(finding, "message").contains("x-delivery-limit"), "{finding}");
+        assert!(
+            text(finding, "message").contains("x-delivery-limit"),
+            "{finding}"
+        );
         if text(finding, "message").contains("lookup.jobs.omeda.bulk") {
-            assert!(text(finding, "advice").starts_with("1 messages lie in it"), "{finding}");
+            assert!(
+                text(finding, "advice").starts_with("1 messages lie in it"),
+                "{finding}"
+            );
             continue;
         }
         run_rabbitmqctl(&vhost, text(finding, "advice"));
     }
     road.client.purge("lookup.jobs.omeda.bulk").await;
     let findings = found(&other, 1, "topology").await;
-    let [last, ..] = findings.as_slice() else { panic!("{findings:?}") };
+    let [last, ..] = findings.as_slice() else {
+        panic!("{findings:?}")
+    };
     run_rabbitmqctl(&vhost, text(last, "advice"));
     let findings = found(&other, 0, "topology").await;
-    assert!(text(&findings[0], "message").contains("18 not declared yet"), "{findings:?}");
+    assert!(
+        text(&findings[0], "message").contains("18 not declared yet"),
+        "{findings:?}"
+    );
 }
 
 /// The advice, as it stands there; the node is told to `rabbitmqctl` by the test.
@@ -68,7 +98,10 @@ async fn what_is_missing_where_nothing_may_be_declared_comes_with_the_command_th
     let findings = found(&toml, 1, "topology").await;
     let of = |name: &str| {
         let named = format!("{name} is missing");
-        findings.iter().find(|finding| text(finding, "message").starts_with(&named)).expect(name)
+        findings
+            .iter()
+            .find(|finding| text(finding, "message").starts_with(&named))
+            .expect(name)
     };
     let advice = text(of("lookup.jobs.omeda.bulk"), "advice");
     let admin = format!("rabbitmqadmin --vhost={} declare", vhost.name());
@@ -76,7 +109,9 @@ async fn what_is_missing_where_nothing_may_be_declared_comes_with_the_command_th
         format!("{admin} queue name=lookup.jobs.omeda.bulk durable=true"),
         r#""x-queue-type":"quorum""#.into(),
         r#""x-delivery-limit":20"#.into(),
-        format!("&& {admin} binding source=lookup.jobs destination=lookup.jobs.omeda.bulk routing_key=omeda.bulk"),
+        format!(
+            "&& {admin} binding source=lookup.jobs destination=lookup.jobs.omeda.bulk routing_key=omeda.bulk"
+        ),
         "routing_key=omeda".into(),
     ] {
         assert!(advice.contains(&part), "{part} in {advice}");
@@ -89,9 +124,16 @@ async fn what_is_missing_where_nothing_may_be_declared_comes_with_the_command_th
     );
     // A shell takes it apart as it was meant.
     let script = format!("rabbitmqadmin() {{ printf '%s\\n' \"$@\"; }}\n{advice}");
-    let said = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    let said = Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .expect("a shell");
     let said = String::from_utf8(said.stdout).unwrap();
-    assert!(said.lines().any(|line| line == r#"arguments={"alternate-exchange":"lookup.dead"}"#), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line == r#"arguments={"alternate-exchange":"lookup.dead"}"#),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -99,31 +141,62 @@ async fn broker_dead_letters_and_replies_are_told() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
     road.publish("omeda", "no-job", &json!({"query": {}})).await;
-    road.client.wait_for_depth("lookup.dead", 1, crate::road::SOON).await;
-    let toml = config(&vhost.url(), &road.sandbox, "[reply]\nallow = [\"crm.*\"]\n");
+    road.client
+        .wait_for_depth("lookup.dead", 1, crate::road::SOON)
+        .await;
+    let toml = config(
+        &vhost.url(),
+        &road.sandbox,
+        "[reply]\nallow = [\"crm.*\"]\n",
+    );
     let broker = &found(&toml, 0, "broker").await[0];
     let version = Broker::shared().rabbitmqctl(&["eval", "rabbit_misc:version()."]);
     let version = version.trim().trim_matches('"');
     assert!(
-        text(broker, "message").contains(&format!("virtual host {}: RabbitMQ {version}", vhost.name())),
+        text(broker, "message").contains(&format!(
+            "virtual host {}: RabbitMQ {version}",
+            vhost.name()
+        )),
         "{broker}"
     );
     let dead = &found(&toml, 0, "dead letters").await[0];
-    assert!(dead["ok"] == true && text(dead, "advice").contains("dead list"), "{dead}");
+    assert!(
+        dead["ok"] == true && text(dead, "advice").contains("dead list"),
+        "{dead}"
+    );
     let replies = &found(&toml, 0, "replies").await[0];
-    assert!(text(replies, "message").contains("crm.*, not to direct reply-to; 1 lie in lookup.results"), "{replies}");
+    assert!(
+        text(replies, "message").contains("crm.*, not to direct reply-to; 1 lie in lookup.results"),
+        "{replies}"
+    );
     let holds = &found(&toml.replace("\"1s\", \"2s\"", "\"20m\""), 0, "holds").await[0];
-    assert!(text(holds, "message").contains("up to 20m") && holds["advice"].is_null(), "{holds}");
-    let holds = &found(&toml.replace("max_attempts = 4", "max_attempts = 400"), 0, "holds").await[0];
-    assert!(text(holds, "advice").contains("consumer_timeout"), "{holds}");
+    assert!(
+        text(holds, "message").contains("up to 20m") && holds["advice"].is_null(),
+        "{holds}"
+    );
+    let holds = &found(
+        &toml.replace("max_attempts = 4", "max_attempts = 400"),
+        0,
+        "holds",
+    )
+    .await[0];
+    assert!(
+        text(holds, "advice").contains("consumer_timeout"),
+        "{holds}"
+    );
 
     // Of several addresses one that does not answer is no failure.
     let both = toml.replace(
         &format!("url = \"{}\"", vhost.url()),
         &format!("urls = [\"amqp://127.0.0.1:1\", \"{}\"]", vhost.url()),
     );
-    let [lost, reached] = &found(&both, 0, "broker").await[..] else { panic!("two addresses") };
-    assert!(text(lost, "message").contains("127.0.0.1:1") && text(lost, "advice").contains("another"), "{lost}");
+    let [lost, reached] = &found(&both, 0, "broker").await[..] else {
+        panic!("two addresses")
+    };
+    assert!(
+        text(lost, "message").contains("127.0.0.1:1") && text(lost, "advice").contains("another"),
+        "{lost}"
+    );
     assert!(text(reached, "message").contains("RabbitMQ"), "{reached}");
 }
 
@@ -131,19 +204,27 @@ async fn broker_dead_letters_and_replies_are_told() {
 async fn before_the_first_start_it_tells_what_is_not_there_yet_in_short() {
     let vhost = Broker::shared().vhost();
     let sandbox = Served::start().await;
-    let toml = config(&vhost.url(), &sandbox, "").replace("quota = \"none\"", "quota = { requests = 9, per = \"1m\" }");
+    let toml = config(&vhost.url(), &sandbox, "")
+        .replace("quota = \"none\"", "quota = { requests = 9, per = \"1m\" }");
     let topology = &found(&toml, 0, "topology").await[0];
     let message = text(topology, "message");
     assert!(
-        message.contains("not declared yet; `run` does it: lookup.dead, ") && message.contains(" more"),
+        message.contains("not declared yet; `run` does it: lookup.dead, ")
+            && message.contains(" more"),
         "{message}"
     );
     assert!(message.len() < 200, "{message}");
     let backlog = &found(&toml, 0, "backlog antsomi").await[0];
-    assert!(text(backlog, "message").contains("9 requests per 1m, its ledger is not there yet"), "{backlog}");
+    assert!(
+        text(backlog, "message").contains("9 requests per 1m, its ledger is not there yet"),
+        "{backlog}"
+    );
     let alone = toml.replace("per = \"1m\"", "per = \"1m\", scope = \"worker\"");
     let backlog = &found(&alone, 0, "backlog antsomi").await[0];
-    assert!(text(backlog, "message").contains("each worker counts for itself"), "{backlog}");
+    assert!(
+        text(backlog, "message").contains("each worker counts for itself"),
+        "{backlog}"
+    );
 }
 
 #[tokio::test]
@@ -154,11 +235,20 @@ async fn what_is_out_of_reach_is_named_by_its_address_with_what_to_look_at() {
          base_url = \"http://127.0.0.1:{nobody}/below\"\n"
     );
     let broker = &found(&toml, 1, "broker").await[0];
-    assert!(text(broker, "message").contains(&format!("127.0.0.1:{nobody}")), "{broker}");
+    assert!(
+        text(broker, "message").contains(&format!("127.0.0.1:{nobody}")),
+        "{broker}"
+    );
     assert!(text(broker, "advice").contains("virtual host"), "{broker}");
     let provider = &found(&toml, 1, "provider away").await[0];
-    assert!(text(provider, "message").starts_with(&format!("127.0.0.1:{nobody}: no connection")), "{provider}");
-    assert!(text(provider, "advice").contains("providers.away.base_url"), "{provider}");
+    assert!(
+        text(provider, "message").starts_with(&format!("127.0.0.1:{nobody}: no connection")),
+        "{provider}"
+    );
+    assert!(
+        text(provider, "advice").contains("providers.away.base_url"),
+        "{provider}"
+    );
 }
 
 #[tokio::test]
@@ -170,15 +260,27 @@ async fn an_alarm_of_the_brokers_memory_is_told() {
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.00001"]);
     let told = async {
         loop {
-            let lines = Call::new(&["check", "--json"]).config(&toml).run().await.lines();
-            let alarm = lines.into_iter().find(|line| line["check"] == "alarms").expect("a line");
+            let lines = Call::new(&["check", "--json"])
+                .config(&toml)
+                .run()
+                .await
+                .lines();
+            let alarm = lines
+                .into_iter()
+                .find(|line| line["check"] == "alarms")
+                .expect("a line");
             if alarm["ok"] == false {
                 return alarm;
             }
         }
     };
-    let alarm = tokio::time::timeout(crate::road::SOON, told).await.expect("the alarm");
-    assert!(text(&alarm, "advice").contains("rabbitmq-diagnostics alarms"), "{alarm}");
+    let alarm = tokio::time::timeout(crate::road::SOON, told)
+        .await
+        .expect("the alarm");
+    assert!(
+        text(&alarm, "advice").contains("rabbitmq-diagnostics alarms"),
+        "{alarm}"
+    );
 }
 
 #[tokio::test]
@@ -198,11 +300,21 @@ async fn oauth_credentials_are_tried_and_fixed_tokens_are_said_not_to_be() {
     let tried = &found(&oauth("sandbox-secret"), 0, "credentials antsomi").await[0];
     assert!(text(tried, "message").contains("gave a token"), "{tried}");
     let tried = &found(&oauth("hunter2"), 1, "credentials antsomi").await[0];
-    assert!(text(tried, "message").contains("oauth.client_secret"), "{tried}");
+    assert!(
+        text(tried, "message").contains("oauth.client_secret"),
+        "{tried}"
+    );
     assert!(!tried.to_string().contains("hunter2"));
     let fixed = &found(&oauth("sandbox-secret"), 0, "credentials omeda").await[0];
-    assert!(text(fixed, "message").contains("lookup-worker lookup omeda"), "{fixed}");
-    assert_eq!(sandbox.stats(Kind::Omeda).await["lookups"], 3, "its root alone, once a check");
+    assert!(
+        text(fixed, "message").contains("lookup-worker lookup omeda"),
+        "{fixed}"
+    );
+    assert_eq!(
+        sandbox.stats(Kind::Omeda).await["lookups"],
+        3,
+        "its root alone, once a check"
+    );
 }
 
 #[tokio::test]
@@ -222,15 +334,28 @@ async fn a_providers_clock_that_differs_is_told_and_so_is_a_variable_that_is_not
         "[amqp]\nurl = \"amqp://127.0.0.1:1\"\n[providers.late]\nkind = \"plume\"\ntoken = \"x\"\n\
          base_url = \"http://{address}\"\n"
     );
-    let call = Call::new(&["check"]).config(&toml).env("LOOKUP_AMQP_URL", "hunter2");
+    let call = Call::new(&["check"])
+        .config(&toml)
+        .env("LOOKUP_AMQP_URL", "hunter2");
     let ran = call.run().await.expect(1);
-    let line =
-        |part: &str| ran.out.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {ran:?}"));
+    let line = |part: &str| {
+        ran.out
+            .lines()
+            .find(|line| line.contains(part))
+            .unwrap_or_else(|| panic!("{part}: {ran:?}"))
+    };
     assert!(
-        line("provider late").starts_with("note") && line("provider late").contains("ahead of its clock"),
+        line("provider late").starts_with("note")
+            && line("provider late").contains("ahead of its clock"),
         "{ran:?}"
     );
-    assert!(line("LOOKUP_AMQP_URL").starts_with("note") && !ran.out.contains("hunter2"), "{ran:?}");
-    let help = program().args(["check", "--help"]).output().expect("the program");
+    assert!(
+        line("LOOKUP_AMQP_URL").starts_with("note") && !ran.out.contains("hunter2"),
+        "{ran:?}"
+    );
+    let help = program()
+        .args(["check", "--help"])
+        .output()
+        .expect("the program");
     assert!(String::from_utf8(help.stdout).unwrap().contains("--json"));
 }

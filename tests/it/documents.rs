@@ -21,18 +21,36 @@ const DOCUMENTS: [&str; 9] = [
 
 /// The targets of links, inline ones (`[text](target)`) and definitions (`[text]: target`).
 fn links(text: &str) -> Vec<&str> {
-    let inline = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let definitions =
-        text.lines().filter(|line| line.starts_with('[')).filter_map(|line| Some(line.split_once("]: ")?.1));
-    inline.chain(definitions).map(|target| target.split(' ').next().unwrap_or(target)).collect()
+    let inline = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let definitions = text
+        .lines()
+        .filter(|line| line.starts_with('['))
+        .filter_map(|line| Some(line.split_once("]: ")?.1));
+    inline
+        .chain(definitions)
+        .map(|target| target.split(' ').next().unwrap_or(target))
+        .collect()
 }
 
 /// The anchors of a document's headings, as forges and rustdoc make them.
 fn anchors(text: &str) -> Vec<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
     let kept = |letter: char| letter.is_alphanumeric() || letter == ' ' || letter == '-';
     headings
-        .map(|heading| heading.to_lowercase().chars().filter(|c| kept(*c)).collect::<String>().replace(' ', "-"))
+        .map(|heading| {
+            heading
+                .to_lowercase()
+                .chars()
+                .filter(|c| kept(*c))
+                .collect::<String>()
+                .replace(' ', "-")
+        })
         .collect()
 }
 
@@ -42,13 +60,22 @@ fn every_link_within_the_repository_leads_somewhere() {
     let (mut checked, mut astray) = (0, Vec::new());
     for document in DOCUMENTS {
         let text = file(document);
-        for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+        for link in links(&text)
+            .into_iter()
+            .filter(|link| !link.contains("://"))
+        {
             checked += 1;
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = root.join(document).parent().expect("a folder").join(path);
-            let target = if path.is_empty() { root.join(document) } else { target };
-            let has_anchor =
-                || anchors(&std::fs::read_to_string(&target).unwrap_or_default()).contains(&anchor.to_owned());
+            let target = if path.is_empty() {
+                root.join(document)
+            } else {
+                target
+            };
+            let has_anchor = || {
+                anchors(&std::fs::read_to_string(&target).unwrap_or_default())
+                    .contains(&anchor.to_owned())
+            };
             if !target.exists() || !anchor.is_empty() && !has_anchor() {
                 astray.push(format!("{document}: {link}"));
             }
@@ -63,29 +90,53 @@ fn every_document_is_in_the_list_above() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for entry in folder.read_dir().expect("our folder") {
         let path = entry.expect("our folder").path();
-        let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
-        let listed = DOCUMENTS.iter().any(|document| document.strip_prefix("docs/") == Some(name));
-        assert!(listed || path.extension().is_none_or(|extension| extension != "md"), "{name}");
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a plain name");
+        let listed = DOCUMENTS
+            .iter()
+            .any(|document| document.strip_prefix("docs/") == Some(name));
+        assert!(
+            listed || path.extension().is_none_or(|extension| extension != "md"),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn the_operations_guide_tells_what_to_do_at_each_alert() {
-    let (guide, rules) = (file("docs/operations.md"), file("deploy/prometheus/rules.yml"));
-    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let (guide, rules) = (
+        file("docs/operations.md"),
+        file("deploy/prometheus/rules.yml"),
+    );
+    let alerts: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
     assert!(alerts.len() >= 12, "{alerts:?}");
-    let untold: Vec<_> = alerts.iter().filter(|alert| !guide.contains(&format!("| `{alert}` |"))).collect();
+    let untold: Vec<_> = alerts
+        .iter()
+        .filter(|alert| !guide.contains(&format!("| `{alert}` |")))
+        .collect();
     assert!(untold.is_empty(), "{untold:?}");
-    let told = guide.lines().filter(|line| line.starts_with("| `Lookup")).count();
+    let told = guide
+        .lines()
+        .filter(|line| line.starts_with("| `Lookup"))
+        .count();
     assert_eq!(told, alerts.len(), "the guide has an alert that is none");
 }
 
 #[test]
 fn the_operations_guide_says_whose_matter_each_error_is() {
     let guide = file("docs/operations.md");
-    let (_, errors) = guide.split_once("## What the errors mean").expect("a section");
+    let (_, errors) = guide
+        .split_once("## What the errors mean")
+        .expect("a section");
     let (errors, _) = errors.split_once("\n## ").expect("another section");
-    let untold: Vec<_> =
-        ErrorKind::ALL.iter().filter(|kind| !errors.contains(&format!("`{}`", kind.as_str()))).collect();
+    let untold: Vec<_> = ErrorKind::ALL
+        .iter()
+        .filter(|kind| !errors.contains(&format!("`{}`", kind.as_str())))
+        .collect();
     assert!(untold.is_empty(), "{untold:?}");
 }

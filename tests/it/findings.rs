@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use lapin::{
     BasicProperties, Channel, Confirmation, ExchangeKind,
-    options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions},
+    options::{
+        BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use lookup_worker::{
@@ -32,11 +34,19 @@ async fn taken_and_full(vhost: &Vhost<'_>) -> Client {
     client.declare_queue("taken").await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
-    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
     client.declare_queue_with("full", arguments).await;
     client.publish("", "full", Job::new("")).await;
     let (channel, options) = (client.channel(), ExchangeDeclareOptions::default());
-    let declare = channel.exchange_declare("either".into(), ExchangeKind::Direct, options, FieldTable::default());
+    let declare = channel.exchange_declare(
+        "either".into(),
+        ExchangeKind::Direct,
+        options,
+        FieldTable::default(),
+    );
     declare.await.expect("an exchange");
     for queue in ["taken", "full"] {
         let bind = channel.queue_bind(
@@ -52,7 +62,10 @@ async fn taken_and_full(vhost: &Vhost<'_>) -> Client {
 }
 
 fn settings(url: &str) -> AmqpSettings {
-    AmqpSettings { url: Some(url.into()), ..AmqpSettings::default() }
+    AmqpSettings {
+        url: Some(url.into()),
+        ..AmqpSettings::default()
+    }
 }
 
 /// How many of these publishes, all at once on one session, are told something else than they should be.
@@ -60,9 +73,20 @@ async fn wrong_fates(url: &str, publishes: impl Iterator<Item = (Route<'static>,
     let session = Session::open(&settings(url)).await.expect("a session");
     let told = publishes.map(|(route, right)| {
         let session = session.clone();
-        spawn_local(async move { session.publisher.publish(route, &Message::default).await.expect("a fate") != right })
+        spawn_local(async move {
+            session
+                .publisher
+                .publish(route, &Message::default)
+                .await
+                .expect("a fate")
+                != right
+        })
     });
-    let wrong = join_all(told).await.into_iter().filter(|wrong| *wrong.as_ref().expect("a publish")).count();
+    let wrong = join_all(told)
+        .await
+        .into_iter()
+        .filter(|wrong| *wrong.as_ref().expect("a publish"))
+        .count();
     session.close().await;
     wrong
 }
@@ -72,7 +96,10 @@ async fn of_thousands_of_publishes_none_is_told_the_fate_of_another() {
     let vhost = Broker::shared().vhost();
     let _client = taken_and_full(&vhost).await;
     let (taken, full) = (Route::Queue("taken"), Route::Queue("full"));
-    let through = |key| Route::Kept { exchange: "either", key };
+    let through = |key| Route::Kept {
+        exchange: "either",
+        key,
+    };
     // A refused one is tried for some seconds, so there are fewer of them.
     let publish = |n: u32| match n {
         n if n % 50 == 1 => (full, Fate::Refused),
@@ -81,7 +108,9 @@ async fn of_thousands_of_publishes_none_is_told_the_fate_of_another() {
         n if n % 3 == 1 => (taken, Fate::Confirmed),
         _ => (through("taken"), Fate::Confirmed),
     };
-    let wrong = LocalSet::new().run_until(wrong_fates(&vhost.url(), (0..3_000).map(publish))).await;
+    let wrong = LocalSet::new()
+        .run_until(wrong_fates(&vhost.url(), (0..3_000).map(publish)))
+        .await;
     assert_eq!(wrong, 0, "of 3000");
 }
 
@@ -90,8 +119,13 @@ async fn a_publish_that_is_nacked_is_tried_again_until_the_queue_takes_it() {
     let vhost = Broker::shared().vhost();
     let client = taken_and_full(&vhost).await;
     let tried = async {
-        let session = Session::open(&settings(&vhost.url())).await.expect("a session");
-        let through = Route::Kept { exchange: "either", key: "full" };
+        let session = Session::open(&settings(&vhost.url()))
+            .await
+            .expect("a session");
+        let through = Route::Kept {
+            exchange: "either",
+            key: "full",
+        };
         for route in [Route::Queue("full"), through] {
             let publish = session.publisher.publish(route, &Message::default);
             let room = async {
@@ -109,19 +143,41 @@ async fn a_publish_that_is_nacked_is_tried_again_until_the_queue_takes_it() {
 async fn what_the_broker_does_by_itself_loses_nothing_and_fences_nobody() {
     let vhost = Broker::shared().vhost();
     let _road = Road::open(&vhost.url(), "").await;
-    let listed = Broker::shared().rabbitmqctl(&["list_queues", "--vhost", vhost.name(), "name", "arguments"]);
-    let queues: Vec<_> = listed.lines().filter(|line| line.starts_with("lookup.")).collect();
+    let listed = Broker::shared().rabbitmqctl(&[
+        "list_queues",
+        "--vhost",
+        vhost.name(),
+        "name",
+        "arguments",
+    ]);
+    let queues: Vec<_> = listed
+        .lines()
+        .filter(|line| line.starts_with("lookup."))
+        .collect();
     assert!(queues.len() >= 10, "{listed}");
     for queue in &queues {
-        assert!(!queue.contains("x-single-active-consumer"), "a frozen consumer works on: {queue}");
+        assert!(
+            !queue.contains("x-single-active-consumer"),
+            "a frozen consumer works on: {queue}"
+        );
         // A ledger's go to nobody but as a hint.
-        let dead_letters = queue.contains("x-dead-letter-exchange") && !queue.starts_with("lookup.quota.");
-        assert!(!dead_letters || queue.contains("at-least-once"), "loses what it dead-letters: {queue}");
+        let dead_letters =
+            queue.contains("x-dead-letter-exchange") && !queue.starts_with("lookup.quota.");
+        assert!(
+            !dead_letters || queue.contains("at-least-once"),
+            "loses what it dead-letters: {queue}"
+        );
     }
-    let delays: Vec<_> = queues.iter().filter(|queue| queue.starts_with("lookup.delay.")).collect();
+    let delays: Vec<_> = queues
+        .iter()
+        .filter(|queue| queue.starts_with("lookup.delay."))
+        .collect();
     assert_eq!(delays.len(), 2, "{listed}");
     for queue in delays {
-        assert!(!queue.contains("x-message-ttl"), "a worker drains it, not the broker: {queue}");
+        assert!(
+            !queue.contains("x-message-ttl"),
+            "a worker drains it, not the broker: {queue}"
+        );
     }
 }
 
@@ -130,15 +186,24 @@ async fn an_acknowledgement_alone_on_its_channel_is_not_lost_when_the_channel_is
     let vhost = Broker::shared().vhost();
     let client = Client::connect(&vhost.url()).await;
     let mut quorum = FieldTable::default();
-    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    quorum.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
     client.declare_queue_with("jobs", quorum).await;
-    client.publish_all("", "jobs", (0..100).map(|_| Job::new(""))).await;
+    client
+        .publish_all("", "jobs", (0..100).map(|_| Job::new("")))
+        .await;
     let (url, queues) = (vhost.url(), ["jobs".to_owned()]);
     let came_back = async {
         let session = Session::open(&settings(&url)).await.expect("a session");
         let mut came_back = 0;
         for _ in 0..100 {
-            let delivery = session.take_one(&queues).await.expect("an answer").expect("a message");
+            let delivery = session
+                .take_one(&queues)
+                .await
+                .expect("an answer")
+                .expect("a message");
             came_back += delivery.redeliveries;
             delivery.ack().await;
         }
@@ -148,7 +213,10 @@ async fn an_acknowledgement_alone_on_its_channel_is_not_lost_when_the_channel_is
     assert_eq!(LocalSet::new().run_until(came_back).await, 0);
     // By then whatever was not acknowledged is back.
     drop(client);
-    let left = Client::connect(&url).await.take_up_to("jobs", 1, Duration::from_secs(1)).await;
+    let left = Client::connect(&url)
+        .await
+        .take_up_to("jobs", 1, Duration::from_secs(1))
+        .await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -159,7 +227,10 @@ async fn two_workers_share_one_queue_and_each_job_is_answered() {
     take_time(&road, "20ms").await;
     let mut second = Worker::start(&crate::road::config(&vhost.url(), &road.sandbox, ""));
     second.wait_ready().await;
-    let tally = Load::of(&road.client, 1_000).await.tally(&road.client).await;
+    let tally = Load::of(&road.client, 1_000)
+        .await
+        .tally(&road.client)
+        .await;
     tally.assert_all_answered();
     assert_eq!(tally.repeated, 0);
     for worker in [&road.worker, &second] {
@@ -174,10 +245,20 @@ async fn no_call_on_a_frozen_broker_waits_for_ever() {
     let called = async {
         let session = Session::open(&settings(&url)).await.expect("a session");
         let closing = Session::open(&settings(&url)).await.expect("a session");
-        session.publisher.publish(Route::Queue("nobody"), &Message::default).await.expect("a fate");
+        session
+            .publisher
+            .publish(Route::Queue("nobody"), &Message::default)
+            .await
+            .expect("a fate");
         broker.freeze();
         let connect = async { Session::open(&settings(&url)).await.map(drop) };
-        let publish = async { session.publisher.publish(Route::Queue("nobody"), &Message::default).await.map(drop) };
+        let publish = async {
+            session
+                .publisher
+                .publish(Route::Queue("nobody"), &Message::default)
+                .await
+                .map(drop)
+        };
         let look = async { session.depth("nobody").await.map(drop) };
         let begun = Instant::now();
         let (connect, publish, look, ()) = tokio::join!(connect, publish, look, closing.close());
@@ -193,7 +274,10 @@ async fn no_call_on_a_frozen_broker_waits_for_ever() {
 /// A confirming channel.
 async fn confirming(client: &Client) -> Channel {
     let channel = client.new_channel().await;
-    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .expect("confirms");
     channel
 }
 
@@ -208,16 +292,30 @@ async fn lapin_still_reports_refused_publishes_as_acked_where_threads_share_a_ch
         tokio::spawn(async move {
             let mut wrong = 0;
             for n in 0..2_500 {
-                let (queue, right) = if n % 2 == 0 { ("taken", true) } else { ("full", false) };
+                let (queue, right) = if n % 2 == 0 {
+                    ("taken", true)
+                } else {
+                    ("full", false)
+                };
                 let options = BasicPublishOptions::default();
-                let publish = channel.basic_publish("".into(), queue.into(), options, b"", BasicProperties::default());
+                let publish = channel.basic_publish(
+                    "".into(),
+                    queue.into(),
+                    options,
+                    b"",
+                    BasicProperties::default(),
+                );
                 let confirmation = publish.await.expect("a publish").await.expect("a confirm");
                 wrong += usize::from((confirmation == Confirmation::Ack(None)) != right);
             }
             wrong
         })
     };
-    let wrong: usize = join_all((0..8).map(publisher)).await.into_iter().map(|wrong| wrong.expect("a task")).sum();
+    let wrong: usize = join_all((0..8).map(publisher))
+        .await
+        .into_iter()
+        .map(|wrong| wrong.expect("a task"))
+        .sum();
     println!("{wrong} of 20000 publishes were told another's fate");
     assert!(wrong > 0, "lapin seems to be mended");
 }
@@ -232,13 +330,28 @@ async fn lapin_still_gives_returns_to_the_wrong_publishes_where_several_are_outs
     for _ in 0..20 {
         let mut confirms = Vec::new();
         for n in 0..1_000 {
-            let (queue, right) = if n % 2 == 0 { ("taken", true) } else { ("gone", false) };
-            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let publish = channel.basic_publish("".into(), queue.into(), options, b"", BasicProperties::default());
+            let (queue, right) = if n % 2 == 0 {
+                ("taken", true)
+            } else {
+                ("gone", false)
+            };
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..Default::default()
+            };
+            let publish = channel.basic_publish(
+                "".into(),
+                queue.into(),
+                options,
+                b"",
+                BasicProperties::default(),
+            );
             confirms.push((publish.await.expect("a publish"), right));
         }
         for (confirm, right) in confirms {
-            wrong += usize::from((confirm.await.expect("a confirm") == Confirmation::Ack(None)) != right);
+            wrong += usize::from(
+                (confirm.await.expect("a confirm") == Confirmation::Ack(None)) != right,
+            );
         }
     }
     println!("{wrong} of 20000 publishes were told another's return, or none");
@@ -254,7 +367,10 @@ async fn how_long_after_its_declaration_a_queue_may_be_forgotten() {
         for name in names {
             let client = Client::connect(&broker.url()).await;
             let mut quorum = FieldTable::default();
-            quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+            quorum.insert(
+                "x-queue-type".into(),
+                AMQPValue::LongString("quorum".into()),
+            );
             client.declare_queue_with(name, quorum).await;
             client.publish("", name, Job::new("")).await;
             tokio::time::sleep(wait).await;
@@ -263,6 +379,9 @@ async fn how_long_after_its_declaration_a_queue_may_be_forgotten() {
             let there = Client::connect(&broker.url()).await;
             kept += usize::from(there.keeps_a_message(name, Duration::from_secs(15)).await);
         }
-        println!("killed {wait:?} after the declaration: {kept} of {} queues and their messages kept", names.len());
+        println!(
+            "killed {wait:?} after the declaration: {kept} of {} queues and their messages kept",
+            names.len()
+        );
     }
 }

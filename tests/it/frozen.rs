@@ -23,7 +23,8 @@ pub async fn broker_for(times: u32, length: Duration) -> Tally {
     take_time(&road, "20ms").await;
     let mut load = Load::default();
     for _ in 0..times {
-        load.keep_up(&Client::connect(&broker.url()).await, ENOUGH).await;
+        load.keep_up(&Client::connect(&broker.url()).await, ENOUGH)
+            .await;
         some_moment(Duration::from_millis(500)).await;
         broker.freeze();
         tokio::time::sleep(length).await;
@@ -41,7 +42,8 @@ pub async fn worker_for(times: u32, length: Duration) -> Tally {
     take_time(&road, "20ms").await;
     let mut load = Load::default();
     for _ in 0..times {
-        load.keep_up(&Client::connect(&vhost.url()).await, ENOUGH).await;
+        load.keep_up(&Client::connect(&vhost.url()).await, ENOUGH)
+            .await;
         some_moment(Duration::from_millis(500)).await;
         road.worker.sigstop();
         tokio::time::sleep(length).await;
@@ -53,30 +55,45 @@ pub async fn worker_for(times: u32, length: Duration) -> Tally {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_frozen_for_some_seconds_loses_no_job() {
-    broker_for(2, Duration::from_secs(3)).await.assert_all_answered();
+    broker_for(2, Duration::from_secs(3))
+        .await
+        .assert_all_answered();
 }
 
 #[tokio::test]
 async fn a_worker_that_is_frozen_for_some_seconds_loses_no_job() {
-    worker_for(2, Duration::from_secs(2)).await.assert_all_answered();
+    worker_for(2, Duration::from_secs(2))
+        .await
+        .assert_all_answered();
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_while_its_broker_is_frozen_ends_and_its_jobs_are_done_by_the_next() {
+async fn a_worker_that_is_told_to_stop_while_its_broker_is_frozen_ends_and_its_jobs_are_done_by_the_next()
+ {
     let broker = Broker::start();
-    let mut road = Road::open_with(&broker.url(), |config| config + "\n[worker]\nshutdown_grace = \"2s\"\n").await;
+    let mut road = Road::open_with(&broker.url(), |config| {
+        config + "\n[worker]\nshutdown_grace = \"2s\"\n"
+    })
+    .await;
     take_time(&road, "20ms").await;
     let load = Load::of(&road.client, ENOUGH).await;
     broker.freeze();
     road.worker.sigterm();
     let begun = Instant::now();
     // Each of its calls on the broker has a bound; without them it would wait for ever.
-    assert_eq!(road.worker.wait_exit().await.code(), Some(0), "{}", road.worker.log());
+    assert_eq!(
+        road.worker.wait_exit().await.code(),
+        Some(0),
+        "{}",
+        road.worker.log()
+    );
     assert!(begun.elapsed() < LONG);
     broker.thaw();
     broker.wait_ready();
     road.worker.start_again();
-    load.tally(&Client::connect(&broker.url()).await).await.assert_all_answered();
+    load.tally(&Client::connect(&broker.url()).await)
+        .await
+        .assert_all_answered();
 }
 
 #[tokio::test]
@@ -84,18 +101,30 @@ async fn a_provider_that_answers_nothing_for_a_while_costs_waiting_and_no_job() 
     let vhost = Broker::shared().vhost();
     let short = "kind = \"antsomi\"\ntimeout = \"300ms\"\nconcurrency = 4\n\
         breaker = { failures = 3, cooldown = \"200ms\" }";
-    let road = Road::open_with(&vhost.url(), |config| config.replace("kind = \"antsomi\"", short)).await;
-    road.sandbox.fault(Kind::Antsomi, "8491", json!({"hang": true}), None).await;
+    let road = Road::open_with(&vhost.url(), |config| {
+        config.replace("kind = \"antsomi\"", short)
+    })
+    .await;
+    road.sandbox
+        .fault(Kind::Antsomi, "8491", json!({"hang": true}), None)
+        .await;
     let load = Load::of(&road.client, 60).await;
     // Many more requests than a job has attempts.
-    let asked = async || road.sandbox.stats(Kind::Antsomi).await["requests"].as_u64().expect("a number");
+    let asked = async || {
+        road.sandbox.stats(Kind::Antsomi).await["requests"]
+            .as_u64()
+            .expect("a number")
+    };
     let probes = async {
         while asked().await < 20 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(LONG, probes).await.expect("probes");
-    assert!(road.worker.metric("lookup_results_total").await < f64::EPSILON, "all wait");
+    assert!(
+        road.worker.metric("lookup_results_total").await < f64::EPSILON,
+        "all wait"
+    );
     road.sandbox.clear_faults(Kind::Antsomi).await;
     load.tally(&road.client).await.assert_all_answered();
 }

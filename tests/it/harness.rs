@@ -20,16 +20,32 @@ async fn a_message_goes_through_the_shared_broker() {
     let client = Client::connect(&vhost.url()).await;
     client.declare_queue("replies").await;
 
-    let jobs = (0..50).map(|n| Job::json(&json!({ "n": n })).id(&n.to_string()).header("x-test", "yes"));
+    let jobs = (0..50).map(|n| {
+        Job::json(&json!({ "n": n }))
+            .id(&n.to_string())
+            .header("x-test", "yes")
+    });
     client.publish_all("", "replies", jobs).await;
-    client.publish("", "replies", Job::new("no JSON").correlation_id("c-1").reply_to("nobody")).await;
+    client
+        .publish(
+            "",
+            "replies",
+            Job::new("no JSON").correlation_id("c-1").reply_to("nobody"),
+        )
+        .await;
     client.wait_for_depth("replies", 51, SOON).await;
 
     let first = client.take("replies", 50, SOON).await;
     assert_eq!(first[7].json(), json!({ "n": 7 }));
-    assert_eq!((first[7].id(), first[7].header("x-test").as_deref()), (Some("7"), Some("yes")));
+    assert_eq!(
+        (first[7].id(), first[7].header("x-test").as_deref()),
+        (Some("7"), Some("yes"))
+    );
     let last = client.take("replies", 1, SOON).await;
-    assert_eq!((last[0].correlation_id(), last[0].redelivered), (Some("c-1"), false));
+    assert_eq!(
+        (last[0].correlation_id(), last[0].redelivered),
+        (Some("c-1"), false)
+    );
     assert_eq!(client.depth("replies").await, Some(0));
 }
 
@@ -37,8 +53,14 @@ async fn a_message_goes_through_the_shared_broker() {
 async fn tests_on_the_shared_broker_do_not_see_each_other() {
     let (one, other) = (Broker::shared().vhost(), Broker::shared().vhost());
     let queue = unique("queue");
-    Client::connect(&one.url()).await.declare_queue(&queue).await;
-    assert_eq!(Client::connect(&other.url()).await.depth(&queue).await, None);
+    Client::connect(&one.url())
+        .await
+        .declare_queue(&queue)
+        .await;
+    assert_eq!(
+        Client::connect(&other.url()).await.depth(&queue).await,
+        None
+    );
 }
 
 #[tokio::test]
@@ -55,7 +77,10 @@ async fn a_durable_message_survives_kill_9_of_the_broker() {
     broker.start_again();
     assert_ne!(broker.pid(), before);
 
-    let kept = Client::connect(&broker.url()).await.take("kept", 1, SOON).await;
+    let kept = Client::connect(&broker.url())
+        .await
+        .take("kept", 1, SOON)
+        .await;
     assert_eq!(kept[0].id(), Some("j-1"));
 }
 
@@ -95,7 +120,10 @@ async fn a_cluster_keeps_a_quorum_queue_when_a_node_is_killed() {
     let cluster = Cluster::start(3);
     let client = Client::connect(&cluster.node(0).url()).await;
     let mut quorum = lapin::types::FieldTable::default();
-    quorum.insert("x-queue-type".into(), lapin::types::AMQPValue::LongString("quorum".into()));
+    quorum.insert(
+        "x-queue-type".into(),
+        lapin::types::AMQPValue::LongString("quorum".into()),
+    );
     client.declare_queue_with("kept", quorum).await;
     client.publish("", "kept", Job::new("{}").id("j-1")).await;
 

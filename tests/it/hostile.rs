@@ -35,7 +35,10 @@ impl Fixed {
     async fn start(answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let (requests, heads) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (requests, heads) = (
+            Arc::new(AtomicU32::new(0)),
+            Arc::new(Mutex::new(Vec::new())),
+        );
         let (count, seen) = (Arc::clone(&requests), Arc::clone(&heads));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -44,13 +47,19 @@ impl Fixed {
                     let mut head = vec![0; 8192];
                     let length = stream.read(&mut head).await.unwrap_or(0);
                     count.fetch_add(1, Ordering::SeqCst);
-                    seen.lock().unwrap().push(String::from_utf8_lossy(&head[..length]).into_owned());
+                    seen.lock()
+                        .unwrap()
+                        .push(String::from_utf8_lossy(&head[..length]).into_owned());
                     let _ = stream.write_all(&answer).await;
                     let _ = stream.shutdown().await;
                 });
             }
         });
-        Self { base, requests, heads }
+        Self {
+            base,
+            requests,
+            heads,
+        }
     }
 
     fn requests(&self) -> u32 {
@@ -59,7 +68,10 @@ impl Fixed {
 }
 
 fn answer(head: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -74,24 +86,45 @@ async fn lookup(base: &str, keys: &str) -> LookupResult {
     .unwrap();
     let settings = config::load(Some(file.path())).unwrap();
     let embedded = Embedded::new(&settings).unwrap();
-    let envelope = Envelope { routing_key: "antsomi".into(), ..Envelope::default() };
-    let job = embedded.read(&envelope, br#"{"query":{"phone":"84907089782"}}"#).unwrap();
+    let envelope = Envelope {
+        routing_key: "antsomi".into(),
+        ..Envelope::default()
+    };
+    let job = embedded
+        .read(&envelope, br#"{"query":{"phone":"84907089782"}}"#)
+        .unwrap();
     embedded.answer(job).await
 }
 
 const TOKEN: &str = "token = \"the-secret\"";
 
 fn kind(result: &LookupResult) -> &'static str {
-    result.error.as_ref().map_or("", |error| error.kind.as_str())
+    result
+        .error
+        .as_ref()
+        .map_or("", |error| error.kind.as_str())
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_the_credentials_stay_with_the_first_host() {
     let second = Fixed::start(answer("200 OK", br#"{"code":200,"data":{"entries":[]}}"#)).await;
-    for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-        let first = Fixed::start(answer(&format!("{status}\r\nLocation: {}/elsewhere", second.base), b"")).await;
+    for status in [
+        "301 Moved",
+        "302 Found",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        let first = Fixed::start(answer(
+            &format!("{status}\r\nLocation: {}/elsewhere", second.base),
+            b"",
+        ))
+        .await;
         let result = lookup(&first.base, TOKEN).await;
-        assert_eq!((kind(&result), result.attempts), ("bad_response", 1), "{status}");
+        assert_eq!(
+            (kind(&result), result.attempts),
+            ("bad_response", 1),
+            "{status}"
+        );
         assert!(first.heads.lock().unwrap()[0].contains("Bearer the-secret"));
     }
     assert_eq!(second.requests(), 0);
@@ -101,7 +134,11 @@ async fn a_redirect_is_not_followed_and_the_credentials_stay_with_the_first_host
 async fn an_answer_over_the_limit_is_refused_whether_or_not_it_says_how_long_it_is() {
     let body = vec![b' '; 64 * 1024];
     let announced = answer("200 OK", &body);
-    let until_close = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".as_slice(), &body].concat();
+    let until_close = [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".as_slice(),
+        &body,
+    ]
+    .concat();
     for bytes in [announced, until_close] {
         let server = Fixed::start(bytes).await;
         let result = lookup(&server.base, &format!("{TOKEN}\nmax_response_bytes = 1000")).await;
@@ -112,7 +149,11 @@ async fn an_answer_over_the_limit_is_refused_whether_or_not_it_says_how_long_it_
 
 #[tokio::test]
 async fn a_compressed_answer_is_refused_unread() {
-    let server = Fixed::start(answer("200 OK\r\nContent-Encoding: gzip", b"\x1f\x8b\x08\x00bomb")).await;
+    let server = Fixed::start(answer(
+        "200 OK\r\nContent-Encoding: gzip",
+        b"\x1f\x8b\x08\x00bomb",
+    ))
+    .await;
     let result = lookup(&server.base, TOKEN).await;
     assert_eq!(kind(&result), "bad_response");
     assert!(result.error.unwrap().message.contains("gzip"));
@@ -120,12 +161,19 @@ async fn a_compressed_answer_is_refused_unread() {
 
 #[tokio::test]
 async fn of_any_status_but_200_the_status_decides_however_its_body_comes() {
-    let gzip = answer("503 Service Unavailable\r\nContent-Encoding: gzip", b"\x1f\x8b");
+    let gzip = answer(
+        "503 Service Unavailable\r\nContent-Encoding: gzip",
+        b"\x1f\x8b",
+    );
     let large = answer("503 Service Unavailable", &vec![b'x'; 2000]);
     for bytes in [gzip, large] {
         let server = Fixed::start(bytes).await;
         let result = lookup(&server.base, &format!("{TOKEN}\nmax_response_bytes = 1000")).await;
-        assert_eq!((kind(&result), result.attempts), ("provider_error", 2), "{result:?}");
+        assert_eq!(
+            (kind(&result), result.attempts),
+            ("provider_error", 2),
+            "{result:?}"
+        );
     }
 }
 
@@ -135,20 +183,34 @@ async fn what_is_no_http_and_what_is_cut_short_is_a_matter_of_the_connection() {
     for bytes in [b"SSH-2.0-OpenSSH\r\n".to_vec(), cut, Vec::new()] {
         let server = Fixed::start(bytes).await;
         let result = lookup(&server.base, TOKEN).await;
-        assert_eq!((kind(&result), result.attempts, server.requests()), ("connection", 2, 2), "{result:?}");
+        assert_eq!(
+            (kind(&result), result.attempts, server.requests()),
+            ("connection", 2, 2),
+            "{result:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn no_error_shows_the_number_or_the_token() {
-    for bytes in [answer("500 Oops", b""), answer("200 OK", b"<html>"), Vec::new()] {
+    for bytes in [
+        answer("500 Oops", b""),
+        answer("200 OK", b"<html>"),
+        Vec::new(),
+    ] {
         let server = Fixed::start(bytes).await;
         let text = String::from_utf8(lookup(&server.base, TOKEN).await.to_json()).unwrap();
-        assert!(!text.contains("84907089782") && !text.contains("the-secret"), "{text}");
+        assert!(
+            !text.contains("84907089782") && !text.contains("the-secret"),
+            "{text}"
+        );
     }
     let closed = "http://127.0.0.1:1";
     let text = String::from_utf8(lookup(closed, TOKEN).await.to_json()).unwrap();
-    assert!(text.contains(r#""kind":"connection""#) && !text.contains("84907089782"), "{text}");
+    assert!(
+        text.contains(r#""kind":"connection""#) && !text.contains("84907089782"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -170,22 +232,39 @@ async fn a_token_that_is_no_longer_let_in_is_renewed_once() {
         write!(file, "[providers.{name}]\nkind = \"{name}\"\nbase_url = \"{base}\"\nquota = \"none\"\n{oauth}\n")
             .unwrap();
         let embedded = Embedded::new(&config::load(Some(file.path())).unwrap()).unwrap();
-        let envelope = Envelope { routing_key: name.into(), ..Envelope::default() };
+        let envelope = Envelope {
+            routing_key: name.into(),
+            ..Envelope::default()
+        };
         let ask = async || {
-            let job = embedded.read(&envelope, query.to_string().as_bytes()).unwrap();
+            let job = embedded
+                .read(&envelope, query.to_string().as_bytes())
+                .unwrap();
             embedded.answer(job).await
         };
         let first = ask().await;
-        assert_eq!((first.status, first.attempts), (Status::Found, 1), "{name}: {first:?}");
+        assert_eq!(
+            (first.status, first.attempts),
+            (Status::Found, 1),
+            "{name}: {first:?}"
+        );
         // The server forgets the token: a 401, a new token, the answer.
         let url = format!("{base}/_sandbox/tokens");
         reqwest::Client::new().delete(url).send().await.unwrap();
         let second = ask().await;
-        assert_eq!((second.status, second.attempts), (Status::Found, 2), "{name}: {second:?}");
+        assert_eq!(
+            (second.status, second.attempts),
+            (Status::Found, 2),
+            "{name}: {second:?}"
+        );
         // A 401 to the new one too is final.
         sandbox.fault(kind, "", json!({"status": 401}), None).await;
         let third = ask().await;
-        assert_eq!((crate::hostile::kind(&third), third.attempts), ("unauthorized", 2), "{name}: {third:?}");
+        assert_eq!(
+            (crate::hostile::kind(&third), third.attempts),
+            ("unauthorized", 2),
+            "{name}: {third:?}"
+        );
         sandbox.clear_faults(kind).await;
     }
 }

@@ -31,7 +31,14 @@ impl Node {
     /// A node of no cluster.
     pub fn alone() -> Self {
         let [port, dist_port, epmd_port] = free_ports();
-        Self { name: "alone".into(), port, dist_port, epmd_port, runs_epmd: true, settings: String::new() }
+        Self {
+            name: "alone".into(),
+            port,
+            dist_port,
+            epmd_port,
+            runs_epmd: true,
+            settings: String::new(),
+        }
     }
 }
 
@@ -42,7 +49,9 @@ impl Node {
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let held: [TcpListener; N] = std::array::from_fn(|_| {
         let mut attempts = std::iter::repeat_with(|| rand::random_range(10_000..32_000)).take(1000);
-        attempts.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()).expect("a free port")
+        attempts
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .expect("a free port")
     });
     held.map(|listener| listener.local_addr().expect("a bound address").port())
 }
@@ -64,20 +73,36 @@ impl Keeper {
     pub fn new(node: &Node) -> Self {
         let ports = [node.port, node.dist_port, node.epmd_port].map(|port| port.to_string());
         let mut process = Command::new("sh")
-            .args(["-c", include_str!("../../deploy/rabbitmq-node"), "rabbitmq-node"])
+            .args([
+                "-c",
+                include_str!("../../deploy/rabbitmq-node"),
+                "rabbitmq-node",
+            ])
             .arg(sbin())
             .arg(&node.name)
             .args(ports)
-            .args([if node.runs_epmd { "own" } else { "shared" }, &node.settings])
+            .args([
+                if node.runs_epmd { "own" } else { "shared" },
+                &node.settings,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell");
         let orders = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("a piped output"));
-        let mut keeper = Self { process, orders, answers, folder: PathBuf::new(), node: None };
+        let mut keeper = Self {
+            process,
+            orders,
+            answers,
+            folder: PathBuf::new(),
+            node: None,
+        };
         keeper.folder = keeper.answer().into();
-        assert!(keeper.folder.is_dir(), "the keeper of a RabbitMQ node has no folder");
+        assert!(
+            keeper.folder.is_dir(),
+            "the keeper of a RabbitMQ node has no folder"
+        );
         keeper
     }
 
@@ -90,7 +115,9 @@ impl Keeper {
 
     fn answer(&mut self) -> String {
         let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("a keeper that answers");
+        self.answers
+            .read_line(&mut answer)
+            .expect("a keeper that answers");
         answer.trim().to_owned()
     }
 }
@@ -123,9 +150,16 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
 pub fn major_version() -> u32 {
     static MAJOR: LazyLock<u32> = LazyLock::new(|| {
         let mut command = Command::new(sbin().join("rabbitmqctl"));
-        let output = command.arg("version").stdin(Stdio::null()).output().expect("rabbitmqctl");
+        let output = command
+            .arg("version")
+            .stdin(Stdio::null())
+            .output()
+            .expect("rabbitmqctl");
         let version = String::from_utf8_lossy(&output.stdout);
-        let first = version.split('.').next().and_then(|first| first.trim().parse().ok());
+        let first = version
+            .split('.')
+            .next()
+            .and_then(|first| first.trim().parse().ok());
         first.unwrap_or_else(|| panic!("rabbitmqctl version printed {version:?}"))
     });
     *MAJOR
@@ -134,8 +168,16 @@ pub fn major_version() -> u32 {
 /// The folder of RabbitMQ's own scripts. Those in `/usr/sbin` insist on the user `rabbitmq`.
 pub fn sbin() -> PathBuf {
     let named = env::var_os("RABBITMQ_SBIN").map(PathBuf::from);
-    let packaged = fs::read_dir("/usr/lib/rabbitmq/lib").into_iter().flatten().flatten();
-    let usual = ["/opt/rabbitmq/sbin", "/opt/homebrew/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let packaged = fs::read_dir("/usr/lib/rabbitmq/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let usual = [
+        "/opt/rabbitmq/sbin",
+        "/opt/homebrew/sbin",
+        "/usr/local/sbin",
+    ]
+    .map(PathBuf::from);
     named
         .into_iter()
         .chain(packaged.map(|version| version.path().join("sbin")))

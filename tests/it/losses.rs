@@ -17,7 +17,9 @@ const ENOUGH: u32 = 600;
 
 /// Lookups take some time, so that whatever happens meets jobs in every stage of their way.
 pub async fn take_time(road: &Road, latency: &str) {
-    road.sandbox.fault(Kind::Antsomi, "8491", json!({ "latency": latency }), None).await;
+    road.sandbox
+        .fault(Kind::Antsomi, "8491", json!({ "latency": latency }), None)
+        .await;
 }
 
 /// A moment that nobody chose.
@@ -58,7 +60,8 @@ pub async fn restarts(times: u32) -> (Tally, Vec<Duration>) {
         if n % 5 != 4 {
             road.worker.wait_ready().await;
         }
-        load.keep_up(&Client::connect(&broker.url()).await, 4 * ENOUGH).await;
+        load.keep_up(&Client::connect(&broker.url()).await, 4 * ENOUGH)
+            .await;
         some_moment(Duration::from_millis(500)).await;
         if n % 2 == 0 {
             broker.kill();
@@ -91,7 +94,11 @@ async fn first_result(road: &Road, broker: &Broker) -> Duration {
     };
     let Ok(took) = tokio::time::timeout(LONG, waited).await else {
         let left = Client::connect(&broker.url()).await.depth(JOBS).await;
-        panic!("no result, {left:?} jobs left:\n{}\n{}", road.worker.metrics().await, road.worker.log())
+        panic!(
+            "no result, {left:?} jobs left:\n{}\n{}",
+            road.worker.metrics().await,
+            road.worker.log()
+        )
     };
     took
 }
@@ -100,7 +107,10 @@ async fn first_result(road: &Road, broker: &Broker) -> Duration {
 async fn ten_thousand_jobs_are_ten_thousand_right_results() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    let tally = Load::of(&road.client, 10_000).await.tally(&road.client).await;
+    let tally = Load::of(&road.client, 10_000)
+        .await
+        .tally(&road.client)
+        .await;
     tally.assert_all_answered();
     assert_eq!(tally.repeated, 0);
     assert_eq!(road.client.depth(JOBS).await, Some(0));
@@ -143,12 +153,22 @@ async fn a_consumer_that_the_broker_cancels_is_started_again() {
         while !road.worker.log().contains("starting it again") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        while road.client.depth("lookup.jobs.antsomi.bulk").await.is_none() {
+        while road
+            .client
+            .depth("lookup.jobs.antsomi.bulk")
+            .await
+            .is_none()
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LONG, log).await.expect("the consumer is back");
-    let result = road.ask("antsomi.bulk", &json!({"query": {"phone": "84907089782"}})).await.json();
+    tokio::time::timeout(LONG, log)
+        .await
+        .expect("the consumer is back");
+    let result = road
+        .ask("antsomi.bulk", &json!({"query": {"phone": "84907089782"}}))
+        .await
+        .json();
     assert_eq!(result["status"], "found");
 }
 
@@ -156,9 +176,14 @@ async fn a_consumer_that_the_broker_cancels_is_started_again() {
 async fn kill_9_while_jobs_are_parked_loses_none() {
     let vhost = Broker::shared().vhost();
     let patient = "kind = \"antsomi\"\nbreaker = { failures = 1000000, cooldown = \"1s\" }";
-    let mut road = Road::open_with(&vhost.url(), |config| config.replace("kind = \"antsomi\"", patient)).await;
+    let mut road = Road::open_with(&vhost.url(), |config| {
+        config.replace("kind = \"antsomi\"", patient)
+    })
+    .await;
     let come_later = json!({"status": 503, "retry_after": 3});
-    road.sandbox.fault(Kind::Antsomi, "8491", come_later, Some(400)).await;
+    road.sandbox
+        .fault(Kind::Antsomi, "8491", come_later, Some(400))
+        .await;
     let load = Load::of(&road.client, 300).await;
     // Some die on the way into the delay queues, some there, some on the way out.
     for _ in 0..6 {
@@ -180,7 +205,10 @@ async fn death_at_each_point_of_a_jobs_way_loses_none() {
     for point in ["taken", "looked_up", "replaced", "acknowledged"] {
         for nth in [1, 40] {
             road.worker.start_to_fail(&format!("{point}:kill:{nth}"));
-            assert!(!road.worker.wait_exit().await.success(), "it dies at {point}");
+            assert!(
+                !road.worker.wait_exit().await.success(),
+                "it dies at {point}"
+            );
         }
     }
     road.worker.start_again();
@@ -196,11 +224,17 @@ async fn a_panic_in_one_jobs_way_is_answered_and_the_others_go_on() {
     Load::of(&road.client, 50).await;
     road.worker.start_to_fail("looked_up:panic:20");
     let results = road.client.take(RESULTS, 50, LONG).await;
-    let failed: Vec<_> = results.iter().filter(|result| result.json()["status"] == "failed").collect();
+    let failed: Vec<_> = results
+        .iter()
+        .filter(|result| result.json()["status"] == "failed")
+        .collect();
     assert_eq!(failed.len(), 1, "49 jobs go on");
     assert_eq!(failed[0].json()["error"]["kind"], "internal");
     let letter = road.client.take("lookup.dead", 1, LONG).await.remove(0);
     assert_eq!(letter.header("x-lookup-error").as_deref(), Some("internal"));
     assert!((road.worker.metric("lookup_panics_total").await - 1.0).abs() < f64::EPSILON);
-    assert!(!road.worker.log().contains("as the failpoint"), "a panic's message is not shown");
+    assert!(
+        !road.worker.log().contains("as the failpoint"),
+        "a panic's message is not shown"
+    );
 }

@@ -2,7 +2,10 @@
 //!
 //! First the parts that tests stand on, then the tests, one module a subject.
 
-#![allow(dead_code, reason = "the parts offer what a test may need, used yet or not")]
+#![allow(
+    dead_code,
+    reason = "the parts offer what a test may need, used yet or not"
+)]
 
 mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node

@@ -38,12 +38,19 @@ impl<'a> Fleet<'a> {
         let vhost = cluster.node(0).vhost();
         let urls = cluster.urls_of(vhost.name());
         let road = Road::open_with(&vhost.url(), |config| {
-            let (one, all) = (format!("url = \"{}\"", vhost.url()), format!("urls = {urls:?}"));
+            let (one, all) = (
+                format!("url = \"{}\"", vhost.url()),
+                format!("urls = {urls:?}"),
+            );
             assert!(config.contains(&one));
             change(config.replace(&one, &all))
         })
         .await;
-        Self { cluster, vhost, road }
+        Self {
+            cluster,
+            vhost,
+            road,
+        }
     }
 
     /// A client of a node that is not this one.
@@ -60,7 +67,13 @@ impl<'a> Fleet<'a> {
 
     /// The node that the worker consumes from.
     fn worker_node(&self) -> usize {
-        let listed = self.list(&["list_consumers", "--vhost", self.vhost.name(), "queue_name", "channel_pid"]);
+        let listed = self.list(&[
+            "list_consumers",
+            "--vhost",
+            self.vhost.name(),
+            "queue_name",
+            "channel_pid",
+        ]);
         self.cluster.named_in(row(&listed, JOBS))
     }
 
@@ -81,13 +94,18 @@ impl<'a> Fleet<'a> {
             }
         };
         let waited = tokio::time::timeout(LONG, enough).await;
-        assert!(waited.is_ok(), "no more results:\n{}", self.road.worker.log());
+        assert!(
+            waited.is_ok(),
+            "no more results:\n{}",
+            self.road.worker.log()
+        );
     }
 }
 
 fn row<'a>(listed: &'a str, name: &str) -> &'a str {
     let mut rows = listed.lines();
-    rows.find(|line| line.split_whitespace().next() == Some(name)).unwrap_or_else(|| panic!("no {name}:\n{listed}"))
+    rows.find(|line| line.split_whitespace().next() == Some(name))
+        .unwrap_or_else(|| panic!("no {name}:\n{listed}"))
 }
 
 /// A node killed and brought back so many times: in turns the one that the worker is connected to, and the one
@@ -98,12 +116,20 @@ pub async fn losses(times: u32) -> Tally {
     take_time(&fleet.road, "20ms").await;
     let mut load = Load::default();
     for n in 0..times {
-        let victim = if n % 2 == 0 { fleet.worker_node() } else { fleet.leader(JOBS) };
-        load.keep_up(&fleet.client_beside(victim).await, ENOUGH).await;
+        let victim = if n % 2 == 0 {
+            fleet.worker_node()
+        } else {
+            fleet.leader(JOBS)
+        };
+        load.keep_up(&fleet.client_beside(victim).await, ENOUGH)
+            .await;
         some_moment(Duration::from_millis(300)).await;
         cluster.kill(victim);
-        load.keep_up(&fleet.client_beside(victim).await, ENOUGH).await;
-        fleet.wait_for_results(fleet.results().await + f64::from(ENOUGH) / 2.0).await;
+        load.keep_up(&fleet.client_beside(victim).await, ENOUGH)
+            .await;
+        fleet
+            .wait_for_results(fleet.results().await + f64::from(ENOUGH) / 2.0)
+            .await;
         cluster.mend();
     }
     load.tally(&fleet.client_beside(0).await).await
@@ -118,11 +144,18 @@ async fn a_node_that_dies_and_comes_back_loses_no_job() {
 pub async fn parked(jobs: u32) -> Tally {
     let cluster = cluster().await;
     let patient = |config: String| {
-        config.replace("kind = \"antsomi\"", "kind = \"antsomi\"\nbreaker = { failures = 1000000, cooldown = \"1s\" }")
+        config.replace(
+            "kind = \"antsomi\"",
+            "kind = \"antsomi\"\nbreaker = { failures = 1000000, cooldown = \"1s\" }",
+        )
     };
     let fleet = Fleet::open(&cluster, patient).await;
     let come_later = json!({"status": 503, "retry_after": 6});
-    fleet.road.sandbox.fault(Kind::Antsomi, "8491", come_later, Some(jobs)).await;
+    fleet
+        .road
+        .sandbox
+        .fault(Kind::Antsomi, "8491", come_later, Some(jobs))
+        .await;
     let victim = fleet.leader("lookup.delay.2s");
     let load = Load::of(&fleet.client_beside(victim).await, jobs).await;
     let all_parked = async {
@@ -130,8 +163,13 @@ pub async fn parked(jobs: u32) -> Tally {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LONG, all_parked).await.expect("all parked");
-    assert!(fleet.road.worker.metric("lookup_results_total").await < f64::EPSILON, "all wait");
+    tokio::time::timeout(LONG, all_parked)
+        .await
+        .expect("all parked");
+    assert!(
+        fleet.road.worker.metric("lookup_results_total").await < f64::EPSILON,
+        "all wait"
+    );
     cluster.kill(victim);
     let tally = load.tally(&fleet.client_beside(victim).await).await;
     cluster.mend();
@@ -147,17 +185,28 @@ async fn parked_jobs_outlive_the_leader_of_their_delay_queue() {
 async fn while_the_node_of_a_quotas_ledger_is_away_nothing_is_sent_and_afterwards_it_goes_on() {
     let cluster = cluster().await;
     let limited = |config: String| {
-        config.replace("kind = \"omeda\"", "kind = \"omeda\"\nquota = { requests = 5, per = \"2s\", reserve = 0.0 }")
+        config.replace(
+            "kind = \"omeda\"",
+            "kind = \"omeda\"\nquota = { requests = 5, per = \"2s\", reserve = 0.0 }",
+        )
     };
     let fleet = Fleet::open(&cluster, limited).await;
-    let sent = async || fleet.road.sandbox.stats(Kind::Omeda).await["lookups"].as_u64().expect("a number");
+    let sent = async || {
+        fleet.road.sandbox.stats(Kind::Omeda).await["lookups"]
+            .as_u64()
+            .expect("a number")
+    };
     let home = fleet.leader("lookup.quota.omeda");
     cluster.kill(home);
     let client = fleet.client_beside(home).await;
     // It is connected again, and other providers are served; only what cannot be counted is not sent.
     // Each asks for another: equal ones would share a request.
-    let job = |n: u32| Job::json(&json!({"query": {"customer_id": 20_000 + n}})).id(&format!("counted-{n}"));
-    client.publish_for_sure("lookup.jobs", "omeda", (0..15).map(job)).await;
+    let job = |n: u32| {
+        Job::json(&json!({"query": {"customer_id": 20_000 + n}})).id(&format!("counted-{n}"))
+    };
+    client
+        .publish_for_sure("lookup.jobs", "omeda", (0..15).map(job))
+        .await;
     Load::of(&client, 200).await;
     fleet.wait_for_results(200.0).await;
     assert_eq!(sent().await, 0, "nothing is sent that is not counted");

@@ -21,7 +21,10 @@ const TELEPHONE: (u32, u32) = (360, 740);
 
 async fn road(url: &str) -> Road {
     Road::open_with(url, |config| {
-        let config = config.replace("quota = \"none\"", "quota = { requests = 200, per = \"1m\" }");
+        let config = config.replace(
+            "quota = \"none\"",
+            "quota = { requests = 200, per = \"1m\" }",
+        );
         config.replace("kind = \"plume\"", &format!("kind = \"plume\"\n{BREAKER}"))
     })
     .await
@@ -29,12 +32,20 @@ async fn road(url: &str) -> Road {
 
 /// The card of a provider holds this text, as people see it.
 fn card_says(provider: &str, text: &str) -> String {
-    format!("document.getElementById('provider-{provider}')?.innerText.includes({}) ?? false", json!(text))
+    format!(
+        "document.getElementById('provider-{provider}')?.innerText.includes({}) ?? false",
+        json!(text)
+    )
 }
 
 async fn publish(road: &Road, provider: &str, jobs: std::ops::Range<u32>, query: Value) {
     for n in jobs {
-        road.publish(provider, &format!("{provider}-{n}"), &json!({ "query": query })).await;
+        road.publish(
+            provider,
+            &format!("{provider}-{n}"),
+            &json!({ "query": query }),
+        )
+        .await;
     }
 }
 
@@ -48,20 +59,33 @@ async fn picture(browser: &Browser, name: &str) {
 async fn the_page_is_served_with_a_policy_that_lets_it_ask_nobody_else() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    for (path, kind) in [("", "text/html"), ("page.css", "text/css"), ("page.js", "text/javascript")] {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    for (path, kind) in [
+        ("", "text/html"),
+        ("page.css", "text/css"),
+        ("page.js", "text/javascript"),
+    ] {
         let url = format!("http://127.0.0.1:{}/{path}", road.worker.http_port());
         let answer = client.get(url).send().await.expect("the worker");
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
         assert_eq!(answer.status(), 200, "{path}");
         assert!(header("content-type").starts_with(kind), "{path}");
         let policy = header("content-security-policy");
-        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         assert_eq!(header("x-content-type-options"), "nosniff");
         let text = answer.text().await.expect("its answer");
         // The name of a format that looks like an address.
         let text = text.replace("http://www.w3.org/2000/svg", "");
-        assert!(!text.contains("http://") && !text.contains("https://"), "{path}");
+        assert!(
+            !text.contains("http://") && !text.contains("https://"),
+            "{path}"
+        );
     }
 }
 
@@ -69,12 +93,23 @@ async fn the_page_is_served_with_a_policy_that_lets_it_ask_nobody_else() {
 async fn status_json_counts_jobs_and_names_no_customer() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    road.ask("antsomi", &json!({"query": {"phone": "84907089782"}})).await;
+    road.ask("antsomi", &json!({"query": {"phone": "84907089782"}}))
+        .await;
     let (code, text) = road.worker.get("/status.json").await.expect("an answer");
     let status: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!((code, &status["ready"], &status["connects"]), (200, &json!(true), &json!(1)), "{text}");
-    assert_eq!(status["providers"]["antsomi"]["results"]["found"], 1, "{text}");
-    assert_eq!(status["providers"]["plume"]["quota"]["limit"], 2000, "{text}");
+    assert_eq!(
+        (code, &status["ready"], &status["connects"]),
+        (200, &json!(true), &json!(1)),
+        "{text}"
+    );
+    assert_eq!(
+        status["providers"]["antsomi"]["results"]["found"], 1,
+        "{text}"
+    );
+    assert_eq!(
+        status["providers"]["plume"]["quota"]["limit"], 2000,
+        "{text}"
+    );
     assert!(!text.contains("84907089782"), "{text}");
 }
 
@@ -84,17 +119,29 @@ async fn what_lies_in_the_dead_letter_queue_is_told_whoever_put_it_there() {
     let road = Road::open(&vhost.url(), "").await;
     road.publish("omeda", "none", &json!({"query": {}})).await;
     road.results(1).await;
-    road.client.publish("lookup.dead", "", Job::new("a letter of somebody else's")).await;
+    road.client
+        .publish("lookup.dead", "", Job::new("a letter of somebody else's"))
+        .await;
     let told = async {
-        while !road.worker.metrics().await.contains("\nlookup_dead_letters 2\n") {
+        while !road
+            .worker
+            .metrics()
+            .await
+            .contains("\nlookup_dead_letters 2\n")
+        {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(SOON, told).await.expect("both letters");
+    tokio::time::timeout(SOON, told)
+        .await
+        .expect("both letters");
     let (_, text) = road.worker.get("/status.json").await.expect("an answer");
     let status: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
-        (&status["dead_letters"], &status["providers"]["omeda"]["dead_letters"]["invalid_job"]),
+        (
+            &status["dead_letters"],
+            &status["providers"]["omeda"]["dead_letters"]["invalid_job"]
+        ),
         (&json!(2), &json!(1))
     );
 }
@@ -108,7 +155,9 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser.screen(DESKTOP, false, "light").await;
     let url = format!("http://127.0.0.1:{}/", road.worker.http_port());
     browser.open(&url).await;
-    browser.wait_for("document.getElementById('state').innerText.includes('connected and consuming')").await;
+    browser
+        .wait_for("document.getElementById('state').innerText.includes('connected and consuming')")
+        .await;
     browser.wait_for(&card_says("antsomi", "ready")).await;
     browser.wait_for(&card_says("antsomi", "0 found")).await;
 
@@ -118,43 +167,82 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser.wait_for(&card_says("omeda", "40 found")).await;
     browser.wait_for(&card_says("antsomi", "9 found")).await;
     browser.wait_for(&card_says("antsomi", "of 200")).await;
-    browser.wait_for("document.querySelector('#dead-letters tbody')?.innerText.includes('invalid_job')").await;
-    browser.wait_for("document.getElementById('dead').innerText === '2'").await;
+    browser
+        .wait_for(
+            "document.querySelector('#dead-letters tbody')?.innerText.includes('invalid_job')",
+        )
+        .await;
+    browser
+        .wait_for("document.getElementById('dead').innerText === '2'")
+        .await;
     publish(&road, "omeda", 40..60, json!({"customer_id": 12345})).await;
     browser.wait_for(&card_says("omeda", "60 found")).await;
     browser.wait_for(&card_says("omeda", "99 % within")).await;
 
-    road.sandbox.fault(Kind::Plume, "search", json!({"status": 503}), None).await;
-    publish(&road, "plume", 0..12, json!({"account_id": "5f8d0d55b54764421b7156d9"})).await;
+    road.sandbox
+        .fault(Kind::Plume, "search", json!({"status": 503}), None)
+        .await;
+    publish(
+        &road,
+        "plume",
+        0..12,
+        json!({"account_id": "5f8d0d55b54764421b7156d9"}),
+    )
+    .await;
     browser.wait_for(&card_says("plume", "circuit open")).await;
-    browser.wait_for(&card_says("plume", "the provider keeps failing")).await;
+    browser
+        .wait_for(&card_says("plume", "the provider keeps failing"))
+        .await;
     browser.wait_for("document.title.startsWith('(1)')").await;
     picture(&browser, "desktop-light.png").await;
 
-    for (screen, mobile, scheme) in [(TELEPHONE, true, "dark"), (TELEPHONE, true, "light"), (DESKTOP, false, "dark")] {
+    for (screen, mobile, scheme) in [
+        (TELEPHONE, true, "dark"),
+        (TELEPHONE, true, "light"),
+        (DESKTOP, false, "dark"),
+    ] {
         browser.screen(screen, mobile, scheme).await;
-        let overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        let overflow =
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth";
         assert_eq!(browser.value(overflow).await, 0, "{screen:?}");
         assert_eq!(browser.value("innerWidth").await, screen.0);
-        let ground = browser.value("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)[0] < 60").await;
+        let ground = browser
+            .value("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)[0] < 60")
+            .await;
         assert_eq!(ground, scheme == "dark");
         picture(&browser, &format!("{}-{scheme}.png", screen.0)).await;
     }
     let requested = browser.requested().await;
-    assert!(requested.iter().filter(|address| **address == format!("{url}status.json")).count() > 1, "{requested:?}");
-    let elsewhere: Vec<_> =
-        requested.iter().filter(|address| !address.starts_with(&url) && !address.starts_with("data:")).collect();
+    assert!(
+        requested
+            .iter()
+            .filter(|address| **address == format!("{url}status.json"))
+            .count()
+            > 1,
+        "{requested:?}"
+    );
+    let elsewhere: Vec<_> = requested
+        .iter()
+        .filter(|address| !address.starts_with(&url) && !address.starts_with("data:"))
+        .collect();
     assert_eq!(elsewhere, Vec::<&String>::new());
     assert_eq!(browser.console().await, Vec::<Value>::new());
 
     road.worker.kill9();
-    browser.wait_for("document.getElementById('trouble').innerText.includes('has not answered since')").await;
+    browser
+        .wait_for("document.getElementById('trouble').innerText.includes('has not answered since')")
+        .await;
     picture(&browser, "gone.png").await;
     // Another process, which finds no broker, counts from nothing.
-    road.worker.start_with(&[("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1")]);
-    browser.wait_for("document.getElementById('trouble').innerText.startsWith('no broker')").await;
+    road.worker
+        .start_with(&[("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1")]);
+    browser
+        .wait_for("document.getElementById('trouble').innerText.startsWith('no broker')")
+        .await;
     browser.wait_for(&card_says("antsomi", "0 found")).await;
-    browser.wait_for("document.getElementById('waiting').innerText === '–'").await;
+    browser
+        .wait_for("document.getElementById('waiting').innerText === '–'")
+        .await;
     browser.wait_for(&card_says("antsomi", "not asked")).await;
     picture(&browser, "no-broker.png").await;
     browser.close().await;
@@ -167,7 +255,9 @@ async fn in_a_browser_its_words_stand_out_by_day_and_by_night() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
     let browser = Browser::start().await;
-    browser.open(&format!("http://127.0.0.1:{}/", road.worker.http_port())).await;
+    browser
+        .open(&format!("http://127.0.0.1:{}/", road.worker.http_port()))
+        .await;
     browser.wait_for(&card_says("antsomi", "ready")).await;
     let contrast = "(() => {
         const light = (name) => {
@@ -190,7 +280,12 @@ async fn in_a_browser_its_words_stand_out_by_day_and_by_night() {
         assert_eq!(browser.value(contrast).await, json!([]), "{scheme}");
     }
     // Cards have headings below the section's, and tables say what their columns are.
-    let headings = browser.value("[...document.querySelectorAll('h1, h2, h3')].map((each) => each.tagName)").await;
-    assert_eq!(headings, json!(["H1", "H2", "H2", "H3", "H3", "H3", "H3", "H3", "H2"]));
+    let headings = browser
+        .value("[...document.querySelectorAll('h1, h2, h3')].map((each) => each.tagName)")
+        .await;
+    assert_eq!(
+        headings,
+        json!(["H1", "H2", "H2", "H3", "H3", "H3", "H3", "H3", "H2"])
+    );
     browser.close().await;
 }

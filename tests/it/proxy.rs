@@ -81,11 +81,21 @@ struct Shared {
 impl Proxy {
     /// Between whoever connects to it and the broker on `port` of the loopback address.
     pub async fn before(port: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let own = listener.local_addr().expect("a bound address").port();
-        let shared = Arc::new(Shared { armed: Mutex::default(), cut: Notify::new(), all: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            armed: Mutex::default(),
+            cut: Notify::new(),
+            all: watch::Sender::new(0),
+        });
         let task = tokio::spawn(accept(listener, port, Arc::clone(&shared)));
-        Self { port: own, shared, task }
+        Self {
+            port: own,
+            shared,
+            task,
+        }
     }
 
     /// The address of the broker behind it, by way of it.
@@ -115,13 +125,18 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     loop {
-        let Ok((worker, _)) = listener.accept().await else { continue };
+        let Ok((worker, _)) = listener.accept().await else {
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let mut all = shared.all.subscribe();
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let Ok(broker) = TcpStream::connect(address).await else { return };
-            let ((from_worker, to_worker), (from_broker, to_broker)) = (worker.into_split(), broker.into_split());
+            let Ok(broker) = TcpStream::connect(address).await else {
+                return;
+            };
+            let ((from_worker, to_worker), (from_broker, to_broker)) =
+                (worker.into_split(), broker.into_split());
             // Whichever ends first ends both: the sockets go with them.
             tokio::select! {
                 _ = pump(from_worker, to_broker, Side::Worker, &shared) => {}
@@ -189,7 +204,10 @@ impl Shared {
         if frame[0] != METHOD {
             return Verdict::Pass;
         }
-        let method = (u16::from_be_bytes([frame[7], frame[8]]), u16::from_be_bytes([frame[9], frame[10]]));
+        let method = (
+            u16::from_be_bytes([frame[7], frame[8]]),
+            u16::from_be_bytes([frame[9], frame[10]]),
+        );
         match self.reached(side, method) {
             None => Verdict::Pass,
             Some(Point::MiddleOfPublish) => {
@@ -205,7 +223,9 @@ impl Shared {
     /// The point at which to cut, if this is it.
     fn reached(&self, side: Side, method: Method) -> Option<Point> {
         let mut armed = self.armed.lock().expect("a lock");
-        let (point, left) = armed.as_mut().filter(|(point, _)| point.trigger() == (side, method))?;
+        let (point, left) = armed
+            .as_mut()
+            .filter(|(point, _)| point.trigger() == (side, method))?;
         *left -= 1;
         if *left > 0 {
             return None;

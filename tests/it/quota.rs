@@ -40,7 +40,10 @@ const LONGEST_ROUND: Duration = Duration::from_secs(5);
 const BUNCH: Duration = Duration::from_secs(1);
 
 fn quota(window: Duration, more: &str) -> String {
-    format!("{{ requests = {REQUESTS}, per = \"{}s\"{more} }}", window.as_secs())
+    format!(
+        "{{ requests = {REQUESTS}, per = \"{}s\"{more} }}",
+        window.as_secs()
+    )
 }
 
 /// Some workers of one broker, and a sandbox that counts in windows of the quota's length.
@@ -63,7 +66,10 @@ impl Stalls {
         thread::spawn(move || {
             let mut last = Instant::now();
             while let Some(longest) = watched.upgrade() {
-                longest.fetch_max(last.elapsed().as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+                longest.fetch_max(
+                    last.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+                    Ordering::Relaxed,
+                );
                 last = Instant::now();
                 thread::sleep(Duration::from_millis(10));
             }
@@ -80,7 +86,13 @@ impl Fleet {
     async fn start(url: &str, workers: usize, window: Duration, quota: &str) -> Self {
         let sandbox = Served::with(|options| options.window = Some(window)).await;
         let client = Client::connect(url).await;
-        let mut fleet = Self { workers: Vec::new(), client, sandbox, published: 0, stalls: Stalls::watch() };
+        let mut fleet = Self {
+            workers: Vec::new(),
+            client,
+            sandbox,
+            published: 0,
+            stalls: Stalls::watch(),
+        };
         for _ in 0..workers {
             fleet.workers.push(Worker::start(&fleet.config(url, quota)));
         }
@@ -97,10 +109,14 @@ impl Fleet {
     }
 
     async fn publish(&mut self, lane: &str, jobs: u32) {
-        let job = |n: u32| Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"));
+        let job = |n: u32| {
+            Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("j-{n}"))
+        };
         let jobs = self.published..self.published + jobs;
         self.published = jobs.end;
-        self.client.publish_all("lookup.jobs", &format!("antsomi.{lane}"), jobs.map(job)).await;
+        self.client
+            .publish_all("lookup.jobs", &format!("antsomi.{lane}"), jobs.map(job))
+            .await;
     }
 
     async fn kill_one_and_freeze_another(&mut self, round: u32, more: &mut impl FnMut(u32)) {
@@ -110,7 +126,11 @@ impl Fleet {
         more(round);
         self.workers[killed].start_again();
         self.workers[killed].wait_ready().await;
-        let frozen_ms = if round % 16 == 15 { 21_000..23_000 } else { 50..2_500 };
+        let frozen_ms = if round % 16 == 15 {
+            21_000..23_000
+        } else {
+            50..2_500
+        };
         tokio::time::sleep(Duration::from_millis(rand::random_range(frozen_ms))).await;
         self.workers[frozen].sigcont();
         tokio::time::sleep(Duration::from_millis(rand::random_range(10..1_000))).await;
@@ -126,7 +146,12 @@ impl Fleet {
     async fn wait_for_lookups(&self, count: u64) {
         let begun = Instant::now();
         while self.stats().await.0 < count {
-            assert!(begun.elapsed() < LONG, "{} of {count} lookups\n{}", self.stats().await.0, self.logs());
+            assert!(
+                begun.elapsed() < LONG,
+                "{} of {count} lookups\n{}",
+                self.stats().await.0,
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -139,7 +164,10 @@ impl Fleet {
         let (lookups, largest) = self.stats().await;
         if largest > requests {
             let requests = self.sandbox.requests(Kind::Antsomi).await;
-            let arrivals: Vec<_> = requests.iter().filter_map(|request| request["at_ms"].as_u64()).collect();
+            let arrivals: Vec<_> = requests
+                .iter()
+                .filter_map(|request| request["at_ms"].as_u64())
+                .collect();
             let stall = self.stalls.longest();
             panic!(
                 "{largest} lookups in one window, of {lookups}; the test itself stood still for {stall:?} at most, \
@@ -150,7 +178,10 @@ impl Fleet {
     }
 
     fn logs(&self) -> String {
-        self.workers.iter().map(|worker| worker.log() + "\n---\n").collect()
+        self.workers
+            .iter()
+            .map(|worker| worker.log() + "\n---\n")
+            .collect()
     }
 }
 
@@ -167,7 +198,11 @@ async fn three_workers_together_keep_a_quota_and_use_nine_tenths_of_it() {
     fleet.assert_quota_kept().await;
     assert!(used >= 0.9, "{used:.3} of the quota was used");
     let results = fleet.client.take("lookup.results", 60, LONG).await;
-    assert!(results.iter().all(|result| result.json()["status"] == "found"));
+    assert!(
+        results
+            .iter()
+            .all(|result| result.json()["status"] == "found")
+    );
 }
 
 #[tokio::test]
@@ -222,7 +257,12 @@ async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
 async fn kills_and_freezes(url: &str, reserve: f64, rounds: u32, mut more: impl FnMut(u32)) -> f64 {
     let (requests, window) = (200, Duration::from_secs(20));
     let quota = format!("{{ requests = {requests}, per = \"20s\", reserve = {reserve:?} }}");
-    let limit = QuotaLimit { requests, per: window, reserve, scope: QuotaScope::Broker };
+    let limit = QuotaLimit {
+        requests,
+        per: window,
+        reserve,
+        scope: QuotaScope::Broker,
+    };
     let remembered = Terms::of(&limit).ttl;
     let requests = u64::from(requests);
     let mut fleet = Fleet::start(url, 3, window, &quota).await;
@@ -263,8 +303,11 @@ async fn kills_and_freezes(url: &str, reserve: f64, rounds: u32, mut more: impl 
 async fn calls_all_the_time(url: String) {
     let client = Client::connect(&url).await;
     for n in 0.. {
-        let call = Job::json(&json!({"query": {"phone": format!("8492{n:07}")}})).id(&format!("c-{n}"));
-        client.publish("lookup.jobs", "antsomi.interactive", call).await;
+        let call =
+            Job::json(&json!({"query": {"phone": format!("8492{n:07}")}})).id(&format!("c-{n}"));
+        client
+            .publish("lookup.jobs", "antsomi.interactive", call)
+            .await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -276,20 +319,34 @@ async fn a_full_ledger_is_as_full_after_kill_9_of_its_node() {
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(20));
     arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(18_000));
-    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
     client.declare_queue_with("ledger", arguments).await;
     broker.write_down();
-    client.publish_all("", "ledger", (0..20).map(|_| Job::new(""))).await;
+    client
+        .publish_all("", "ledger", (0..20).map(|_| Job::new("")))
+        .await;
     let begun = Instant::now();
     broker.kill();
     broker.start_again();
     let client = Client::connect(&broker.url()).await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "the broker came back too late to show anything");
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "the broker came back too late to show anything"
+    );
     assert_eq!(client.depth("ledger").await, Some(20));
-    let refused = client.try_publish("", "ledger", Job::new("")).await.expect("an answer");
+    let refused = client
+        .try_publish("", "ledger", Job::new(""))
+        .await
+        .expect("an answer");
     assert!(matches!(refused, Confirmation::Nack(_)), "{refused:?}");
     client.wait_for_depth("ledger", 0, LONG).await;
-    assert!(begun.elapsed() >= Duration::from_secs(17), "each message keeps its time");
+    assert!(
+        begun.elapsed() >= Duration::from_secs(17),
+        "each message keeps its time"
+    );
 }
 
 #[tokio::test]
@@ -305,7 +362,10 @@ async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
     for worker in &mut fleet.workers {
         worker.wait_ready().await;
     }
-    assert!(begun.elapsed() < window, "the broker came back too late to show anything");
+    assert!(
+        begun.elapsed() < window,
+        "the broker came back too late to show anything"
+    );
     assert_eq!(fleet.stats().await.0, REQUESTS, "the quota is used up");
     fleet.wait_for_lookups(2 * REQUESTS).await;
     assert!(begun.elapsed() + Duration::from_secs(1) >= window);
@@ -315,56 +375,123 @@ async fn a_broker_that_is_stopped_and_started_has_forgotten_no_permission() {
 #[tokio::test]
 async fn a_call_is_answered_at_once_while_bulk_jobs_fill_every_slot_and_their_share() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 2, WINDOW, &quota(WINDOW, "}\nconcurrency = 2 # {")).await;
+    let mut fleet = Fleet::start(
+        &vhost.url(),
+        2,
+        WINDOW,
+        &quota(WINDOW, "}\nconcurrency = 2 # {"),
+    )
+    .await;
     fleet.publish("bulk", 300).await;
     for window in 0..3 {
         fleet.wait_for_lookups(window * 19 + 18).await;
         fleet.client.purge("lookup.results").await;
-        let call = Job::json(&json!({"query": {"phone": "84907089782"}})).id("the-call").reply_to("calls");
+        let call = Job::json(&json!({"query": {"phone": "84907089782"}}))
+            .id("the-call")
+            .reply_to("calls");
         fleet.client.declare_queue("calls").await;
         let begun = Instant::now();
-        fleet.client.publish("lookup.jobs", "antsomi.interactive", call).await;
+        fleet
+            .client
+            .publish("lookup.jobs", "antsomi.interactive", call)
+            .await;
         let answer = fleet.client.take("calls", 1, LONG).await.remove(0);
         assert_eq!(answer.json()["status"], "found");
-        assert!(begun.elapsed() < Duration::from_millis(1_500), "answered after {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_millis(1_500),
+            "answered after {:?}",
+            begun.elapsed()
+        );
         // On a busy machine two calls may come into one window.
         let largest = fleet.stats().await.1;
-        assert!(largest <= 18 + (window + 1), "bulk left the reserve: {largest}");
+        assert!(
+            largest <= 18 + (window + 1),
+            "bulk left the reserve: {largest}"
+        );
     }
     let metrics = fleet.workers[0].metrics().await;
-    assert!(metrics.contains("lookup_quota_limit{provider=\"antsomi\"} 20"), "{metrics}");
+    assert!(
+        metrics.contains("lookup_quota_limit{provider=\"antsomi\"} 20"),
+        "{metrics}"
+    );
     let begun = Instant::now();
-    while fleet.workers[0].metric("lookup_quota_waiting{lane=\"bulk\",provider=\"antsomi\"}").await < 1.0 {
-        assert!(begun.elapsed() < LONG, "{}", fleet.workers[0].metrics().await);
+    while fleet.workers[0]
+        .metric("lookup_quota_waiting{lane=\"bulk\",provider=\"antsomi\"}")
+        .await
+        < 1.0
+    {
+        assert!(
+            begun.elapsed() < LONG,
+            "{}",
+            fleet.workers[0].metrics().await
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(fleet.workers[0].metric("lookup_quota_permissions_total{lane=\"bulk\"").await >= 1.0);
+    assert!(
+        fleet.workers[0]
+            .metric("lookup_quota_permissions_total{lane=\"bulk\"")
+            .await
+            >= 1.0
+    );
 }
 
 #[tokio::test]
 async fn a_job_whose_deadline_comes_while_it_waits_is_answered_at_once_and_was_no_attempt() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 1, Duration::from_hours(1), &quota(Duration::from_hours(1), "")).await;
+    let mut fleet = Fleet::start(
+        &vhost.url(),
+        1,
+        Duration::from_hours(1),
+        &quota(Duration::from_hours(1), ""),
+    )
+    .await;
     fleet.publish("interactive", 20).await;
     fleet.client.take("lookup.results", 20, LONG).await;
     let begun = Instant::now();
-    let late = Job::json(&json!({"query": {"phone": "84907089782"}, "deadline_ms": 500})).id("late");
-    fleet.client.publish("lookup.jobs", "antsomi.interactive", late).await;
-    let result = fleet.client.take("lookup.results", 1, LONG).await.remove(0).json();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!((&result["error"]["kind"], &result["attempts"]), (&json!("deadline_exceeded"), &json!(0)));
+    let late =
+        Job::json(&json!({"query": {"phone": "84907089782"}, "deadline_ms": 500})).id("late");
+    fleet
+        .client
+        .publish("lookup.jobs", "antsomi.interactive", late)
+        .await;
+    let result = fleet
+        .client
+        .take("lookup.results", 1, LONG)
+        .await
+        .remove(0)
+        .json();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        (&result["error"]["kind"], &result["attempts"]),
+        (&json!("deadline_exceeded"), &json!(0))
+    );
     assert_eq!(fleet.stats().await.0, 20);
 
     // Nor does a job that waits hold up a stop: it goes back to its queue.
     fleet.publish("interactive", 10).await;
-    while fleet.workers[0].metric("lookup_quota_waiting{lane=\"interactive\",provider=\"antsomi\"}").await < 10.0 {
+    while fleet.workers[0]
+        .metric("lookup_quota_waiting{lane=\"interactive\",provider=\"antsomi\"}")
+        .await
+        < 10.0
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let begun = Instant::now();
     fleet.workers[0].sigterm();
     assert!(fleet.workers[0].wait_exit().await.success());
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    fleet.client.wait_for_depth("lookup.jobs.antsomi.interactive", 10, LONG).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    fleet
+        .client
+        .wait_for_depth("lookup.jobs.antsomi.interactive", 10, LONG)
+        .await;
 }
 
 #[tokio::test]
@@ -378,10 +505,19 @@ async fn a_changed_quota_is_refused_while_the_old_one_counts_and_taken_up_afterw
     let mut worker = Worker::start(&other);
     assert_eq!(worker.wait_exit().await.code(), Some(1));
     let log = worker.log();
-    assert!(log.contains("lookup.quota.antsomi") && log.contains("x-max-length"), "{log}");
+    assert!(
+        log.contains("lookup.quota.antsomi") && log.contains("x-max-length"),
+        "{log}"
+    );
 
-    fleet.client.wait_for_depth("lookup.quota.antsomi", 0, LONG).await;
-    fleet.client.wait_for_depth("lookup.quota.antsomi.bulk", 0, LONG).await;
+    fleet
+        .client
+        .wait_for_depth("lookup.quota.antsomi", 0, LONG)
+        .await;
+    fleet
+        .client
+        .wait_for_depth("lookup.quota.antsomi.bulk", 0, LONG)
+        .await;
     worker.start_again();
     worker.wait_ready().await;
     fleet.publish("bulk", 5).await;
@@ -398,13 +534,23 @@ async fn while_its_ledger_is_missing_nothing_is_sent_and_what_was_counted_is_not
     fleet.publish("interactive", 100).await;
     fleet.wait_for_lookups(2 * REQUESTS).await;
     fleet.assert_quota_kept().await;
-    assert!(fleet.logs().contains("a quota's ledger is missing"), "{}", fleet.logs());
+    assert!(
+        fleet.logs().contains("a quota's ledger is missing"),
+        "{}",
+        fleet.logs()
+    );
 }
 
 #[tokio::test]
 async fn a_quota_of_each_worker_alone_is_as_strict_and_asks_nothing_of_the_broker() {
     let vhost = Broker::shared().vhost();
-    let mut fleet = Fleet::start(&vhost.url(), 1, WINDOW, &quota(WINDOW, ", scope = \"worker\"")).await;
+    let mut fleet = Fleet::start(
+        &vhost.url(),
+        1,
+        WINDOW,
+        &quota(WINDOW, ", scope = \"worker\""),
+    )
+    .await;
     fleet.publish("interactive", 200).await;
     fleet.publish("bulk", 200).await;
     fleet.wait_for_lookups(2 * REQUESTS + 1).await;
@@ -430,7 +576,10 @@ async fn a_ledger_that_is_away_with_its_node_gives_nothing_and_counts_on_once_it
     fleet.workers.push(Worker::start(&config));
     fleet.workers[1].wait_ready().await;
     cluster.start_again(0);
-    assert!(begun.elapsed() < window, "the node came back too late to show anything");
+    assert!(
+        begun.elapsed() < window,
+        "the node came back too late to show anything"
+    );
     assert_eq!(fleet.stats().await.0, REQUESTS, "the quota is used up");
     fleet.client = Client::connect(&other).await;
     fleet.wait_for_lookups(2 * REQUESTS).await;
@@ -441,13 +590,24 @@ async fn a_ledger_that_is_away_with_its_node_gives_nothing_and_counts_on_once_it
 async fn metrics_and_check_tell_of_quota_use_and_backlog() {
     let vhost = Broker::shared().vhost();
     let hour = Duration::from_hours(1);
-    let mut fleet = Fleet::start(&vhost.url(), 1, hour, &quota(hour, "}\nconcurrency = 10 # {")).await;
+    let mut fleet = Fleet::start(
+        &vhost.url(),
+        1,
+        hour,
+        &quota(hour, "}\nconcurrency = 10 # {"),
+    )
+    .await;
     fleet.publish("bulk", 218).await;
     fleet.wait_for_lookups(18).await;
     let told = async |series: &str| fleet.workers[0].metric(series).await;
     let begun = Instant::now();
-    while (told("lookup_jobs_queued{lane=\"bulk\",provider=\"antsomi\"}").await - 190.0).abs() > 0.5 {
-        assert!(begun.elapsed() < LONG, "{}", fleet.workers[0].metrics().await);
+    while (told("lookup_jobs_queued{lane=\"bulk\",provider=\"antsomi\"}").await - 190.0).abs() > 0.5
+    {
+        assert!(
+            begun.elapsed() < LONG,
+            "{}",
+            fleet.workers[0].metrics().await
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((told("lookup_quota_used").await - 18.0).abs() < f64::EPSILON);
@@ -457,14 +617,30 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
     assert!((alone - 200.0 / 18.0).abs() < 0.1, "{alone} h");
 
     let config = fleet.config(&vhost.url(), &quota(hour, "}\nconcurrency = 10 # {"));
-    let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
+    let checked = Call::new(&["check"])
+        .config(&config)
+        .run()
+        .await
+        .expect(0)
+        .out;
     assert!(checked.contains(" 200 jobs wait, 11h"), "{checked}");
-    assert!(checked.contains("at one request each; 20 requests per 1h, 18 used now"), "{checked}");
+    assert!(
+        checked.contains("at one request each; 20 requests per 1h, 18 used now"),
+        "{checked}"
+    );
 
     // Where several go as one request, they take a part of that.
     let config = config.replace("max_size = 1", "max_size = 5");
-    let checked = Call::new(&["check"]).config(&config).run().await.expect(0).out;
-    assert!(checked.contains(" 200 jobs wait, 2h 13m") && checked.contains("at 5 in each request;"), "{checked}");
+    let checked = Call::new(&["check"])
+        .config(&config)
+        .run()
+        .await
+        .expect(0)
+        .out;
+    assert!(
+        checked.contains(" 200 jobs wait, 2h 13m") && checked.contains("at 5 in each request;"),
+        "{checked}"
+    );
     let mut worker = Worker::start(&config);
     worker.wait_ready().await;
     let begun = Instant::now();
@@ -492,28 +668,46 @@ async fn how_long_calls_take_beside_a_backlog() {
         println!(
             "round {round}: p50, p99 of calls {idle:.1?} idle, {beside:.1?} beside 20,000 jobs: {ratio:.2} at p99"
         );
-        println!("  largest window {} of 400, {:?} stood still", fleet.stats().await.1, fleet.stalls.longest());
+        println!(
+            "  largest window {} of 400, {:?} stood still",
+            fleet.stats().await.1,
+            fleet.stalls.longest()
+        );
         fleet.assert_at_most(400).await;
     }
 }
 
 /// Median and 99th percentile of 200 calls, one after the other.
 async fn calls(client: &Client) -> (Duration, Duration) {
-    let options = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
-    let consume = client.channel().basic_consume("calls".into(), "".into(), options, FieldTable::default());
+    let options = lapin::options::BasicConsumeOptions {
+        no_ack: true,
+        ..Default::default()
+    };
+    let consume =
+        client
+            .channel()
+            .basic_consume("calls".into(), "".into(), options, FieldTable::default());
     let mut answers = consume.await.expect("a consumer");
     let mut times = Vec::new();
     for n in 0..200 {
-        let job = Job::json(&json!({"query": {"phone": "84907089782"}})).id(&format!("c-{n}")).reply_to("calls");
+        let job = Job::json(&json!({"query": {"phone": "84907089782"}}))
+            .id(&format!("c-{n}"))
+            .reply_to("calls");
         let begun = Instant::now();
-        client.publish("lookup.jobs", "antsomi.interactive", job).await;
-        tokio::time::timeout(LONG, futures_util::StreamExt::next(&mut answers)).await.expect("an answer");
+        client
+            .publish("lookup.jobs", "antsomi.interactive", job)
+            .await;
+        tokio::time::timeout(LONG, futures_util::StreamExt::next(&mut answers))
+            .await
+            .expect("an answer");
         times.push(begun.elapsed());
         // Eight a second: what the reserve allows.
         tokio::time::sleep(Duration::from_millis(135)).await;
     }
     times.sort_unstable();
-    let cancel = client.channel().basic_cancel(answers.tag(), lapin::options::BasicCancelOptions::default());
+    let cancel = client
+        .channel()
+        .basic_cancel(answers.tag(), lapin::options::BasicCancelOptions::default());
     cancel.await.expect("a cancel");
     (times[99], times[197])
 }

@@ -14,20 +14,40 @@ const README: &str = include_str!("../../README.md");
 /// The code blocks of one language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let opening = format!("```{language}\n");
-    README.split(opening.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+    README
+        .split(opening.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect()
 }
 
 #[test]
 fn every_command_line_of_the_readme_is_understood() {
     let lines = blocks("sh").into_iter().flat_map(str::lines);
-    let commands: Vec<_> = lines.filter_map(|line| line.split_once("lookup-worker ").map(|(_, rest)| rest)).collect();
+    let commands: Vec<_> = lines
+        .filter_map(|line| line.split_once("lookup-worker ").map(|(_, rest)| rest))
+        .collect();
     assert!(commands.len() >= 9, "{commands:?}");
     for command in commands {
-        let words = command.split_whitespace().take_while(|word| !["#", ">", "&", "|"].contains(word));
-        let known = words.clone().next().is_some_and(|word| word.chars().all(char::is_alphabetic));
+        let words = command
+            .split_whitespace()
+            .take_while(|word| !["#", ">", "&", "|"].contains(word));
+        let known = words
+            .clone()
+            .next()
+            .is_some_and(|word| word.chars().all(char::is_alphabetic));
         assert!(known, "a command comes first: {command}");
-        let ran = program().args(words).arg("--help").stdin(Stdio::null()).output().expect("the program");
-        assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+        let ran = program()
+            .args(words)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program");
+        assert!(
+            ran.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
     }
 }
 
@@ -35,8 +55,17 @@ fn every_command_line_of_the_readme_is_understood() {
 fn the_job_of_the_readme_is_a_job() {
     let job = blocks("json")[0];
     let adapter = crate::conformance::target::plain("antsomi");
-    let envelope = Envelope { routing_key: "it.interactive".into(), ..Envelope::default() };
-    let read = Job::read(&envelope, job.as_bytes(), 1 << 18, Some(&adapter), jiff::Timestamp::now());
+    let envelope = Envelope {
+        routing_key: "it.interactive".into(),
+        ..Envelope::default()
+    };
+    let read = Job::read(
+        &envelope,
+        job.as_bytes(),
+        1 << 18,
+        Some(&adapter),
+        jiff::Timestamp::now(),
+    );
     assert!(read.is_ok(), "{read:?}");
 }
 

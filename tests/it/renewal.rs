@@ -32,33 +32,58 @@ async fn renewed_secrets_are_used_at_once(lines: &dyn Fn(&str, &str) -> String, 
     let file = folder.path().join("secret");
     fs::write(&file, "hunter2\n").unwrap();
     let road = Road::open_with(&vhost.url(), |config| {
-        let base = config.split("base_url = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let base = config
+            .split("base_url = \"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
         let circuit = "auth_failure_limit = 5\nconcurrency = 1\nbreaker = { cooldown = \"1h\" }";
-        instead_of_token(&config, &format!("{}\n{circuit}", lines(&base, file.to_str().unwrap())))
+        instead_of_token(
+            &config,
+            &format!("{}\n{circuit}", lines(&base, file.to_str().unwrap())),
+        )
     })
     .await;
     for n in 0..30 {
         road.publish("antsomi", &format!("j-{n}"), &phone(n)).await;
     }
     let refused = road.results(5).await;
-    assert!(refused.values().all(|result| result["status"] == "failed"), "{refused:?}");
-    road.worker.wait_for_log("refusing the credentials", 1).await;
+    assert!(
+        refused.values().all(|result| result["status"] == "failed"),
+        "{refused:?}"
+    );
+    road.worker
+        .wait_for_log("refusing the credentials", 1)
+        .await;
 
     fs::write(&file, secret).unwrap();
     road.worker.sighup();
     let rest = road.client.take_up_to("lookup.results", 25, SOON).await;
     assert_eq!(rest.len(), 25, "{}", road.worker.log());
     let rest = by_job(rest);
-    assert!(rest.values().all(|result| result["status"] == "found"), "{rest:?}");
+    assert!(
+        rest.values().all(|result| result["status"] == "found"),
+        "{rest:?}"
+    );
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
     let log = road.worker.log();
-    assert!(log.contains(READ_AGAIN) && log.contains("providers.antsomi."), "{log}");
+    assert!(
+        log.contains(READ_AGAIN) && log.contains("providers.antsomi."),
+        "{log}"
+    );
     assert!(!log.contains(secret) && !log.contains("hunter2"), "{log}");
 }
 
 #[tokio::test]
 async fn a_token_that_was_refused_and_renewed_is_used_at_once_and_the_waiting_jobs_are_answered() {
-    renewed_secrets_are_used_at_once(&|_, file| format!("token_file = \"{file}\""), "sandbox-antsomi-token").await;
+    renewed_secrets_are_used_at_once(
+        &|_, file| format!("token_file = \"{file}\""),
+        "sandbox-antsomi-token",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -98,17 +123,32 @@ async fn a_wrong_configuration_is_refused_as_at_start_and_the_one_before_stays()
         let said = said.rsplit("config.toml: ").next().unwrap();
         let log = road.worker.log();
         assert!(log.replace("\\\"", "\"").contains(said), "{said}\n{log}");
-        assert_eq!(road.ask("antsomi", &phone(n)).await.json()["status"], "found");
+        assert_eq!(
+            road.ask("antsomi", &phone(n)).await.json()["status"],
+            "found"
+        );
     }
 
     // What takes a restart is named, each time, and what does not is taken over.
-    road.worker.configure(&good.replace(TOKEN, "token = \"hunter2\"\ntimeout = \"7s\"").replace("5ms", "6ms"));
+    road.worker.configure(
+        &good
+            .replace(TOKEN, "token = \"hunter2\"\ntimeout = \"7s\"")
+            .replace("5ms", "6ms"),
+    );
     road.worker.sighup();
-    road.worker.wait_for_log("counts from the next start only", 1).await;
+    road.worker
+        .wait_for_log("counts from the next start only", 1)
+        .await;
     let log = road.worker.log();
-    assert!(log.contains("providers.antsomi.timeout, retry.initial_delay"), "{log}");
+    assert!(
+        log.contains("providers.antsomi.timeout, retry.initial_delay"),
+        "{log}"
+    );
     road.worker.wait_for_log(READ_AGAIN, 1).await;
-    assert_eq!(road.ask("antsomi", &phone(99)).await.json()["error"]["kind"], "forbidden");
+    assert_eq!(
+        road.ask("antsomi", &phone(99)).await.json()["error"]["kind"],
+        "forbidden"
+    );
     assert!(!road.worker.log().contains("hunter2"));
 }
 
@@ -122,12 +162,24 @@ async fn a_new_token_is_not_sent_to_the_address_that_it_is_not_for() {
     })
     .await;
     let base = road.sandbox.base(Kind::Antsomi);
-    road.worker.configure(&good.replace(TOKEN, "token = \"hunter2\"").replace(base, "https://elsewhere.example"));
+    road.worker.configure(
+        &good
+            .replace(TOKEN, "token = \"hunter2\"")
+            .replace(base, "https://elsewhere.example"),
+    );
     road.worker.sighup();
-    road.worker.wait_for_log("counts from the next start only", 1).await;
+    road.worker
+        .wait_for_log("counts from the next start only", 1)
+        .await;
     let log = road.worker.log();
-    assert!(log.contains("providers.antsomi.base_url, providers.antsomi.token"), "{log}");
-    assert_eq!(road.ask("antsomi", &phone(1)).await.json()["status"], "found");
+    assert!(
+        log.contains("providers.antsomi.base_url, providers.antsomi.token"),
+        "{log}"
+    );
+    assert_eq!(
+        road.ask("antsomi", &phone(1)).await.json()["status"],
+        "found"
+    );
 }
 
 #[tokio::test]
@@ -146,22 +198,35 @@ async fn jobs_that_flow_while_secrets_change_again_and_again_are_answered_exactl
         road.sandbox.base(Kind::Antsomi)
     );
     let with_oauth = instead_of_token(&with_token, &oauth);
-    road.sandbox.fault(Kind::Antsomi, "8491", json!({"latency": "50ms"}), None).await;
+    road.sandbox
+        .fault(Kind::Antsomi, "8491", json!({"latency": "50ms"}), None)
+        .await;
     for n in 0..JOBS {
         road.publish("antsomi", &format!("j-{n}"), &phone(n)).await;
     }
     for times in 1..=TIMES {
-        road.worker.configure(if times % 2 == 0 { &with_token } else { &with_oauth });
+        road.worker.configure(if times % 2 == 0 {
+            &with_token
+        } else {
+            &with_oauth
+        });
         road.worker.sighup();
         road.worker.wait_for_log(READ_AGAIN, times).await;
     }
     let left = road.client.depth("lookup.results").await.unwrap();
-    assert!(left < u32::try_from(JOBS).unwrap(), "jobs were still on their way");
+    assert!(
+        left < u32::try_from(JOBS).unwrap(),
+        "jobs were still on their way"
+    );
     let results = road.client.take("lookup.results", JOBS, 3 * SOON).await;
     let mut results = by_job(results);
     assert_eq!(results.len(), JOBS);
     results.retain(|_, result| result["status"] != "found" || result["attempts"] != 1);
     assert!(results.is_empty(), "{results:?}\n{}", road.worker.log());
-    assert_eq!(road.client.depth("lookup.results").await, Some(0), "none twice");
+    assert_eq!(
+        road.client.depth("lookup.results").await,
+        Some(0),
+        "none twice"
+    );
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
 }

@@ -35,18 +35,36 @@ impl Served {
         change(&mut options);
         let ((end, ended), (bound, is_bound)) = (oneshot::channel::<()>(), oneshot::channel());
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let sandbox = Sandbox::bind(&options).await.expect("free ports");
-                let bases = Kind::ALL.into_iter().filter_map(|kind| Some((kind, sandbox.base_url(kind)?))).collect();
+                let bases = Kind::ALL
+                    .into_iter()
+                    .filter_map(|kind| Some((kind, sandbox.base_url(kind)?)))
+                    .collect();
                 let _ = bound.send((bases, sandbox.config()));
-                let _ = futures_util::future::select(pin!(sandbox.serve(std::future::pending())), ended).await;
+                let _ = futures_util::future::select(
+                    pin!(sandbox.serve(std::future::pending())),
+                    ended,
+                )
+                .await;
             });
         });
         let (bases, config) = is_bound.await.expect("a sandbox");
         // One for all calls: a new one reads the system's certificates, which takes its time.
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { config, bases, client, _end: end }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            config,
+            bases,
+            client,
+            _end: end,
+        }
     }
 
     /// The address of a kind.
@@ -61,7 +79,10 @@ impl Served {
 
     /// The last requests of a kind.
     pub async fn requests(&self, kind: Kind) -> Vec<Value> {
-        self.get(kind, "requests").await["requests"].as_array().expect("requests").clone()
+        self.get(kind, "requests").await["requests"]
+            .as_array()
+            .expect("requests")
+            .clone()
     }
 
     async fn get(&self, kind: Kind, route: &str) -> Value {
@@ -90,8 +111,16 @@ impl Served {
         }
         let url = format!("{}/_sandbox/faults", self.base(kind));
         let request = self.client.post(url).body(rule.to_string());
-        let answer = request.header("content-type", "application/json").send().await.expect("the sandbox");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        let answer = request
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .expect("the sandbox");
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 }
 
@@ -113,12 +142,18 @@ impl Road {
         let sandbox = Served::start().await;
         let mut worker = Worker::start(&change(config(url, &sandbox, "")));
         worker.wait_ready().await;
-        Self { client: Client::connect(url).await, worker, sandbox }
+        Self {
+            client: Client::connect(url).await,
+            worker,
+            sandbox,
+        }
     }
 
     /// Publishes a job with this id to `PREFIX.jobs`, its result to `PREFIX.results`.
     pub async fn publish(&self, key: &str, id: &str, body: &Value) {
-        self.client.publish("lookup.jobs", key, Job::json(body).id(id)).await;
+        self.client
+            .publish("lookup.jobs", key, Job::json(body).id(id))
+            .await;
     }
 
     /// The results of `count` jobs without a `reply_to`, by job id.
@@ -136,7 +171,10 @@ impl Road {
 /// The worker's configuration: the broker, all kinds of the sandbox without quotas, fast retries;
 /// `extra` is more, tables of its own.
 pub fn config(url: &str, sandbox: &Served, extra: &str) -> String {
-    let providers = sandbox.config.replace("[providers.antsomi]", "[providers.antsomi]\nquota = \"none\"");
+    let providers = sandbox.config.replace(
+        "[providers.antsomi]",
+        "[providers.antsomi]\nquota = \"none\"",
+    );
     format!(
         "[amqp]\nurl = \"{url}\"\n\n[retry]\ninitial_delay = \"5ms\"\nmax_delay = \"50ms\"\nmax_attempts = 4\n\
          delays = [\"1s\", \"2s\"]\n\n{providers}\n{extra}\n"

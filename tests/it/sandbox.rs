@@ -47,24 +47,44 @@ impl Local {
 
     async fn with(options: Options) -> Self {
         let sandbox = Sandbox::bind(&options).await.unwrap();
-        let bases =
-            sandbox.addresses().into_iter().map(|(kind, address)| (kind, format!("http://{address}"))).collect();
+        let bases = sandbox
+            .addresses()
+            .into_iter()
+            .map(|(kind, address)| (kind, format!("http://{address}")))
+            .collect();
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(sandbox.serve(async {
             let _ = receiver.await;
         }));
         // Bounded, so that a test of mine ends with an error instead of not at all.
-        let client = Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().unwrap();
-        Self { bases, client, _shutdown: sender }
+        let client = Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self {
+            bases,
+            client,
+            _shutdown: sender,
+        }
     }
 
     fn request(&self, kind: Kind, method: Method, target: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{target}", self.bases[&kind]))
+        self.client
+            .request(method, format!("{}{target}", self.bases[&kind]))
     }
 
     /// A lookup with all that lets it in.
     fn lookup(&self, kind: Kind, target: &str) -> RequestBuilder {
-        let request = self.request(kind, if kind == Kind::Kapture { Method::POST } else { Method::GET }, target);
+        let request = self.request(
+            kind,
+            if kind == Kind::Kapture {
+                Method::POST
+            } else {
+                Method::GET
+            },
+            target,
+        );
         match kind {
             Kind::Omeda => request.header("x-omeda-appid", kind.token()),
             Kind::Kapture => request.header("authorization", format!("Basic {}", kind.token())),
@@ -77,7 +97,9 @@ impl Local {
     }
 
     async fn control(&self, kind: Kind, method: Method, route: &str, body: &str) -> Answer {
-        let request = self.request(kind, method, &format!("/_sandbox/{route}")).body(body.to_owned());
+        let request = self
+            .request(kind, method, &format!("/_sandbox/{route}"))
+            .body(body.to_owned());
         answer(request).await
     }
 
@@ -87,12 +109,21 @@ impl Local {
 
     async fn token(&self, kind: Kind, form: &str) -> Answer {
         let request = self.request(kind, Method::POST, kind.token_path().unwrap());
-        answer(request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned())).await
+        answer(
+            request
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form.to_owned()),
+        )
+        .await
     }
 }
 
 async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.expect("a whole body") }
+    Answer {
+        status,
+        headers,
+        text: response.text().await.expect("a whole body"),
+    }
 }

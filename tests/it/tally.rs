@@ -62,9 +62,14 @@ impl Load {
 
     /// More of them.
     pub async fn add(&mut self, client: &Client, jobs: u32) {
-        let job = |n: u32| Job::json(&json!({"query": {"phone": phone(n)}, "context": {"n": n}})).id(&format!("j-{n}"));
+        let job = |n: u32| {
+            Job::json(&json!({"query": {"phone": phone(n)}, "context": {"n": n}}))
+                .id(&format!("j-{n}"))
+        };
         let more = self.published..self.published + jobs;
-        client.publish_for_sure("lookup.jobs", "antsomi", more.clone().map(job)).await;
+        client
+            .publish_for_sure("lookup.jobs", "antsomi", more.clone().map(job))
+            .await;
         self.published = more.end;
     }
 
@@ -86,8 +91,18 @@ impl Load {
         let mut answers = Answers::default();
         answers.collect(client, RESULTS, jobs).await;
         let letters = client.depth(DEAD).await.unwrap_or(0) as usize;
-        let dead: BTreeSet<String> = client.take(DEAD, letters, LONG).await.iter().filter_map(job_of).collect();
-        let heard_of = answers.by_job.keys().chain(&dead).collect::<BTreeSet<_>>().len();
+        let dead: BTreeSet<String> = client
+            .take(DEAD, letters, LONG)
+            .await
+            .iter()
+            .filter_map(job_of)
+            .collect();
+        let heard_of = answers
+            .by_job
+            .keys()
+            .chain(&dead)
+            .collect::<BTreeSet<_>>()
+            .len();
         Tally {
             jobs,
             answered: answers.by_job.len(),
@@ -114,18 +129,27 @@ impl Answers {
     /// Takes results until each job has one, or no more come.
     async fn collect(&mut self, client: &Client, queue: &str, jobs: usize) {
         let channel = client.new_channel().await;
-        channel.basic_qos(1000, BasicQosOptions::default()).await.expect("a prefetch");
+        channel
+            .basic_qos(1000, BasicQosOptions::default())
+            .await
+            .expect("a prefetch");
         let options = BasicConsumeOptions::default();
-        let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let consume =
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let mut results = consume.await.expect("a consumer");
         let mut unsettled = None;
         let mut taken = 0;
         while self.by_job.len() < jobs {
-            let Ok(next) = tokio::time::timeout(QUIET, results.next()).await else { break };
+            let Ok(next) = tokio::time::timeout(QUIET, results.next()).await else {
+                break;
+            };
             let delivery = next.expect("results go on").expect("results go on");
             taken += 1;
             if taken % 500 == 0 {
-                delivery.ack(BasicAckOptions { multiple: true }).await.expect("an ack");
+                delivery
+                    .ack(BasicAckOptions { multiple: true })
+                    .await
+                    .expect("an ack");
                 unsettled = None;
             } else {
                 unsettled = Some(delivery.acker.clone());
@@ -133,16 +157,26 @@ impl Answers {
             self.count(&Received::from(delivery));
         }
         if let Some(last) = unsettled {
-            last.ack(BasicAckOptions { multiple: true }).await.expect("an ack");
+            last.ack(BasicAckOptions { multiple: true })
+                .await
+                .expect("an ack");
         }
-        channel.close(200, "counted".into()).await.expect("a channel that closes");
+        channel
+            .close(200, "counted".into())
+            .await
+            .expect("a channel that closes");
     }
 
     fn count(&mut self, result: &Received) {
         let shown = result.json();
-        let n = u32::try_from(shown["context"]["n"].as_u64().expect("the context")).expect("a job's number");
+        let n = u32::try_from(shown["context"]["n"].as_u64().expect("the context"))
+            .expect("a job's number");
         assert_eq!(shown["job_id"], format!("j-{n}"));
-        assert_eq!(shown["customers"][0]["customer_id"], phone(n).as_str(), "the right customer: {shown}");
+        assert_eq!(
+            shown["customers"][0]["customer_id"],
+            phone(n).as_str(),
+            "the right customer: {shown}"
+        );
         let id = result.id().expect("a message id").to_owned();
         match self.by_job.get(&format!("j-{n}")) {
             None => {
@@ -159,13 +193,26 @@ impl Answers {
 impl Tally {
     /// Every job is answered, and none is in the dead-letter queue.
     pub fn assert_all_answered(&self) {
-        assert_eq!((self.lost, self.dead, self.answered), (0, 0, self.jobs), "{self}");
+        assert_eq!(
+            (self.lost, self.dead, self.answered),
+            (0, 0, self.jobs),
+            "{self}"
+        );
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { jobs, answered, repeated, dead, lost } = self;
-        write!(f, "{jobs} jobs, {answered} answered, {repeated} repeats, {dead} dead-lettered, {lost} LOST")
+        let Self {
+            jobs,
+            answered,
+            repeated,
+            dead,
+            lost,
+        } = self;
+        write!(
+            f,
+            "{jobs} jobs, {answered} answered, {repeated} repeats, {dead} dead-lettered, {lost} LOST"
+        )
     }
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use lookup_worker::sandbox::Kind;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -45,20 +47,37 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "an authority of a test");
         fs::write(self.file("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         let issuer = Issuer::new(params, key);
-        self.issue(&issuer, "server", &["127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth);
+        self.issue(
+            &issuer,
+            "server",
+            &["127.0.0.1"],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        );
         self.issue(&issuer, "client", &[], ExtendedKeyUsagePurpose::ClientAuth);
     }
 
-    fn issue(&self, issuer: &Issuer<KeyPair>, name: &str, hosts: &[&str], purpose: ExtendedKeyUsagePurpose) {
+    fn issue(
+        &self,
+        issuer: &Issuer<KeyPair>,
+        name: &str,
+        hosts: &[&str],
+        purpose: ExtendedKeyUsagePurpose,
+    ) {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages.push(purpose);
         let key = KeyPair::generate().unwrap();
-        fs::write(self.file(&format!("{name}.pem")), params.signed_by(&key, issuer).unwrap().pem()).unwrap();
+        fs::write(
+            self.file(&format!("{name}.pem")),
+            params.signed_by(&key, issuer).unwrap().pem(),
+        )
+        .unwrap();
         fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
@@ -72,21 +91,32 @@ impl Authority {
 
     fn client(&self) -> String {
         let (certificate, key) = (self.file("client.pem"), self.file("client.key"));
-        format!("client_cert_file = '{}'\nclient_key_file = '{}'\n", certificate.display(), key.display())
+        format!(
+            "client_cert_file = '{}'\nclient_key_file = '{}'\n",
+            certificate.display(),
+            key.display()
+        )
     }
 
     fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_file_iter(self.file(name)).unwrap().map(Result::unwrap).collect()
+        CertificateDer::pem_file_iter(self.file(name))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     /// Asks for a certificate of this authority, and hands on what comes to `target`.
     async fn terminate(&self, target: SocketAddr) -> SocketAddr {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.certificates("ca.pem"));
-        let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
+            .build()
+            .unwrap();
         let key = PrivateKeyDer::from_pem_file(self.file("server.key")).unwrap();
         let server = ServerConfig::builder().with_client_cert_verifier(clients);
-        let server = server.with_single_cert(self.certificates("server.pem"), key).unwrap();
+        let server = server
+            .with_single_cert(self.certificates("server.pem"), key)
+            .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(server));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -94,8 +124,12 @@ impl Authority {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    let Ok(mut outside) = acceptor.accept(stream).await else { return };
-                    let Ok(mut inside) = TcpStream::connect(target).await else { return };
+                    let Ok(mut outside) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let Ok(mut inside) = TcpStream::connect(target).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
                 });
             }
@@ -124,35 +158,76 @@ fn broker(authority: &Authority, port: u16) -> Broker {
 }
 
 #[tokio::test]
-async fn a_broker_that_asks_for_a_client_certificate_is_reached_by_one_and_everything_else_is_told_plainly() {
+async fn a_broker_that_asks_for_a_client_certificate_is_reached_by_one_and_everything_else_is_told_plainly()
+ {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let [port] = free_ports();
     let broker = broker(&authority, port);
     let sandbox = Served::start().await;
-    let with = |url: &str, keys: &str| config(url, &sandbox, "").replace("[amqp]\n", &format!("[amqp]\n{keys}"));
+    let with = |url: &str, keys: &str| {
+        config(url, &sandbox, "").replace("[amqp]\n", &format!("[amqp]\n{keys}"))
+    };
     let url = format!("amqps://127.0.0.1:{port}/%2f?auth_mechanism=external");
 
     let told = [
-        (url.clone(), authority.client(), "authority of its certificate is not trusted here"),
+        (
+            url.clone(),
+            authority.client(),
+            "authority of its certificate is not trusted here",
+        ),
         (url.clone(), authority.ca(), "asks for a client certificate"),
-        (url.clone(), authority.ca() + &stranger.client(), "does not accept the client certificate"),
-        (url.replace("127.0.0.1", "localhost"), authority.ca() + &authority.client(), "is for another name"),
-        (url.replace(&port.to_string(), &broker.port().to_string()), authority.ca(), "does not speak TLS"),
+        (
+            url.clone(),
+            authority.ca() + &stranger.client(),
+            "does not accept the client certificate",
+        ),
+        (
+            url.replace("127.0.0.1", "localhost"),
+            authority.ca() + &authority.client(),
+            "is for another name",
+        ),
+        (
+            url.replace(&port.to_string(), &broker.port().to_string()),
+            authority.ca(),
+            "does not speak TLS",
+        ),
     ];
     for (url, keys, problem) in told {
-        let ran = Call::new(&["check"]).config(&with(&url, &keys)).run().await.expect(1);
-        let line = ran.out.lines().find(|line| line.contains("broker")).unwrap_or_default();
+        let ran = Call::new(&["check"])
+            .config(&with(&url, &keys))
+            .run()
+            .await
+            .expect(1);
+        let line = ran
+            .out
+            .lines()
+            .find(|line| line.contains("broker"))
+            .unwrap_or_default();
         // The broker closes the connection at once, and its reason may be lost by that.
-        let lost = problem.contains("client certificate") && line.contains("where it asks for a client certificate");
-        assert!(line.starts_with("FAIL") && (lost || line.contains(problem)), "{problem}: {ran:?}");
+        let lost = problem.contains("client certificate")
+            && line.contains("where it asks for a client certificate");
+        assert!(
+            line.starts_with("FAIL") && (lost || line.contains(problem)),
+            "{problem}: {ran:?}"
+        );
     }
 
     let mut worker = Worker::start(&with(&url, &(authority.ca() + &authority.client())));
     worker.wait_ready().await;
     let ask = async |id: &str| {
         let client = Client::connect(&broker.url()).await;
-        client.publish("lookup.jobs", "antsomi", Job::json(&json!({"query": {"phone": "84907089782"}})).id(id)).await;
-        client.take("lookup.results", 1, SOON).await.remove(0).json()
+        client
+            .publish(
+                "lookup.jobs",
+                "antsomi",
+                Job::json(&json!({"query": {"phone": "84907089782"}})).id(id),
+            )
+            .await;
+        client
+            .take("lookup.results", 1, SOON)
+            .await
+            .remove(0)
+            .json()
     };
     assert_eq!(ask("first").await["status"], "found");
 
@@ -177,14 +252,31 @@ async fn a_provider_that_asks_for_a_client_certificate_is_reached_by_one_and_sig
         config.replace("[providers.omeda]\n", &format!("[providers.omeda]\n{keys}"))
     };
     let told = [
-        (String::new(), "authority of its certificate is not trusted here"),
+        (
+            String::new(),
+            "authority of its certificate is not trusted here",
+        ),
         (authority.ca(), "asks for a client certificate"),
-        (authority.ca() + &next.client(), "does not accept the client certificate"),
+        (
+            authority.ca() + &next.client(),
+            "does not accept the client certificate",
+        ),
     ];
     for (keys, problem) in told {
-        let call = Call::new(&["lookup", "omeda", "--query", r#"{"customer_id":12345}"#]).config(&with(&keys));
-        let ran = call.env("LOOKUP__RETRY__MAX_ATTEMPTS", "1").run().await.expect(1);
-        assert!(ran.lines()[0]["error"]["message"].as_str().unwrap().contains(problem), "{problem}: {ran:?}");
+        let call = Call::new(&["lookup", "omeda", "--query", r#"{"customer_id":12345}"#])
+            .config(&with(&keys));
+        let ran = call
+            .env("LOOKUP__RETRY__MAX_ATTEMPTS", "1")
+            .run()
+            .await
+            .expect(1);
+        assert!(
+            ran.lines()[0]["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(problem),
+            "{problem}: {ran:?}"
+        );
     }
 
     // From files that are renewed in place.
@@ -200,13 +292,26 @@ async fn a_provider_that_asks_for_a_client_certificate_is_reached_by_one_and_sig
     let client = Client::connect(&vhost.url()).await;
     let job = |id: &str| Job::json(&json!({"query": {"customer_id": 12345}})).id(id);
     client.publish("lookup.jobs", "omeda", job("in-vain")).await;
-    let failed = client.take("lookup.results", 1, SOON).await.remove(0).json();
+    let failed = client
+        .take("lookup.results", 1, SOON)
+        .await
+        .remove(0)
+        .json();
     assert_eq!(failed["error"]["kind"], "connection", "{failed}");
     copy(&authority);
     worker.sighup();
-    worker.wait_for_log("the configuration was read again", 1).await;
+    worker
+        .wait_for_log("the configuration was read again", 1)
+        .await;
     client.publish("lookup.jobs", "omeda", job("renewed")).await;
-    assert_eq!(client.take("lookup.results", 1, SOON).await.remove(0).json()["status"], "found");
+    assert_eq!(
+        client
+            .take("lookup.results", 1, SOON)
+            .await
+            .remove(0)
+            .json()["status"],
+        "found"
+    );
 }
 
 #[tokio::test]
@@ -214,33 +319,83 @@ async fn a_file_that_cannot_be_used_is_named_by_its_key_with_what_is_wrong_and_n
     let (authority, stranger) = (Authority::new(), Authority::new());
     let provider = "[providers.omeda]\nkind = 'omeda'\nbrand = 'B'\napp_id = 'x'\nbase_url = 'https://a.example'\n";
     let show = |path: &Path| format!("'{}'", path.display());
-    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| show(&authority.file(name)));
+    let [ca, cert, key] =
+        ["ca.pem", "client.pem", "client.key"].map(|name| show(&authority.file(name)));
     let other_key = show(&stranger.file("client.key"));
-    let secret = fs::read_to_string(authority.file("client.key")).unwrap().lines().nth(1).unwrap().to_owned();
+    let secret = fs::read_to_string(authority.file("client.key"))
+        .unwrap()
+        .lines()
+        .nth(1)
+        .unwrap()
+        .to_owned();
     let damaged = authority.file("damaged.pem");
-    fs::write(&damaged, "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n").unwrap();
+    fs::write(
+        &damaged,
+        "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
     let damaged = show(&damaged);
     let cases = [
-        ("ca_file = '/no/such/file'\n".to_owned(), "ca_file", "/no/such/file cannot be read"),
-        (format!("ca_file = {key}\n"), "ca_file", "holds no certificate"),
-        (format!("ca_file = {damaged}\n"), "ca_file", "certificate 1 of"),
-        (format!("client_cert_file = {cert}\n"), "client_key_file", "missing key"),
-        (format!("client_key_file = {key}\n"), "client_cert_file", "missing key"),
-        (format!("client_cert_file = {cert}\nclient_key_file = {ca}\n"), "client_key_file", "holds no private key"),
-        (format!("client_cert_file = {cert}\nclient_key_file = {other_key}\n"), "client_key_file", "not the key of"),
+        (
+            "ca_file = '/no/such/file'\n".to_owned(),
+            "ca_file",
+            "/no/such/file cannot be read",
+        ),
+        (
+            format!("ca_file = {key}\n"),
+            "ca_file",
+            "holds no certificate",
+        ),
+        (
+            format!("ca_file = {damaged}\n"),
+            "ca_file",
+            "certificate 1 of",
+        ),
+        (
+            format!("client_cert_file = {cert}\n"),
+            "client_key_file",
+            "missing key",
+        ),
+        (
+            format!("client_key_file = {key}\n"),
+            "client_cert_file",
+            "missing key",
+        ),
+        (
+            format!("client_cert_file = {cert}\nclient_key_file = {ca}\n"),
+            "client_key_file",
+            "holds no private key",
+        ),
+        (
+            format!("client_cert_file = {cert}\nclient_key_file = {other_key}\n"),
+            "client_key_file",
+            "not the key of",
+        ),
     ];
     for (keys, key, problem) in cases {
         for (path, toml) in [
             ("providers.omeda", format!("{provider}{keys}")),
-            ("amqp", format!("[amqp]\nurl = 'amqps://a.example'\n{keys}\n{provider}")),
+            (
+                "amqp",
+                format!("[amqp]\nurl = 'amqps://a.example'\n{keys}\n{provider}"),
+            ),
         ] {
             let ran = Call::new(&["pipe"]).config(&toml).run().await.expect(2);
-            assert!(ran.err.contains(&format!("`{path}.{key}`")) && ran.err.contains(problem), "{problem}: {ran:?}");
+            assert!(
+                ran.err.contains(&format!("`{path}.{key}`")) && ran.err.contains(problem),
+                "{problem}: {ran:?}"
+            );
             assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
-            assert!(!ran.err.contains(&secret) && !ran.err.contains("aHVudGVy"), "{ran:?}");
+            assert!(
+                !ran.err.contains(&secret) && !ran.err.contains("aHVudGVy"),
+                "{ran:?}"
+            );
         }
     }
     let toml = format!("[amqp]\nurl = 'amqp://a.example'\nca_file = {ca}\n{provider}");
     let ran = Call::new(&["pipe"]).config(&toml).run().await.expect(2);
-    assert!(ran.err.contains("`amqp.ca_file`") && ran.err.contains("expected amqps://"), "{ran:?}");
+    assert!(
+        ran.err.contains("`amqp.ca_file`") && ran.err.contains("expected amqps://"),
+        "{ran:?}"
+    );
 }

@@ -32,25 +32,42 @@ impl Worker {
 
     /// As [`Self::start`], with more variables in its environment.
     pub fn start_under(config_toml: &str, environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::Builder::new().prefix("lookup-worker-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("lookup-worker-")
+            .tempdir()
+            .expect("a folder");
         fs::write(folder.path().join("config.toml"), config_toml).expect("a file in our folder");
         let [http_port] = free_ports();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
-        let mut worker = Self { folder, http_port, http, process: None };
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .expect("a client");
+        let mut worker = Self {
+            folder,
+            http_port,
+            http,
+            process: None,
+        };
         worker.start_with(environment);
         worker
     }
 
     /// Writes its configuration anew; it is read at the next start, or at SIGHUP.
     pub fn configure(&self, config_toml: &str) {
-        fs::write(self.folder.path().join("config.toml"), config_toml).expect("a file in our folder");
+        fs::write(self.folder.path().join("config.toml"), config_toml)
+            .expect("a file in our folder");
     }
 
     /// Returns when it has logged `text` `times` times.
     pub async fn wait_for_log(&self, text: &str, times: usize) {
         let give_up = Instant::now() + WITHIN;
         while self.log().matches(text).count() < times {
-            assert!(Instant::now() < give_up, "{text:?} is not logged {times} times:\n{}", self.log());
+            assert!(
+                Instant::now() < give_up,
+                "{text:?} is not logged {times} times:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -80,7 +97,10 @@ impl Worker {
             .arg("run")
             .arg("--config")
             .arg(self.folder.path().join("config.toml"))
-            .env("LOOKUP__HTTP__LISTEN", format!("127.0.0.1:{}", self.http_port))
+            .env(
+                "LOOKUP__HTTP__LISTEN",
+                format!("127.0.0.1:{}", self.http_port),
+            )
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log())
@@ -97,9 +117,16 @@ impl Worker {
                 return;
             }
             if let Some(end) = self.process.as_mut().and_then(Process::ended) {
-                panic!("the worker ended with {end} before it was ready:\n{}", self.log());
+                panic!(
+                    "the worker ended with {end} before it was ready:\n{}",
+                    self.log()
+                );
             }
-            assert!(Instant::now() < give_up, "the worker is not ready: {status} {text:?}\n{}", self.log());
+            assert!(
+                Instant::now() < give_up,
+                "the worker is not ready: {status} {text:?}\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -144,14 +171,23 @@ impl Worker {
                 self.process = None;
                 return status;
             }
-            assert!(Instant::now() < give_up, "the worker did not end within {WITHIN:?}:\n{}", self.log());
+            assert!(
+                Instant::now() < give_up,
+                "the worker did not end within {WITHIN:?}:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Status and text of one of its HTTP pages, or `None` if it does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let answer = self.http.get(format!("http://127.0.0.1:{}{path}", self.http_port)).send().await.ok()?;
+        let answer = self
+            .http
+            .get(format!("http://127.0.0.1:{}{path}", self.http_port))
+            .send()
+            .await
+            .ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -166,7 +202,9 @@ impl Worker {
     pub async fn metric(&self, series: &str) -> f64 {
         let metrics = self.metrics().await;
         let of_series = metrics.lines().filter(|line| line.starts_with(series));
-        of_series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        of_series
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// What it has logged so far, over all its starts.
@@ -209,9 +247,16 @@ pub struct Process {
 impl Process {
     /// Starts the command.
     pub fn start(command: &mut Command) -> Self {
-        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
         let watcher = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$1\"", "watcher", &child.id().to_string()])
+            .args([
+                "-c",
+                "read -r _; kill -9 \"$1\"",
+                "watcher",
+                &child.id().to_string(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

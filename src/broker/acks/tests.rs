@@ -33,9 +33,16 @@ struct Broker {
 
 impl Broker {
     fn acked(&mut self, tag: u64, multiple: bool, finished: &BTreeSet<u64>) {
-        assert!(self.unsettled.contains(&tag), "the broker closes the channel at a tag that it does not know");
-        let meant: Vec<u64> =
-            self.unsettled.iter().copied().filter(|one| *one == tag || (multiple && *one < tag)).collect();
+        assert!(
+            self.unsettled.contains(&tag),
+            "the broker closes the channel at a tag that it does not know"
+        );
+        let meant: Vec<u64> = self
+            .unsettled
+            .iter()
+            .copied()
+            .filter(|one| *one == tag || (multiple && *one < tag))
+            .collect();
         for one in meant {
             assert!(finished.contains(&one), "{one} was not finished");
             self.unsettled.remove(&one);

@@ -23,7 +23,10 @@ pub async fn findings(provider: &ProviderSettings) -> Vec<Finding> {
         Ok(client) => client,
         Err(problem) => return vec![Finding::bad(check, problem)],
     };
-    vec![reach(check, provider, &client).await, credentials(provider, &client).await]
+    vec![
+        reach(check, provider, &client).await,
+        credentials(provider, &client).await,
+    ]
 }
 
 /// Any answer at all shows that the provider is reached.
@@ -39,15 +42,20 @@ async fn reach(check: String, provider: &ProviderSettings, client: &Client) -> F
     };
     let difference = humantime::format_duration(Duration::from_secs(difference.as_secs()));
     let message = format!("{reached}; this machine's clock is {difference} {way} its clock");
-    let advice = "let both be set by NTP: deadlines, Retry-After dates and tokens' lives are read by them";
+    let advice =
+        "let both be set by NTP: deadlines, Retry-After dates and tokens' lives are read by them";
     Finding::note(check, message, advice)
 }
 
 fn out_of_reach(check: String, provider: &ProviderSettings, problem: &str) -> Finding {
     let (name, url) = (&provider.name, &provider.base_url);
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    let advice =
-        format!("is providers.{name}.base_url right, and the way from here open: DNS, firewall, certificates?");
+    let (host, port) = (
+        url.host_str().unwrap_or_default(),
+        url.port_or_known_default().unwrap_or_default(),
+    );
+    let advice = format!(
+        "is providers.{name}.base_url right, and the way from here open: DNS, firewall, certificates?"
+    );
     Finding::bad(check, format!("{host}:{port}: {problem}")).advise(advice)
 }
 
@@ -66,8 +74,14 @@ fn clock_difference(head: &Response<()>, now: SystemTime) -> Option<(Duration, &
 async fn credentials(provider: &ProviderSettings, client: &Client) -> Finding {
     let check = format!("credentials {}", provider.name);
     if matches!(provider.credentials, Credentials::Token(_)) {
-        let try_it = format!("`lookup-worker lookup {} --query …` tries it", provider.name);
-        return Finding::well(check, format!("a fixed token; the first lookup shows whether it is let in: {try_it}"));
+        let try_it = format!(
+            "`lookup-worker lookup {} --query …` tries it",
+            provider.name
+        );
+        return Finding::well(
+            check,
+            format!("a fixed token; the first lookup shows whether it is let in: {try_it}"),
+        );
     }
     let tokens = Tokens::new(provider.adapter.clone(), provider.credentials.clone());
     match tokens.authorization(client, REACH_LIMIT).await {
@@ -84,11 +98,24 @@ mod tests {
     #[test]
     fn a_clock_is_told_from_a_date_only_where_it_does_harm() {
         let theirs = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let head = Response::builder().header(DATE, httpdate::fmt_http_date(theirs)).body(()).unwrap();
+        let head = Response::builder()
+            .header(DATE, httpdate::fmt_http_date(theirs))
+            .body(())
+            .unwrap();
         assert_eq!(clock_difference(&head, theirs + CLOCK_TOLERANCE), None);
         let minute = Duration::from_secs(60);
-        assert_eq!(clock_difference(&head, theirs + minute), Some((minute, "ahead of")));
-        assert_eq!(clock_difference(&head, theirs - minute), Some((minute, "behind")));
-        assert_eq!(clock_difference(&Response::new(()), theirs), None, "no date");
+        assert_eq!(
+            clock_difference(&head, theirs + minute),
+            Some((minute, "ahead of"))
+        );
+        assert_eq!(
+            clock_difference(&head, theirs - minute),
+            Some((minute, "behind"))
+        );
+        assert_eq!(
+            clock_difference(&Response::new(()), theirs),
+            None,
+            "no date"
+        );
     }
 }

@@ -50,11 +50,24 @@ pub(super) struct Acting<'a> {
 
 impl<'a> Acting<'a> {
     pub fn new(names: &'a Names, progress: &'a ProgressBar, as_json: bool) -> Self {
-        Self { names, progress, as_json, done: 0, taken: 0, stayed: BTreeMap::new() }
+        Self {
+            names,
+            progress,
+            as_json,
+            done: 0,
+            taken: 0,
+            stayed: BTreeMap::new(),
+        }
     }
 
     /// Takes the letter away once its replacement is confirmed.
-    pub async fn act(&mut self, act: Act, dry_run: bool, letter: &Letter, delivery: &Delivery) -> Result<(), Failed> {
+    pub async fn act(
+        &mut self,
+        act: Act,
+        dry_run: bool,
+        letter: &Letter,
+        delivery: &Delivery,
+    ) -> Result<(), Failed> {
         let problem = match act {
             _ if dry_run => None,
             Act::Drop => None,
@@ -69,26 +82,48 @@ impl<'a> Acting<'a> {
             self.taken += 1;
         }
         if self.as_json {
-            self.progress.suspend(|| print_json(act, dry_run, letter, problem))?;
+            self.progress
+                .suspend(|| print_json(act, dry_run, letter, problem))?;
         }
         Ok(())
     }
 
     /// Publishes the letter to where it belongs, and waits for the broker's word; else says why it stays.
-    async fn send_back(&self, letter: &Letter, delivery: &Delivery) -> Result<Option<&'static str>, Failed> {
+    async fn send_back(
+        &self,
+        letter: &Letter,
+        delivery: &Delivery,
+    ) -> Result<Option<&'static str>, Failed> {
         let (jobs, results) = (self.names.jobs_exchange(), self.names.results());
         let route = match &letter.home {
-            Home::Jobs(key) => Route::Exchange { exchange: &jobs, key },
+            Home::Jobs(key) => Route::Exchange {
+                exchange: &jobs,
+                key,
+            },
             Home::Reply(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Home::Reply(queue) => Route::Queue(queue),
-            Home::Results(key) => Route::Exchange { exchange: results, key },
+            Home::Results(key) => Route::Exchange {
+                exchange: results,
+                key,
+            },
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
-        let message: Message = delivery.forward().without(&ENDED).count_header(header::REPLAYS, replays);
-        match delivery.session.publisher.publish(route, &|| message.clone()).await.map_err(Failed::new)? {
+        let message: Message = delivery
+            .forward()
+            .without(&ENDED)
+            .count_header(header::REPLAYS, replays);
+        match delivery
+            .session
+            .publisher
+            .publish(route, &|| message.clone())
+            .await
+            .map_err(Failed::new)?
+        {
             Fate::Confirmed => Ok(None),
             Fate::Returned => Ok(Some("their queue is not there")),
-            Fate::Refused => Ok(Some("their queue takes nothing: it is full, or has no leader")),
+            Fate::Refused => Ok(Some(
+                "their queue takes nothing: it is full, or has no leader",
+            )),
         }
     }
 
@@ -106,12 +141,20 @@ impl<'a> Acting<'a> {
         if self.stayed.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        let reasons = self.stayed.iter().map(|(why, count)| format!("{count} dead letters stay: {why}"));
+        let reasons = self
+            .stayed
+            .iter()
+            .map(|(why, count)| format!("{count} dead letters stay: {why}"));
         Err(Failed::new(reasons.collect::<Vec<_>>().join("; ")))
     }
 }
 
-fn print_json(act: Act, dry_run: bool, letter: &Letter, problem: Option<&str>) -> Result<(), Failed> {
+fn print_json(
+    act: Act,
+    dry_run: bool,
+    letter: &Letter,
+    problem: Option<&str>,
+) -> Result<(), Failed> {
     let action = match (act, dry_run, problem) {
         (_, _, Some(_)) => "kept",
         (Act::Replay, false, _) => "replayed",

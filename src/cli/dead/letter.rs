@@ -68,7 +68,13 @@ struct Identity {
 
 impl Letter {
     pub fn of(delivery: &Delivery) -> Self {
-        Self::read(&delivery.envelope, &delivery.body, delivery.kind(), delivery.timestamp(), delivery.headers())
+        Self::read(
+            &delivery.envelope,
+            &delivery.body,
+            delivery.kind(),
+            delivery.timestamp(),
+            delivery.headers(),
+        )
     }
 
     fn read(
@@ -79,12 +85,27 @@ impl Letter {
         headers: Map<String, Value>,
     ) -> Self {
         let identity: Identity = serde_json::from_slice(body).unwrap_or_default();
-        let text = |name: &str| headers.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let count = |name: &str| headers.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let count = |name: &str| {
+            headers
+                .get(name)
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+        };
         let is_result = kind == Some(MESSAGE_TYPE);
         let death = FirstDeath::of(&headers);
 
-        let key = || death.routing_key.unwrap_or(&envelope.routing_key).to_owned();
+        let key = || {
+            death
+                .routing_key
+                .unwrap_or(&envelope.routing_key)
+                .to_owned()
+        };
         let home = match (is_result, text(header::ROUTING_KEY)) {
             (false, original) => Home::Jobs(original.map_or_else(key, str::to_owned)),
             (true, Some(queue)) => Home::Reply(queue.to_owned()),
@@ -103,7 +124,10 @@ impl Letter {
         Self {
             id: id.unwrap_or_default().to_owned(),
             provider: is_name(provider).then(|| provider.to_owned()),
-            error: text(header::ERROR).or(death.reason).unwrap_or(unknown).to_owned(),
+            error: text(header::ERROR)
+                .or(death.reason)
+                .unwrap_or(unknown)
+                .to_owned(),
             message: text(header::MESSAGE).or(death.message()).map(str::to_owned),
             attempts: count(header::ATTEMPTS),
             replays: count(header::REPLAYS),
@@ -117,7 +141,13 @@ impl Letter {
 impl Home {
     /// In words, and with `reveal` in those that may be private; the token of a direct reply is nobody's business.
     pub fn describe(&self, reveal: bool) -> String {
-        let shown = |name: &str| if reveal || is_key(name) { name.to_owned() } else { HIDDEN.to_owned() };
+        let shown = |name: &str| {
+            if reveal || is_key(name) {
+                name.to_owned()
+            } else {
+                HIDDEN.to_owned()
+            }
+        };
         match self {
             Self::Jobs(key) => format!("jobs, routing key {}", shown(key)),
             Self::Reply(queue) if queue.starts_with(DIRECT_REPLY_TO) => "a direct reply".into(),
@@ -142,18 +172,24 @@ struct FirstDeath<'a> {
 impl<'a> FirstDeath<'a> {
     fn of(headers: &'a Map<String, Value>) -> Self {
         let deaths = headers.get("x-death").and_then(Value::as_array);
-        let Some(death) = deaths.and_then(|deaths| deaths.last()) else { return Self::default() };
+        let Some(death) = deaths.and_then(|deaths| deaths.last()) else {
+            return Self::default();
+        };
         Self {
             reason: death["reason"].as_str(),
             routing_key: death["routing-keys"][0].as_str(),
-            time: death["time"].as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok()),
+            time: death["time"]
+                .as_i64()
+                .and_then(|seconds| Timestamp::from_second(seconds).ok()),
         }
     }
 
     /// The broker's reason, in words.
     fn message(&self) -> Option<&'static str> {
         match self.reason? {
-            DELIVERY_LIMIT => Some("the worker or its connection ended each time that it held the job; see its log"),
+            DELIVERY_LIMIT => Some(
+                "the worker or its connection ended each time that it held the job; see its log",
+            ),
             _ => None,
         }
     }
@@ -166,33 +202,52 @@ mod tests {
     use super::*;
 
     fn read(key: &str, body: &[u8], kind: Option<&str>, headers: Value) -> Letter {
-        let envelope = Envelope { routing_key: key.into(), ..Envelope::default() };
-        let Value::Object(headers) = headers else { panic!("a table") };
+        let envelope = Envelope {
+            routing_key: key.into(),
+            ..Envelope::default()
+        };
+        let Value::Object(headers) = headers else {
+            panic!("a table")
+        };
         Letter::read(&envelope, body, kind, None, headers)
     }
 
     #[test]
     fn each_kind_of_letter_knows_why_it_is_here_and_where_it_belongs() {
-        let ours =
-            json!({"x-lookup-error": "timeout", "x-lookup-routing-key": "a.interactive", "x-lookup-attempts": 4});
+        let ours = json!({"x-lookup-error": "timeout", "x-lookup-routing-key": "a.interactive", "x-lookup-attempts": 4});
         let letter = read("", br#"{"id":"j"}"#, None, ours);
-        assert_eq!((letter.id.as_str(), letter.error.as_str(), letter.attempts), ("j", "timeout", 4));
-        assert_eq!((letter.home, letter.provider.as_deref()), (Home::Jobs("a.interactive".into()), Some("a")));
+        assert_eq!(
+            (letter.id.as_str(), letter.error.as_str(), letter.attempts),
+            ("j", "timeout", 4)
+        );
+        assert_eq!(
+            (letter.home, letter.provider.as_deref()),
+            (Home::Jobs("a.interactive".into()), Some("a"))
+        );
 
         let death = json!({"x-death": [
             {"reason": "expired", "routing-keys": ["x"], "time": 9},
             {"reason": "delivery_limit", "routing-keys": ["a.bulk"], "time": 7},
         ]});
         let letter = read("lookup.x", b"no JSON", None, death);
-        assert_eq!((letter.error.as_str(), letter.home), ("delivery_limit", Home::Jobs("a.bulk".into())));
+        assert_eq!(
+            (letter.error.as_str(), letter.home),
+            ("delivery_limit", Home::Jobs("a.bulk".into()))
+        );
         assert_eq!(letter.died, Timestamp::from_second(7).ok());
 
         let body = br#"{"job_id":"j","provider":"b"}"#;
         let reply = json!({"x-lookup-error": UNDELIVERABLE, "x-lookup-routing-key": "replies"});
         let letter = read("", body, Some(MESSAGE_TYPE), reply);
-        assert_eq!((letter.home, letter.provider.as_deref()), (Home::Reply("replies".into()), Some("b")));
+        assert_eq!(
+            (letter.home, letter.provider.as_deref()),
+            (Home::Reply("replies".into()), Some("b"))
+        );
         let letter = read("a.found", body, Some(MESSAGE_TYPE), json!({}));
-        assert_eq!((letter.error.as_str(), letter.home), (UNDELIVERABLE, Home::Results("a.found".into())));
+        assert_eq!(
+            (letter.error.as_str(), letter.home),
+            (UNDELIVERABLE, Home::Results("a.found".into()))
+        );
     }
 
     #[test]
@@ -200,7 +255,10 @@ mod tests {
         for (key, headers) in [
             ("", json!({})),
             ("84907089782", json!({"x-death": []})),
-            ("a b", json!({"x-death": [{"routing-keys": []}], "x-lookup-attempts": "many", "x-lookup-error": 5})),
+            (
+                "a b",
+                json!({"x-death": [{"routing-keys": []}], "x-lookup-attempts": "many", "x-lookup-error": 5}),
+            ),
         ] {
             let letter = read(key, b"\xff", None, headers);
             assert_eq!((letter.provider, letter.error.as_str()), (None, "unknown"));

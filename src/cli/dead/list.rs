@@ -21,7 +21,10 @@ struct Group {
 
 impl Groups {
     pub fn add(&mut self, letter: &Letter) {
-        let group = self.0.entry((letter.provider.clone(), letter.error.clone())).or_default();
+        let group = self
+            .0
+            .entry((letter.provider.clone(), letter.error.clone()))
+            .or_default();
         group.count += 1;
         group.oldest = group.oldest.into_iter().chain(letter.died).min();
         group.newest = group.newest.into_iter().chain(letter.died).max();
@@ -43,14 +46,25 @@ impl Groups {
             return Ok(print_line(none.as_bytes())?);
         }
         let row = |provider: &str, error: &str, count: &str, oldest: &str, newest: &str| {
-            print_line(format!("{provider:<24} {error:<22} {count:>8}  {oldest:<20}  {newest}").trim_end().as_bytes())
+            print_line(
+                format!("{provider:<24} {error:<22} {count:>8}  {oldest:<20}  {newest}")
+                    .trim_end()
+                    .as_bytes(),
+            )
         };
         row("PROVIDER", "ERROR", "COUNT", "OLDEST", "NEWEST")?;
-        let time = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| format!("{time:.0}"));
+        let time =
+            |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| format!("{time:.0}"));
         for ((provider, error), group) in &self.0 {
             let provider = provider.as_deref().unwrap_or("(none)");
             let count = group.count.to_string();
-            row(provider, &clean(error), &count, &time(group.oldest), &time(group.newest))?;
+            row(
+                provider,
+                &clean(error),
+                &count,
+                &time(group.oldest),
+                &time(group.newest),
+            )?;
         }
         Ok(())
     }

@@ -38,22 +38,33 @@ pub(super) fn revealed(bytes: &[u8]) -> Value {
 pub(super) fn headers(headers: &Map<String, Value>) -> Map<String, Value> {
     let shown = |name: &str, value: &Value| match name {
         header::ROUTING_KEY => value.as_str().is_some_and(is_key),
-        header::TRACEPARENT => {
-            value.as_str().is_some_and(|text| text.bytes().all(|c| b"0123456789abcdef-".contains(&c)))
-        }
+        header::TRACEPARENT => value
+            .as_str()
+            .is_some_and(|text| text.bytes().all(|c| b"0123456789abcdef-".contains(&c))),
         header::MESSAGE => value.is_string(),
-        name if name.starts_with("x-lookup-") => value.is_number() || value.as_str().is_some_and(is_name),
+        name if name.starts_with("x-lookup-") => {
+            value.is_number() || value.as_str().is_some_and(is_name)
+        }
         name => name == "x-delivery-count" && value.is_number(),
     };
     let masked = |(name, value): (&String, &Value)| {
-        (masked_name(name.clone()), if shown(name, value) { value.clone() } else { HIDDEN.into() })
+        (
+            masked_name(name.clone()),
+            if shown(name, value) {
+                value.clone()
+            } else {
+                HIDDEN.into()
+            },
+        )
     };
     headers.iter().map(masked).collect()
 }
 
 /// Whether it can be the name of a provider, a field, a class: anything may stand in its place, a phone number too.
 pub(super) fn is_name(text: &str) -> bool {
-    let legal = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let legal = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     !text.is_empty() && text.len() <= 64 && legal && !text.bytes().all(|c| c.is_ascii_digit())
 }
 
@@ -77,7 +88,11 @@ fn top(fields: Map<String, Value>) -> Map<String, Value> {
         };
         (name, shown)
     };
-    fields.into_iter().map(field).map(|(name, value)| (masked_name(name), value)).collect()
+    fields
+        .into_iter()
+        .map(field)
+        .map(|(name, value)| (masked_name(name), value))
+        .collect()
 }
 
 fn is_plain(name: &str, value: &Value) -> bool {
@@ -94,7 +109,9 @@ fn masked_name(name: String) -> String {
 
 /// The message of an error may hold the provider's words.
 fn error(value: Value) -> Value {
-    let Value::Object(fields) = value else { return masked(value) };
+    let Value::Object(fields) = value else {
+        return masked(value);
+    };
     let plain = |name: &str| matches!(name, "kind" | "http_status" | "retryable");
     let field = |(name, value): (String, Value)| {
         let shown = if plain(&name) { value } else { masked(value) };
@@ -108,7 +125,9 @@ fn masked(value: Value) -> Value {
         Value::String(_) | Value::Number(_) => HIDDEN.into(),
         Value::Array(items) => items.into_iter().map(masked).collect(),
         Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(name, value)| (masked_name(name), masked(value)));
+            let fields = fields
+                .into_iter()
+                .map(|(name, value)| (masked_name(name), masked(value)));
             Value::Object(fields.collect())
         }
         other => other,
@@ -128,17 +147,29 @@ mod tests {
             "context": {"849": 1}, "lane": {"phone": "849"}
         });
         let shown = body(job.to_string().as_bytes());
-        assert_eq!(shown["query"], json!({"phone": ["***"], "customer_id": "***"}));
-        assert_eq!((&shown["id"], &shown["options"]), (&json!("j-1"), &json!({"raw": true})));
+        assert_eq!(
+            shown["query"],
+            json!({"phone": ["***"], "customer_id": "***"})
+        );
+        assert_eq!(
+            (&shown["id"], &shown["options"]),
+            (&json!("j-1"), &json!({"raw": true}))
+        );
         assert!(!shown.to_string().contains("849"), "{shown}");
         let result = json!({"error": {"kind": "rejected", "message": "849?", "http_status": 400}});
-        assert_eq!(body(result.to_string().as_bytes())["error"]["message"], "***");
+        assert_eq!(
+            body(result.to_string().as_bytes())["error"]["message"],
+            "***"
+        );
     }
 
     #[test]
     fn what_cannot_be_masked_is_counted() {
-        for (bytes, said) in [(b"849".repeat(30_000).as_slice(), "90000 bytes"), (b"{849", "4 bytes"), (b"", "0 bytes")]
-        {
+        for (bytes, said) in [
+            (b"849".repeat(30_000).as_slice(), "90000 bytes"),
+            (b"{849", "4 bytes"),
+            (b"", "0 bytes"),
+        ] {
             let shown = body(bytes).to_string();
             assert!(shown.contains(said) && !shown.contains("849"), "{shown}");
         }
@@ -149,8 +180,14 @@ mod tests {
     fn a_name_that_can_be_none_is_a_value() {
         let job = json!({"query": {"849": 1, "a@b": {"Ada L": 2}, "phone": 3}, "a b": 1, "provider": "a@b", "deadline": "Ada"});
         let shown = body(job.to_string().as_bytes());
-        assert_eq!(shown["query"], json!({"***": {"***": "***"}, "phone": "***"}));
-        assert_eq!((&shown["provider"], &shown["deadline"]), (&json!("***"), &json!("***")));
+        assert_eq!(
+            shown["query"],
+            json!({"***": {"***": "***"}, "phone": "***"})
+        );
+        assert_eq!(
+            (&shown["provider"], &shown["deadline"]),
+            (&json!("***"), &json!("***"))
+        );
         let sent = json!({"x-lookup-routing-key": "849", "traceparent": "Ada", "x-lookup-error": "timeout", "a@b": 1});
         let shown = headers(sent.as_object().unwrap());
         assert_eq!(

@@ -8,7 +8,12 @@ use super::{clean, letter::Letter, mask};
 use crate::cli::{Failed, print_line};
 
 /// Prints a letter, with its values or without.
-pub(super) fn print(letter: &Letter, body: &[u8], reveal: bool, as_json: bool) -> Result<(), Failed> {
+pub(super) fn print(
+    letter: &Letter,
+    body: &[u8],
+    reveal: bool,
+    as_json: bool,
+) -> Result<(), Failed> {
     let (body, headers) = if reveal {
         (mask::revealed(body), letter.headers.clone())
     } else {
@@ -24,14 +29,26 @@ pub(super) fn print(letter: &Letter, body: &[u8], reveal: bool, as_json: bool) -
         return Ok(print_line(line.to_string().as_bytes())?);
     }
     let provider = letter.provider.as_deref().unwrap_or("(none)");
-    let mut text = format!("{provider}  {}  {}\n", clean(&letter.error), clean(&letter.id));
+    let mut text = format!(
+        "{provider}  {}  {}\n",
+        clean(&letter.error),
+        clean(&letter.id)
+    );
     let mut line = |name: &str, value: &str| {
         // A String takes whatever is written to it.
         let _ = writeln!(text, "  {name:<10} {}", clean(value));
     };
     line("message", letter.message.as_deref().unwrap_or("-"));
-    line("died", &letter.died.map_or_else(|| "-".into(), |time| format!("{time:.0}")));
-    line("attempts", &format!("{}, sent back {} times", letter.attempts, letter.replays));
+    line(
+        "died",
+        &letter
+            .died
+            .map_or_else(|| "-".into(), |time| format!("{time:.0}")),
+    );
+    line(
+        "attempts",
+        &format!("{}, sent back {} times", letter.attempts, letter.replays),
+    );
     line("belongs to", &home);
     line("headers", &Value::Object(headers).to_string());
     line("body", &body.to_string());

@@ -22,7 +22,11 @@ fn lookup(phone: u32, raw: bool) -> Rc<Lookup> {
 
 fn cache(ttl: u64, not_found_ttl: u64, capacity: usize) -> Cache {
     let seconds = Duration::from_secs;
-    Cache::new(&config::Cache { ttl: seconds(ttl), not_found_ttl: seconds(not_found_ttl), capacity })
+    Cache::new(&config::Cache {
+        ttl: seconds(ttl),
+        not_found_ttl: seconds(not_found_ttl),
+        capacity,
+    })
 }
 
 fn at(seconds: u64) -> Moment {
@@ -37,10 +41,29 @@ fn found() -> Outcome {
 fn what_was_found_and_nobody_have_their_own_times_and_a_failure_none() {
     let cache = cache(10, 5, 100);
     cache.remember(&lookup(1, false), &found(), None, 100, at(0));
-    cache.remember(&lookup(2, false), &Outcome::NotFound(None), None, 100, at(0));
-    cache.remember(&lookup(3, false), &Outcome::Failed(Failure::new(ErrorKind::Rejected, "")), None, 100, at(0));
-    let known = |phone, second| cache.recall(&lookup(phone, false), at(second)).map(|(outcome, _)| outcome);
-    assert_eq!([known(1, 4), known(2, 4), known(3, 4)], [Some(found()), Some(Outcome::NotFound(None)), None]);
+    cache.remember(
+        &lookup(2, false),
+        &Outcome::NotFound(None),
+        None,
+        100,
+        at(0),
+    );
+    cache.remember(
+        &lookup(3, false),
+        &Outcome::Failed(Failure::new(ErrorKind::Rejected, "")),
+        None,
+        100,
+        at(0),
+    );
+    let known = |phone, second| {
+        cache
+            .recall(&lookup(phone, false), at(second))
+            .map(|(outcome, _)| outcome)
+    };
+    assert_eq!(
+        [known(1, 4), known(2, 4), known(3, 4)],
+        [Some(found()), Some(Outcome::NotFound(None)), None]
+    );
     assert_eq!([known(1, 5), known(2, 5)], [Some(found()), None]);
     assert_eq!(known(1, 10), None);
     assert_eq!(cache.state.borrow().bytes, 0);
@@ -67,10 +90,21 @@ fn it_is_bounded_by_number_and_by_bytes_and_forgets_what_was_used_longest_ago() 
 
     let cache = self::cache(10, 10, 10_000);
     for phone in 0..100 {
-        cache.remember(&lookup(phone, false), &found(), None, MOST_BYTES / 10, at(0));
+        cache.remember(
+            &lookup(phone, false),
+            &found(),
+            None,
+            MOST_BYTES / 10,
+            at(0),
+        );
     }
     let state = cache.state.borrow();
-    assert!(state.bytes <= MOST_BYTES && state.answers.len() == 9, "{} in {}", state.answers.len(), state.bytes);
+    assert!(
+        state.bytes <= MOST_BYTES && state.answers.len() == 9,
+        "{} in {}",
+        state.answers.len(),
+        state.bytes
+    );
 }
 
 #[test]
@@ -80,6 +114,12 @@ fn an_answer_without_a_payload_is_none_for_who_wants_one() {
     assert_eq!(cache.recall(&lookup(1, true), at(1)), None);
     let payload = Bytes::from_static(b"{}");
     cache.remember(&lookup(1, true), &found(), Some(&payload), 100, at(1));
-    assert_eq!(cache.recall(&lookup(1, true), at(1)), Some((found(), Some(payload))));
-    assert_eq!(cache.recall(&lookup(1, false), at(1)), Some((found(), None)));
+    assert_eq!(
+        cache.recall(&lookup(1, true), at(1)),
+        Some((found(), Some(payload)))
+    );
+    assert_eq!(
+        cache.recall(&lookup(1, false), at(1)),
+        Some((found(), None))
+    );
 }

@@ -7,8 +7,15 @@ use crate::customer::Phone;
 const PAGE: usize = 25;
 
 fn customer(id: usize, number: &str) -> Customer {
-    let phones = vec![Phone { number: number.to_owned(), ..Phone::default() }];
-    Customer { customer_id: format!("c-{id}"), phones, ..Customer::default() }
+    let phones = vec![Phone {
+        number: number.to_owned(),
+        ..Phone::default()
+    }];
+    Customer {
+        customer_id: format!("c-{id}"),
+        phones,
+        ..Customer::default()
+    }
 }
 
 fn numbers(count: usize) -> Vec<String> {
@@ -32,7 +39,9 @@ fn written(number: &str, form: u8) -> String {
 fn answer(count: usize) -> impl Strategy<Value = (Vec<String>, Vec<(usize, Customer)>)> {
     vec((0..count, any::<u8>()), 0..40).prop_map(move |entries| {
         let numbers = numbers(count);
-        let entry = |(id, (owner, form)): (usize, (usize, u8))| (owner, customer(id, &written(&numbers[owner], form)));
+        let entry = |(id, (owner, form)): (usize, (usize, u8))| {
+            (owner, customer(id, &written(&numbers[owner], form)))
+        };
         let entries = entries.into_iter().enumerate().map(entry).collect();
         (numbers, entries)
     })
@@ -107,7 +116,10 @@ fn a_batch_fits_into_an_address_whatever_is_configured() {
     assert!(is_part(&longest) && !is_part(&(longest.clone() + "9")));
     let address = format!("&phone_number%5B%5D={longest}").repeat(largest(usize::MAX, 0, 8));
     assert!(address.len() < LONGEST_ADDRESS, "{}", address.len());
-    assert_eq!([0, 1, 2, 3].map(|failed| largest(25, failed, 8)), [25, 5, 2, 1]);
+    assert_eq!(
+        [0, 1, 2, 3].map(|failed| largest(25, failed, 8)),
+        [25, 5, 2, 1]
+    );
 }
 
 #[test]
@@ -120,7 +132,9 @@ fn what_is_not_digits_alone_goes_alone() {
 
 #[test]
 fn batches_that_come_to_nothing_time_and_again_are_not_tried_for_a_while() {
-    let (worth, at) = (Worth::default(), |seconds| Moment::at(Duration::from_secs(seconds)));
+    let (worth, at) = (Worth::default(), |seconds| {
+        Moment::at(Duration::from_secs(seconds))
+    });
     for _ in 0..3 {
         assert!((1..MOST_IN_VAIN).all(|_| !worth.note(false, at(1))));
         assert!(!worth.note(true, at(1)), "a good one makes up for them");
@@ -129,6 +143,9 @@ fn batches_that_come_to_nothing_time_and_again_are_not_tried_for_a_while() {
     assert!(!worth.rests(at(1)) && worth.note(false, at(1)) && worth.rests(at(1)));
     assert!(!worth.note(false, at(2)), "told once");
     assert!(worth.rests(at(600)) && !worth.rests(at(601)));
-    assert!(worth.note(false, at(601)) && worth.rests(at(602)), "one is enough for the next rest");
+    assert!(
+        worth.note(false, at(601)) && worth.rests(at(602)),
+        "one is enough for the next rest"
+    );
     assert!(!worth.note(true, at(1300)) && !worth.rests(at(1300)));
 }

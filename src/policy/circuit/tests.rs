@@ -6,7 +6,14 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(2);
 
 fn circuit() -> Circuit {
-    Circuit::new(&Breaker { failures: 3, cooldown: COOLDOWN }, 2, SHORT)
+    Circuit::new(
+        &Breaker {
+            failures: 3,
+            cooldown: COOLDOWN,
+        },
+        2,
+        SHORT,
+    )
 }
 
 fn failed(kind: ErrorKind) -> Outcome {
@@ -15,7 +22,11 @@ fn failed(kind: ErrorKind) -> Outcome {
 
 fn attempts(circuit: &Circuit, kinds: &[Option<ErrorKind>], now: Instant) {
     for kind in kinds {
-        circuit.note(Purpose::Lookup, &kind.map_or(Outcome::NotFound(None), failed), now);
+        circuit.note(
+            Purpose::Lookup,
+            &kind.map_or(Outcome::NotFound(None), failed),
+            now,
+        );
     }
 }
 
@@ -23,18 +34,43 @@ fn attempts(circuit: &Circuit, kinds: &[Option<ErrorKind>], now: Instant) {
 fn a_run_of_failures_opens_it_and_an_answer_in_between_does_not() {
     let (now, down) = (Instant::now(), Some(ErrorKind::Connection));
     let circuit = circuit();
-    attempts(&circuit, &[down, down, None, down, down, Some(ErrorKind::Rejected), down, down], now);
+    attempts(
+        &circuit,
+        &[
+            down,
+            down,
+            None,
+            down,
+            down,
+            Some(ErrorKind::Rejected),
+            down,
+            down,
+        ],
+        now,
+    );
     assert_eq!(circuit.why(), None);
     attempts(&circuit, &[Some(ErrorKind::Timeout)], now);
-    assert_eq!((circuit.why(), circuit.next()), (Some(Why::Failing), Some(Next::Probe(now + COOLDOWN))));
+    assert_eq!(
+        (circuit.why(), circuit.next()),
+        (Some(Why::Failing), Some(Next::Probe(now + COOLDOWN)))
+    );
 }
 
 #[test]
 fn a_429_and_a_deadline_count_neither_way() {
     let (now, down) = (Instant::now(), Some(ErrorKind::ProviderError));
     let circuit = circuit();
-    let neither = [Some(ErrorKind::RateLimited), Some(ErrorKind::DeadlineExceeded)];
-    attempts(&circuit, &[neither[0], neither[0], neither[0], neither[1], neither[1], neither[1]], now);
+    let neither = [
+        Some(ErrorKind::RateLimited),
+        Some(ErrorKind::DeadlineExceeded),
+    ];
+    attempts(
+        &circuit,
+        &[
+            neither[0], neither[0], neither[0], neither[1], neither[1], neither[1],
+        ],
+        now,
+    );
     assert_eq!(circuit.why(), None);
     attempts(&circuit, &[down, down, neither[0], neither[1], down], now);
     assert_eq!(circuit.why(), Some(Why::Failing));
@@ -45,11 +81,23 @@ fn a_probe_that_fails_begins_the_next_cooldown_and_one_that_succeeds_closes_it()
     let (start, down) = (Instant::now(), Some(ErrorKind::Connection));
     let circuit = circuit();
     attempts(&circuit, &[down, down, down], start);
-    for (at, kind) in [(1, ErrorKind::Timeout), (2, ErrorKind::RateLimited), (3, ErrorKind::Forbidden)] {
+    for (at, kind) in [
+        (1, ErrorKind::Timeout),
+        (2, ErrorKind::RateLimited),
+        (3, ErrorKind::Forbidden),
+    ] {
         circuit.note(Purpose::Probe, &failed(kind), start + at * COOLDOWN);
-        assert_eq!(circuit.next(), Some(Next::Probe(start + (at + 1) * COOLDOWN)), "{kind:?}");
+        assert_eq!(
+            circuit.next(),
+            Some(Next::Probe(start + (at + 1) * COOLDOWN)),
+            "{kind:?}"
+        );
     }
-    circuit.note(Purpose::Probe, &Outcome::NotFound(None), start + 4 * COOLDOWN);
+    circuit.note(
+        Purpose::Probe,
+        &Outcome::NotFound(None),
+        start + 4 * COOLDOWN,
+    );
     assert_eq!(circuit.why(), None);
     attempts(&circuit, &[down, down], start);
     assert_eq!(circuit.why(), None, "it begins to count anew");
@@ -67,7 +115,10 @@ fn refused_credentials_open_it_by_a_limit_of_their_own() {
 
 #[test]
 fn the_cooldown_is_never_shorter_than_the_provider_asks_for() {
-    let (now, mut failure) = (Instant::now(), Failure::new(ErrorKind::ProviderError, "so it is"));
+    let (now, mut failure) = (
+        Instant::now(),
+        Failure::new(ErrorKind::ProviderError, "so it is"),
+    );
     failure.retry_after = Some(2 * COOLDOWN);
     let circuit = circuit();
     for _ in 0..3 {
@@ -84,11 +135,17 @@ fn late_answers_to_attempts_from_before_change_nothing() {
         circuit.note(Purpose::Lookup, &down, now + Duration::from_secs(late));
     }
     circuit.note(Purpose::Lookup, &Outcome::NotFound(None), now);
-    assert_eq!(circuit.next(), Some(Next::Probe(now + Duration::from_secs(2) + COOLDOWN)));
+    assert_eq!(
+        circuit.next(),
+        Some(Next::Probe(now + Duration::from_secs(2) + COOLDOWN))
+    );
 }
 
 fn limited(wait: Duration) -> Outcome {
-    Outcome::Failed(Failure { retry_after: Some(wait), ..Failure::new(ErrorKind::RateLimited, "so it is") })
+    Outcome::Failed(Failure {
+        retry_after: Some(wait),
+        ..Failure::new(ErrorKind::RateLimited, "so it is")
+    })
 }
 
 #[test]
@@ -96,16 +153,26 @@ fn a_429_with_retry_after_is_a_pause_that_only_grows_and_ends_by_itself() {
     let (now, circuit) = (Instant::now(), circuit());
     let long = 10 * SHORT;
     circuit.note(Purpose::Lookup, &limited(long), now);
-    assert_eq!((circuit.why(), circuit.next()), (Some(Why::RateLimited), Some(Next::Resume(now + long))));
+    assert_eq!(
+        (circuit.why(), circuit.next()),
+        (Some(Why::RateLimited), Some(Next::Resume(now + long)))
+    );
     assert!(!circuit.is_open(), "it is no failure");
     circuit.note(Purpose::Lookup, &limited(SHORT), now);
     circuit.note(Purpose::Lookup, &Outcome::NotFound(None), now);
-    assert_eq!(circuit.paused_until(), Some(now + long), "a shorter one and a late answer change nothing");
+    assert_eq!(
+        circuit.paused_until(),
+        Some(now + long),
+        "a shorter one and a late answer change nothing"
+    );
     circuit.pause(long, true, now + SHORT);
     circuit.resume(now + long);
     assert_eq!(circuit.paused_until(), Some(now + long + SHORT));
     circuit.resume(now + long + SHORT);
-    assert_eq!((circuit.why(), circuit.next(), circuit.paused_until()), (None, None, None));
+    assert_eq!(
+        (circuit.why(), circuit.next(), circuit.paused_until()),
+        (None, None, None)
+    );
 }
 
 #[test]
@@ -145,14 +212,21 @@ fn no_probe_is_sent_in_a_pause() {
 
 #[test]
 fn new_secrets_hurry_the_next_probe_of_refused_credentials_and_of_nothing_else() {
-    let (now, refused, down) = (Instant::now(), Some(ErrorKind::Forbidden), Some(ErrorKind::Connection));
+    let (now, refused, down) = (
+        Instant::now(),
+        Some(ErrorKind::Forbidden),
+        Some(ErrorKind::Connection),
+    );
     let circuit = circuit();
     attempts(&circuit, &[refused], now);
     circuit.secrets_renewed();
     attempts(&circuit, &[refused], now);
     assert_eq!(circuit.why(), None, "it begins to count anew");
     attempts(&circuit, &[refused], now);
-    assert!(circuit.hurried().now_or_never().is_none(), "nothing was renewed since it opened");
+    assert!(
+        circuit.hurried().now_or_never().is_none(),
+        "nothing was renewed since it opened"
+    );
     circuit.secrets_renewed();
     assert!(circuit.hurried().now_or_never().is_some());
     assert!(circuit.hurried().now_or_never().is_none(), "one probe");
@@ -166,5 +240,8 @@ fn new_secrets_hurry_the_next_probe_of_refused_credentials_and_of_nothing_else()
     let circuit = self::circuit();
     attempts(&circuit, &[down, down, down], now);
     circuit.secrets_renewed();
-    assert!(circuit.hurried().now_or_never().is_none(), "it fails for another reason");
+    assert!(
+        circuit.hurried().now_or_never().is_none(),
+        "it fails for another reason"
+    );
 }

@@ -8,7 +8,12 @@ use super::*;
 use crate::config::QuotaScope;
 
 fn limit(requests: u32, per_ms: u64, reserve: f64) -> QuotaLimit {
-    QuotaLimit { requests, per: Duration::from_millis(per_ms), reserve, scope: QuotaScope::Broker }
+    QuotaLimit {
+        requests,
+        per: Duration::from_millis(per_ms),
+        reserve,
+        scope: QuotaScope::Broker,
+    }
 }
 
 fn at(us: u64) -> Moment {
@@ -58,11 +63,21 @@ fn by_clocks(terms: Terms, fast: f64, slow: f64) -> Terms {
 
 /// Times at which the provider sees requests; with `careful`, void permissions are not used.
 fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
-    let queue = |room: u32| Queue { room: room as usize, ttl: terms.ttl, expiries: VecDeque::new() };
-    let (mut all, mut bulk) = (queue(terms.requests), terms.own_ledger(Lane::Bulk).map(queue));
+    let queue = |room: u32| Queue {
+        room: room as usize,
+        ttl: terms.ttl,
+        expiries: VecDeque::new(),
+    };
+    let (mut all, mut bulk) = (
+        queue(terms.requests),
+        terms.own_ledger(Lane::Bulk).map(queue),
+    );
     // In the order in which they reach the broker.
-    let mut stores: BinaryHeap<_> =
-        asks.iter().enumerate().map(|(n, ask)| (u64::MAX - ask.at - ask.to_broker, n)).collect();
+    let mut stores: BinaryHeap<_> = asks
+        .iter()
+        .enumerate()
+        .map(|(n, ask)| (u64::MAX - ask.at - ask.to_broker, n))
+        .collect();
     let mut requests = Vec::new();
     while let Some((_, n)) = stores.pop() {
         let ask = &asks[n];
@@ -86,7 +101,12 @@ fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
 
 /// Most requests in any window; two that are a whole window apart share none.
 fn largest_window(seen: &[Moment], per: Duration) -> usize {
-    let in_window = |(n, first): (usize, &Moment)| seen[n..].iter().take_while(|time| time.since(*first) < per).count();
+    let in_window = |(n, first): (usize, &Moment)| {
+        seen[n..]
+            .iter()
+            .take_while(|time| time.since(*first) < per)
+            .count()
+    };
     seen.iter().enumerate().map(in_window).max().unwrap_or(0)
 }
 
@@ -96,17 +116,26 @@ fn delay() -> impl Strategy<Value = u64> {
 }
 
 fn ask(until: u64) -> impl Strategy<Value = Ask> {
-    (0..until, delay(), delay(), delay(), delay(), prop::bool::weighted(0.05), any::<bool>()).prop_map(
-        |(at, to_broker, confirm, to_socket, to_provider, killed, bulk)| Ask {
-            at,
-            to_broker,
-            confirm,
-            to_socket,
-            to_provider,
-            killed,
-            bulk,
-        },
+    (
+        0..until,
+        delay(),
+        delay(),
+        delay(),
+        delay(),
+        prop::bool::weighted(0.05),
+        any::<bool>(),
     )
+        .prop_map(
+            |(at, to_broker, confirm, to_socket, to_provider, killed, bulk)| Ask {
+                at,
+                to_broker,
+                confirm,
+                to_socket,
+                to_provider,
+                killed,
+                bulk,
+            },
+        )
 }
 
 proptest! {
@@ -166,10 +195,18 @@ fn a_large_quota_is_remembered_in_bunches_and_no_window_holds_too_many() {
             log.add(now);
             given.push(now);
         }
-        assert!(log.given.len() <= MOST_ALONE as usize, "{} to remember", log.given.len());
+        assert!(
+            log.given.len() <= MOST_ALONE as usize,
+            "{} to remember",
+            log.given.len()
+        );
     }
     assert_eq!(largest_window(&given, per), requests as usize);
-    assert_eq!(given.len(), 3 * requests as usize, "next to nothing of it is lost");
+    assert_eq!(
+        given.len(),
+        3 * requests as usize,
+        "next to nothing of it is lost"
+    );
 }
 
 /// Every combination of a few delays around the bounds, for three permissions of a quota of two.
@@ -180,13 +217,27 @@ fn every_order_of_few_permissions_with_delays_at_the_bounds_holds() {
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap();
     let delays = [0, us(terms.validity) - 1, us(terms.validity), us(terms.ttl)];
     let flights = [0, us(terms.flight)];
-    let starts = [0, us(terms.ttl) - us(terms.validity), us(terms.ttl) - 1, us(terms.ttl), us(limit.per)];
+    let starts = [
+        0,
+        us(terms.ttl) - us(terms.validity),
+        us(terms.ttl) - 1,
+        us(terms.ttl),
+        us(limit.per),
+    ];
     let mut one = Vec::new();
     for at in starts {
         for to_broker in delays {
             for to_socket in delays {
                 for to_provider in flights {
-                    one.push(Ask { at, to_broker, confirm: 0, to_socket, to_provider, killed: false, bulk: false });
+                    one.push(Ask {
+                        at,
+                        to_broker,
+                        confirm: 0,
+                        to_socket,
+                        to_provider,
+                        killed: false,
+                        bulk: false,
+                    });
                 }
             }
         }
@@ -197,7 +248,10 @@ fn every_order_of_few_permissions_with_delays_at_the_bounds_holds() {
             for third in &one {
                 let seen = seen(terms, &[first.clone(), second.clone(), third.clone()], true);
                 let times: Vec<_> = seen.iter().map(|(time, _)| *time).collect();
-                assert!(largest_window(&times, limit.per) <= 2, "{first:?} {second:?} {third:?}");
+                assert!(
+                    largest_window(&times, limit.per) <= 2,
+                    "{first:?} {second:?} {third:?}"
+                );
             }
         }
     }
@@ -206,22 +260,43 @@ fn every_order_of_few_permissions_with_delays_at_the_bounds_holds() {
 #[test]
 fn the_model_would_notice_a_worker_that_spends_void_permissions() {
     let limit = limit(1, 1_000, 0.0);
-    let ask =
-        |at, to_socket| Ask { at, to_broker: 0, confirm: 0, to_socket, to_provider: 0, killed: false, bulk: false };
+    let ask = |at, to_socket| Ask {
+        at,
+        to_broker: 0,
+        confirm: 0,
+        to_socket,
+        to_provider: 0,
+        killed: false,
+        bulk: false,
+    };
     let ttl = u64::try_from(Terms::of(&limit).ttl.as_micros()).unwrap();
     let frozen = [ask(0, ttl + 50_000), ask(ttl + 10_000, 0)];
-    let times =
-        |careful| seen(Terms::of(&limit), &frozen, careful).into_iter().map(|(time, _)| time).collect::<Vec<_>>();
+    let times = |careful| {
+        seen(Terms::of(&limit), &frozen, careful)
+            .into_iter()
+            .map(|(time, _)| time)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(largest_window(&times(false), limit.per), 2);
     assert_eq!(largest_window(&times(true), limit.per), 1);
 }
 
 #[test]
 fn the_margin_covers_validity_and_flight_and_costs_a_thirtieth_of_a_window_of_a_minute() {
-    for (per_ms, requests) in [(1, 1), (1_000, 10), (4_000, 20), (60_000, 200), (300_000, 2_000), (86_400_000, 9)] {
+    for (per_ms, requests) in [
+        (1, 1),
+        (1_000, 10),
+        (4_000, 20),
+        (60_000, 200),
+        (300_000, 2_000),
+        (86_400_000, 9),
+    ] {
         let limit = limit(requests, per_ms, 0.1);
         let terms = Terms::of(&limit);
-        assert!(terms.ttl > limit.per + terms.validity + terms.flight, "{terms:?}");
+        assert!(
+            terms.ttl > limit.per + terms.validity + terms.flight,
+            "{terms:?}"
+        );
         let use_of_it = limit.per.as_secs_f64() / terms.ttl.as_secs_f64();
         assert!(per_ms < 4_000 || use_of_it > 0.89, "{terms:?}: {use_of_it}");
         assert!(
@@ -233,10 +308,19 @@ fn the_margin_covers_validity_and_flight_and_costs_a_thirtieth_of_a_window_of_a_
 
 #[test]
 fn clocks_that_differ_in_rate_by_a_thousandth_are_within_the_margin() {
-    for (per_ms, requests) in [(1, 1), (1_000, 10), (60_000, 200), (300_000, 2_000), (86_400_000, 9)] {
+    for (per_ms, requests) in [
+        (1, 1),
+        (1_000, 10),
+        (60_000, 200),
+        (300_000, 2_000),
+        (86_400_000, 9),
+    ] {
         let limit = limit(requests, per_ms, 0.1);
         let terms = by_clocks(Terms::of(&limit), 1.0, 1.0);
-        assert!(terms.ttl > limit.per + terms.validity + terms.flight, "{terms:?}");
+        assert!(
+            terms.ttl > limit.per + terms.validity + terms.flight,
+            "{terms:?}"
+        );
     }
 }
 
@@ -254,7 +338,10 @@ fn bulk_leaves_the_reserve_and_still_has_something_of_the_smallest_quota() {
     ] {
         let terms = Terms::of(&limit(requests, 1_000, reserve));
         assert_eq!(terms.bulk, bulk, "{requests} {reserve}");
-        assert_eq!(terms.own_ledger(Lane::Bulk), (bulk < requests).then_some(bulk));
+        assert_eq!(
+            terms.own_ledger(Lane::Bulk),
+            (bulk < requests).then_some(bulk)
+        );
         assert_eq!(terms.own_ledger(Lane::Interactive), None);
     }
 }
@@ -272,7 +359,10 @@ fn a_full_ledger_is_asked_by_one_and_rarely_and_by_many_again_once_there_is_room
     for _ in 0..10 {
         assert!(!pace.refused(now, None, 0.5));
         let pause = pace.pause(now);
-        assert!(pause >= Duration::from_millis(100) && pause <= LONGEST_PAUSE, "{pause:?}");
+        assert!(
+            pause >= Duration::from_millis(100) && pause <= LONGEST_PAUSE,
+            "{pause:?}"
+        );
         now = now.after(pause);
     }
     // What it knows of its own permissions, it uses.
@@ -287,18 +377,32 @@ fn a_full_ledger_is_asked_by_one_and_rarely_and_by_many_again_once_there_is_room
 #[test]
 fn bulk_asks_for_no_more_at_once_than_its_rate_needs() {
     let widest = |requests, per_ms| Terms::of(&limit(requests, per_ms, 0.1)).widest(Lane::Bulk);
-    assert_eq!([widest(200, 60_000), widest(400, 1_000), widest(1_000_000, 1_000)], [2, 8, WIDEST]);
-    assert_eq!(Terms::of(&limit(200, 60_000, 0.1)).widest(Lane::Interactive), WIDEST);
+    assert_eq!(
+        [
+            widest(200, 60_000),
+            widest(400, 1_000),
+            widest(1_000_000, 1_000)
+        ],
+        [2, 8, WIDEST]
+    );
+    assert_eq!(
+        Terms::of(&limit(200, 60_000, 0.1)).widest(Lane::Interactive),
+        WIDEST
+    );
 }
 
 #[test]
 fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
     let terms = Terms::of(&limit(200, 60_000, 0.1));
     let now = at(1_000_000);
-    let [mut interactive, mut bulk] = [Lane::Interactive, Lane::Bulk].map(|lane| Pace::new(lane, &terms));
+    let [mut interactive, mut bulk] =
+        [Lane::Interactive, Lane::Bulk].map(|lane| Pace::new(lane, &terms));
     let known = Some(now.after(Duration::from_millis(10)));
     let pauses = |interactive: &mut Pace, bulk: &mut Pace| {
-        let _ = (interactive.refused(now, known, 1.0), bulk.refused(now, known, 1.0));
+        let _ = (
+            interactive.refused(now, known, 1.0),
+            bulk.refused(now, known, 1.0),
+        );
         (interactive.pause(now), bulk.pause(now))
     };
     let (first, second) = pauses(&mut interactive, &mut bulk);
@@ -306,17 +410,30 @@ fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
     // Whatever the pauses were, both are told at once that there is room.
     interactive.announced(now);
     bulk.announced(now);
-    assert_eq!((interactive.pause(now), bulk.pause(now)), (Duration::ZERO, COURTESY));
+    assert_eq!(
+        (interactive.pause(now), bulk.pause(now)),
+        (Duration::ZERO, COURTESY)
+    );
 
     let later = now.after(terms.ttl / PATIENCE_PART);
-    let _ = (interactive.refused(later, None, 1.0), bulk.refused(later, None, 1.0));
+    let _ = (
+        interactive.refused(later, None, 1.0),
+        bulk.refused(later, None, 1.0),
+    );
     interactive.announced(later);
     bulk.announced(later);
-    assert_eq!((interactive.pause(later), bulk.pause(later)), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(
+        (interactive.pause(later), bulk.pause(later)),
+        (Duration::ZERO, Duration::ZERO)
+    );
     let _ = bulk.granted();
     let _ = bulk.refused(later, None, 1.0);
     bulk.announced(later);
-    assert_eq!(bulk.pause(later), COURTESY, "once it got something, it is courteous again");
+    assert_eq!(
+        bulk.pause(later),
+        COURTESY,
+        "once it got something, it is courteous again"
+    );
 }
 
 #[test]

@@ -29,7 +29,13 @@ impl Reply<'_> {
     /// The answer to one lookup.
     pub fn outcome(&self) -> Result<Outcome, Outcome> {
         let (customers, total) = self.found()?;
-        Ok(Outcome::of(customers, total.map(|_| Page { total, ..Page::default() })))
+        Ok(Outcome::of(
+            customers,
+            total.map(|_| Page {
+                total,
+                ..Page::default()
+            }),
+        ))
     }
 
     /// The answer to a batch: each one's outcome; none where it is not certain whose is what.
@@ -39,15 +45,22 @@ impl Reply<'_> {
     }
 
     fn message(&self) -> String {
-        self.message.and_then(|message| serde_json::from_str(message.get()).ok()).unwrap_or_default()
+        self.message
+            .and_then(|message| serde_json::from_str(message.get()).ok())
+            .unwrap_or_default()
     }
 
     /// Everybody on the page, and how many there are on all pages; or why it tells nothing of them.
     fn found(&self) -> Result<(Vec<Customer>, Option<u64>), Outcome> {
         match self.code.as_ref().map_or(Some(200), Scalar::number) {
-            Some(200) => self.customers().map_err(|problem| Outcome::unreadable(&problem)),
+            Some(200) => self
+                .customers()
+                .map_err(|problem| Outcome::unreadable(&problem)),
             Some(code) => Err(Outcome::Failed(self.failure(code))),
-            None => Err(Outcome::unreadable(&Malformed::at("code", "expected a number"))),
+            None => Err(Outcome::unreadable(&Malformed::at(
+                "code",
+                "expected a number",
+            ))),
         }
     }
 
@@ -59,14 +72,21 @@ impl Reply<'_> {
     /// The body's own code, under HTTP 200.
     fn failure(&self, code: i64) -> Failure {
         let (kind, what) = match code {
-            301 => (ErrorKind::Forbidden, "the token is invalid, expired or lacks the scope"),
-            500 if self.message().contains("429") => {
-                (ErrorKind::RateLimited, "too many requests (429); check the provider's quota")
-            }
+            301 => (
+                ErrorKind::Forbidden,
+                "the token is invalid, expired or lacks the scope",
+            ),
+            500 if self.message().contains("429") => (
+                ErrorKind::RateLimited,
+                "too many requests (429); check the provider's quota",
+            ),
             500 => (ErrorKind::ProviderError, "the provider failed"),
             _ => (ErrorKind::Rejected, "the provider refuses this request"),
         };
-        let failure = Failure::new(kind, format!("HTTP 200 with the body's code {code}, expected 200: {what}"));
+        let failure = Failure::new(
+            kind,
+            format!("HTTP 200 with the body's code {code}, expected 200: {what}"),
+        );
         match self.words() {
             Some(words) => failure.said(&words),
             None => failure,
@@ -74,15 +94,21 @@ impl Reply<'_> {
     }
 
     fn customers(&self) -> Result<(Vec<Customer>, Option<u64>), Malformed> {
-        let data = self.data.ok_or_else(|| Malformed::at("data", "missing; expected an object with entries"))?;
-        let data: Data = json::read(data.get().as_bytes()).map_err(|problem| problem.below("data"))?;
+        let data = self
+            .data
+            .ok_or_else(|| Malformed::at("data", "missing; expected an object with entries"))?;
+        let data: Data =
+            json::read(data.get().as_bytes()).map_err(|problem| problem.below("data"))?;
         let customers = data.entries.iter().enumerate().map(|(at, entry)| {
             entry.customer().ok_or_else(|| {
                 let path = format!("data.entries[{at}].customer_id.value");
                 Malformed::at(&path, "expected a string or a number that is not blank")
             })
         });
-        let total = data.meta.and_then(|meta| meta.total).and_then(|total| total.number()?.try_into().ok());
+        let total = data
+            .meta
+            .and_then(|meta| meta.total)
+            .and_then(|total| total.number()?.try_into().ok());
         Ok((customers.collect::<Result<_, _>>()?, total))
     }
 }
@@ -118,8 +144,21 @@ struct Field<'a> {
 impl Entry<'_> {
     fn customer(&self) -> Option<Customer> {
         let customer_id = self.customer_id.value.as_ref()?.text()?;
-        let number = self.phone.as_ref().and_then(|phone| phone.value.as_ref()?.text());
-        let phones = number.map(|number| Phone { number, ..Phone::default() }).into_iter().collect();
-        Some(Customer { customer_id, phones, ..Customer::default() })
+        let number = self
+            .phone
+            .as_ref()
+            .and_then(|phone| phone.value.as_ref()?.text());
+        let phones = number
+            .map(|number| Phone {
+                number,
+                ..Phone::default()
+            })
+            .into_iter()
+            .collect();
+        Some(Customer {
+            customer_id,
+            phones,
+            ..Customer::default()
+        })
     }
 }

@@ -13,15 +13,23 @@ use crate::{
 /// What a failure's body says.
 pub fn words(body: &[u8]) -> Option<String> {
     let problem: Problem = json::read(body).ok()?;
-    let message = text(problem.developer_message.as_ref()).or_else(|| text(problem.user_message.as_ref()));
-    let words: Vec<String> = [text(problem.code.as_ref()), message].into_iter().flatten().collect();
+    let message =
+        text(problem.developer_message.as_ref()).or_else(|| text(problem.user_message.as_ref()));
+    let words: Vec<String> = [text(problem.code.as_ref()), message]
+        .into_iter()
+        .flatten()
+        .collect();
     Some(words.join(": "))
 }
 
 /// A date-time in UTC, whether or not it says so.
 pub fn moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    let in_utc = || Offset::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
+    let in_utc = || {
+        Offset::UTC
+            .to_timestamp(text.parse::<civil::DateTime>().ok()?)
+            .ok()
+    };
     let http_date = || httpdate::parse_http_date(text).ok()?.try_into().ok();
     text.parse().ok().or_else(in_utc).or_else(http_date)
 }
@@ -50,8 +58,16 @@ pub struct Reply<'a> {
 impl Reply<'_> {
     /// What it comes to.
     pub fn outcome(&self) -> Result<Outcome, Malformed> {
-        let customers = self.customer.iter().enumerate().map(|(at, wire)| wire.customer(at));
-        let page = self.pagination_info.as_ref().map(Pagination::page).filter(|page| *page != Page::default());
+        let customers = self
+            .customer
+            .iter()
+            .enumerate()
+            .map(|(at, wire)| wire.customer(at));
+        let page = self
+            .pagination_info
+            .as_ref()
+            .map(Pagination::page)
+            .filter(|page| *page != Page::default());
         Ok(Outcome::of(customers.collect::<Result<_, _>>()?, page))
     }
 }
@@ -155,14 +171,21 @@ fn held(raw: Option<&RawValue>) -> Option<String> {
 impl Pagination<'_> {
     fn page(&self) -> Page {
         let count = |value: &Option<Scalar>| value.as_ref()?.number()?.try_into().ok();
-        Page { total: count(&self.count), page: count(&self.pagenum), page_size: count(&self.pagesize) }
+        Page {
+            total: count(&self.count),
+            page: count(&self.pagenum),
+            page_size: count(&self.pagesize),
+        }
     }
 }
 
 impl Wire<'_> {
     fn customer(&self, at: usize) -> Result<Customer, Malformed> {
         let customer_id = text(self.id.as_ref()).ok_or_else(|| {
-            Malformed::at(&format!("customer[{at}].id"), "expected a string or a number that is not blank")
+            Malformed::at(
+                &format!("customer[{at}].id"),
+                "expected a string or a number that is not blank",
+            )
         })?;
         // A contact that eGain made by itself is no person.
         let people = self.contacts.iter().flat_map(|contacts| &contacts.contact);
@@ -182,13 +205,30 @@ impl Wire<'_> {
 impl Person<'_> {
     fn contact(&self) -> Contact {
         let names = [&self.first_name, &self.middle_name, &self.last_name];
-        let names: Vec<String> = names.into_iter().filter_map(|name| text(name.as_ref())).collect();
-        let emails = self.email.iter().flatten().filter_map(|email| text(email.email_address.as_ref()));
+        let names: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| text(name.as_ref()))
+            .collect();
+        let emails = self
+            .email
+            .iter()
+            .flatten()
+            .filter_map(|email| text(email.email_address.as_ref()));
         Contact {
             id: text(self.id.as_ref()),
             name: (!names.is_empty()).then(|| names.join(" ")),
-            phones: self.phone.iter().flatten().filter_map(PhoneNumber::phone).collect(),
-            emails: emails.map(|address| Email { address, ..Email::default() }).collect(),
+            phones: self
+                .phone
+                .iter()
+                .flatten()
+                .filter_map(PhoneNumber::phone)
+                .collect(),
+            emails: emails
+                .map(|address| Email {
+                    address,
+                    ..Email::default()
+                })
+                .collect(),
             primary: None,
         }
     }
@@ -197,8 +237,13 @@ impl Person<'_> {
 impl PhoneNumber<'_> {
     /// The parts, joined as people write them: `+1 408 234 3456`.
     fn phone(&self) -> Option<Phone> {
-        let country = text(self.country_code.as_ref()).map(|code| format!("+{}", code.trim_start_matches('+')));
-        let parts = [country, text(self.area_code.as_ref()), Some(text(self.phone_no.as_ref())?)];
+        let country = text(self.country_code.as_ref())
+            .map(|code| format!("+{}", code.trim_start_matches('+')));
+        let parts = [
+            country,
+            text(self.area_code.as_ref()),
+            Some(text(self.phone_no.as_ref())?),
+        ];
         Some(Phone {
             number: parts.into_iter().flatten().collect::<Vec<_>>().join(" "),
             extension: text(self.extension.as_ref()),

@@ -44,7 +44,11 @@ impl Connector {
         #[cfg(not(target_os = "linux"))]
         let _ = user_timeout;
         let material = files.read().map_err(|problem| problem.to_string())?;
-        Ok(Self { tcp, material, tls: OnceLock::new() })
+        Ok(Self {
+            tcp,
+            material,
+            tls: OnceLock::new(),
+        })
     }
 
     /// A connection to the origin of `uri`, ready for requests.
@@ -72,8 +76,13 @@ impl Connector {
         let mut roots = RootCertStore::empty();
         // Some systems ship roots that nobody can read; the others do.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for root in CertificateDer::pem_slice_iter(self.material.authorities.as_deref().unwrap_or_default().as_bytes())
-        {
+        for root in CertificateDer::pem_slice_iter(
+            self.material
+                .authorities
+                .as_deref()
+                .unwrap_or_default()
+                .as_bytes(),
+        ) {
             roots.add(root?)?;
         }
         let crypto = rustls::crypto::aws_lc_rs::default_provider();

@@ -26,7 +26,10 @@ pub(super) struct Fence {
 
 impl Fence {
     pub fn around(body: Bytes, permission: Permission) -> Self {
-        Self { body: Some(body).filter(|body| !body.is_empty()), permission }
+        Self {
+            body: Some(body).filter(|body| !body.is_empty()),
+            permission,
+        }
     }
 
     fn is_shut(&self) -> bool {
@@ -38,7 +41,10 @@ impl Body for Fence {
     type Data = Bytes;
     type Error = Void;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context) -> Poll<Option<Result<Frame<Bytes>, Void>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context,
+    ) -> Poll<Option<Result<Frame<Bytes>, Void>>> {
         if self.is_shut() {
             return Poll::Ready(Some(Err(Void)));
         }

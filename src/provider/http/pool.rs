@@ -93,7 +93,13 @@ pub(super) enum Unsent {
 impl Pool {
     /// With room for so many idle connections.
     pub fn new(connector: Connector, capacity: usize, patience: Duration) -> Arc<Self> {
-        Arc::new(Self { connector, capacity, patience, idle: Mutex::default(), count: Arc::default() })
+        Arc::new(Self {
+            connector,
+            capacity,
+            patience,
+            idle: Mutex::default(),
+            count: Arc::default(),
+        })
     }
 
     /// The head of the answer. The connection is to be given back once the body was read.
@@ -106,7 +112,11 @@ impl Pool {
         lane: Lane,
     ) -> Result<(Response<Incoming>, Lease), Unsent> {
         let origin = origin_form(&mut request).ok_or(Unsent::NoAddress)?;
-        let mut patience = if lane == Lane::Bulk { self.patience } else { Duration::ZERO };
+        let mut patience = if lane == Lane::Bulk {
+            self.patience
+        } else {
+            Duration::ZERO
+        };
         loop {
             let idle = self.free(&origin, patience).await;
             // One that turns out to be closed is replaced without a wait.
@@ -140,7 +150,9 @@ impl Pool {
     pub fn give_back(self: &Arc<Self>, mut lease: Lease) {
         lease.since = Instant::now();
         let mut idle = self.idle();
-        let Some(lease) = idle.hand_on(lease) else { return };
+        let Some(lease) = idle.hand_on(lease) else {
+            return;
+        };
         idle.short_since = None;
         if idle.leases.len() < self.capacity {
             idle.leases.push(lease);
@@ -159,7 +171,10 @@ impl Pool {
                 return lease;
             }
             let short_for = idle.short_since.get_or_insert_with(Instant::now).elapsed();
-            (patience.checked_sub(short_for)?, idle.wait_for(origin.clone()))
+            (
+                patience.checked_sub(short_for)?,
+                idle.wait_for(origin.clone()),
+            )
         };
         timeout(wait, handed).await.ok()?.ok()
     }
@@ -168,10 +183,23 @@ impl Pool {
     async fn open(&self, origin: &Origin, counted: Arc<()>) -> Result<Lease, Unsent> {
         let Origin { scheme, authority } = origin.clone();
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Unsent::NoAddress)?;
-        let address = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
-        let sender =
-            self.connector.open(address.map_err(|_| Unsent::NoAddress)?).await.map_err(Unsent::NoConnection)?;
-        Ok(Lease { sender, origin: origin.clone(), host, since: Instant::now(), _counted: counted })
+        let address = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query("/")
+            .build();
+        let sender = self
+            .connector
+            .open(address.map_err(|_| Unsent::NoAddress)?)
+            .await
+            .map_err(Unsent::NoConnection)?;
+        Ok(Lease {
+            sender,
+            origin: origin.clone(),
+            host,
+            since: Instant::now(),
+            _counted: counted,
+        })
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -182,7 +210,10 @@ impl Pool {
 impl Idle {
     /// The one used last that leads there.
     fn take(&mut self, origin: &Origin) -> Option<Lease> {
-        let at = self.leases.iter().rposition(|lease| lease.origin == *origin)?;
+        let at = self
+            .leases
+            .iter()
+            .rposition(|lease| lease.origin == *origin)?;
         if self.leases[at].is_old() {
             // So are those that were given back before it.
             self.leases.drain(..=at);
@@ -200,7 +231,11 @@ impl Idle {
 
     /// Gives it to the first that waits for it; back, if nobody does.
     fn hand_on(&mut self, mut lease: Lease) -> Option<Lease> {
-        while let Some(at) = self.waiting.iter().position(|waiting| waiting.origin == lease.origin) {
+        while let Some(at) = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.origin == lease.origin)
+        {
             // Who gave up meanwhile is passed over.
             lease = self.waiting.remove(at)?.handed.send(lease).err()?;
         }
@@ -234,12 +269,17 @@ fn origin_form(request: &mut Request<Fence>) -> Option<Origin> {
     let mut parts = Parts::default();
     parts.path_and_query = address.path_and_query;
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    Some(Origin { scheme: address.scheme?, authority: address.authority? })
+    Some(Origin {
+        scheme: address.scheme?,
+        authority: address.authority?,
+    })
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Pool").field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 

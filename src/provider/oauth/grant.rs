@@ -40,11 +40,20 @@ enum ReplyForm {
 
 impl Dialect {
     /// As the RFC says, with the secret in the form.
-    pub const RFC_6749: Self = Self { secret_in: ClientSecretPlace::Post, reply: ReplyForm::SnakeCase };
+    pub const RFC_6749: Self = Self {
+        secret_in: ClientSecretPlace::Post,
+        reply: ReplyForm::SnakeCase,
+    };
     /// With Antsomi's own reply.
-    pub const ANTSOMI: Self = Self { secret_in: ClientSecretPlace::Post, reply: ReplyForm::CamelCase };
+    pub const ANTSOMI: Self = Self {
+        secret_in: ClientSecretPlace::Post,
+        reply: ReplyForm::CamelCase,
+    };
     /// As the RFC says, with the secret in the header.
-    pub const PLUME: Self = Self { secret_in: ClientSecretPlace::Basic, reply: ReplyForm::SnakeCase };
+    pub const PLUME: Self = Self {
+        secret_in: ClientSecretPlace::Basic,
+        reply: ReplyForm::SnakeCase,
+    };
 }
 
 /// A token, as it was given.
@@ -75,7 +84,13 @@ impl Grant {
     /// # Errors
     /// Where the address is none.
     pub fn request(&self) -> Result<Request<Bytes>, Failure> {
-        let OAuthSettings { token_url, client_id, client_secret, scope, auth } = &self.settings;
+        let OAuthSettings {
+            token_url,
+            client_id,
+            client_secret,
+            scope,
+            auth,
+        } = &self.settings;
         let secret = client_secret.expose_secret();
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
@@ -87,9 +102,13 @@ impl Grant {
             .header(ACCEPT, "application/json");
         match auth.unwrap_or(self.dialect.secret_in) {
             ClientSecretPlace::Post => {
-                _ = form.append_pair("client_id", client_id).append_pair("client_secret", secret);
+                _ = form
+                    .append_pair("client_id", client_id)
+                    .append_pair("client_secret", secret);
             }
-            ClientSecretPlace::Basic => request = request.header(AUTHORIZATION, basic(client_id, secret)?),
+            ClientSecretPlace::Basic => {
+                request = request.header(AUTHORIZATION, basic(client_id, secret)?)
+            }
         }
         let no_address = |_| Failure::new(ErrorKind::Internal, "oauth.token_url is no address");
         request.body(form.finish().into()).map_err(no_address)
@@ -107,7 +126,9 @@ impl Grant {
         }
         let token = match self.dialect.reply {
             ReplyForm::SnakeCase => json::read_sound::<SnakeCase>(body).and_then(SnakeCase::token),
-            ReplyForm::CamelCase => json::read_sound::<CamelCase>(body).and_then(|reply| reply.token(now)),
+            ReplyForm::CamelCase => {
+                json::read_sound::<CamelCase>(body).and_then(|reply| reply.token(now))
+            }
         };
         token.map_err(|problem| {
             let message = format!("the token endpoint's HTTP 200 cannot be read: {problem}");
@@ -122,12 +143,21 @@ impl Grant {
                 ErrorKind::Unauthorized,
                 "the client was refused; check oauth.client_id, oauth.client_secret and oauth.scope",
             ),
-            404 => (ErrorKind::EndpointNotFound, "there is no such address; check oauth.token_url"),
+            404 => (
+                ErrorKind::EndpointNotFound,
+                "there is no such address; check oauth.token_url",
+            ),
             408 => (ErrorKind::Timeout, "it gave up waiting"),
             429 => (ErrorKind::RateLimited, "too many requests"),
-            402..=499 => (ErrorKind::Rejected, "it refuses the request; check oauth.token_url and oauth.auth"),
+            402..=499 => (
+                ErrorKind::Rejected,
+                "it refuses the request; check oauth.token_url and oauth.auth",
+            ),
             500..=599 => (ErrorKind::ProviderError, "it failed"),
-            300..=399 => (ErrorKind::BadResponse, "redirects are not followed; check oauth.token_url"),
+            300..=399 => (
+                ErrorKind::BadResponse,
+                "redirects are not followed; check oauth.token_url",
+            ),
             _ => (ErrorKind::BadResponse, "there is no such answer"),
         };
         let message = format!("the token endpoint answered HTTP {status}, expected 200: {advice}");
@@ -144,7 +174,12 @@ impl Grant {
     /// What the endpoint says, unless it repeats the secret.
     fn words(&self, body: &[u8]) -> Option<String> {
         let problem: Problem = json::read(body).ok()?;
-        let parts = [problem.error, problem.name, problem.error_description, problem.message];
+        let parts = [
+            problem.error,
+            problem.name,
+            problem.error_description,
+            problem.message,
+        ];
         let words: Vec<String> = parts.iter().flatten().filter_map(Scalar::text).collect();
         let words = words.join(": ");
         let secret = self.settings.client_secret.expose_secret();
@@ -156,7 +191,12 @@ impl Grant {
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, Failure> {
     let form = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = STANDARD.encode(format!("{}:{}", form(client_id), form(secret)));
-    let unfit = |_| Failure::new(ErrorKind::Internal, "no HTTP header can hold the client's name and secret");
+    let unfit = |_| {
+        Failure::new(
+            ErrorKind::Internal,
+            "no HTTP header can hold the client's name and secret",
+        )
+    };
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(unfit)?;
     value.set_sensitive(true);
     Ok(value)
@@ -194,7 +234,8 @@ struct Problem<'a> {
 
 fn secret(token: Option<&Scalar>, field: &str) -> Result<SecretString, Malformed> {
     let text = token.and_then(Scalar::text);
-    text.map(SecretString::from).ok_or_else(|| Malformed::at(field, "missing; expected a string that is not blank"))
+    text.map(SecretString::from)
+        .ok_or_else(|| Malformed::at(field, "missing; expected a string that is not blank"))
 }
 
 impl SnakeCase<'_> {
@@ -203,16 +244,27 @@ impl SnakeCase<'_> {
         let seconds = self
             .expires_in
             .map(|seconds| seconds.text()?.parse::<f64>().ok())
-            .map(|seconds| Duration::try_from_secs_f64(seconds.ok_or_else(unfit)?.max(0.0)).map_err(|_| unfit()));
-        Ok(Token { secret: secret(self.access_token.as_ref(), "access_token")?, life: seconds.transpose()? })
+            .map(|seconds| {
+                Duration::try_from_secs_f64(seconds.ok_or_else(unfit)?.max(0.0))
+                    .map_err(|_| unfit())
+            });
+        Ok(Token {
+            secret: secret(self.access_token.as_ref(), "access_token")?,
+            life: seconds.transpose()?,
+        })
     }
 }
 
 impl CamelCase<'_> {
     fn token(self, now: Timestamp) -> Result<Token, Malformed> {
         let unfit = || Malformed::at("accessTokenExpiresAt", "expected a date-time");
-        let expiry = self.access_token_expires_at.map(|expiry| expiry.text()?.parse::<Timestamp>().ok());
+        let expiry = self
+            .access_token_expires_at
+            .map(|expiry| expiry.text()?.parse::<Timestamp>().ok());
         let life = expiry.map(|expiry| Ok(class::until(expiry.ok_or_else(unfit)?, now)));
-        Ok(Token { secret: secret(self.access_token.as_ref(), "accessToken")?, life: life.transpose()? })
+        Ok(Token {
+            secret: secret(self.access_token.as_ref(), "accessToken")?,
+            life: life.transpose()?,
+        })
     }
 }

@@ -31,14 +31,20 @@ fn grant(dialect: Dialect) -> Grant {
 }
 
 fn answer(status: u16, body: &str) -> Response<Bytes> {
-    Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    Response::builder()
+        .status(status)
+        .body(Bytes::copy_from_slice(body.as_bytes()))
+        .unwrap()
 }
 
 #[test]
 fn the_secret_stands_in_the_form_or_in_the_header() {
     let request = grant(Dialect::ANTSOMI).request().unwrap();
     assert_eq!(request.method(), "POST");
-    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(
+        request.headers()["content-type"],
+        "application/x-www-form-urlencoded"
+    );
     assert_eq!(
         request.body(),
         "grant_type=client_credentials&scope=item%2Cevent+profile&client_id=worker&client_secret=p%26ss+w%2Brd"
@@ -46,16 +52,33 @@ fn the_secret_stands_in_the_form_or_in_the_header() {
     assert!(!request.headers().contains_key(AUTHORIZATION));
 
     let request = grant(Dialect::PLUME).request().unwrap();
-    assert_eq!(request.body(), "grant_type=client_credentials&scope=item%2Cevent+profile");
+    assert_eq!(
+        request.body(),
+        "grant_type=client_credentials&scope=item%2Cevent+profile"
+    );
     let header = request.headers()[AUTHORIZATION].to_str().unwrap();
-    let pair = STANDARD.decode(header.strip_prefix("Basic ").unwrap()).unwrap();
+    let pair = STANDARD
+        .decode(header.strip_prefix("Basic ").unwrap())
+        .unwrap();
     assert_eq!(pair, b"worker:p%26ss+w%2Brd");
 }
 
 #[test]
 fn the_configuration_goes_before_the_kinds_own_way() {
-    let grant = Grant::new(settings("https://login.example.com/token", Some(ClientSecretPlace::Post)), Dialect::PLUME);
-    assert!(grant.request().unwrap().body().ends_with(b"client_secret=p%26ss+w%2Brd"));
+    let grant = Grant::new(
+        settings(
+            "https://login.example.com/token",
+            Some(ClientSecretPlace::Post),
+        ),
+        Dialect::PLUME,
+    );
+    assert!(
+        grant
+            .request()
+            .unwrap()
+            .body()
+            .ends_with(b"client_secret=p%26ss+w%2Brd")
+    );
 }
 
 #[test]
@@ -63,42 +86,85 @@ fn each_dialects_reply_is_read() {
     let now: Timestamp = "2023-08-10T11:41:57.643Z".parse().unwrap();
     let hour = Some(Duration::from_secs(3600));
     let rfc = r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#;
-    let antsomi = r#"{"accessToken":"abc","accessTokenExpiresAt":"2023-08-10T12:41:57.643Z","scope":"item"}"#;
+    let antsomi =
+        r#"{"accessToken":"abc","accessTokenExpiresAt":"2023-08-10T12:41:57.643Z","scope":"item"}"#;
     for (dialect, body, life) in [
         (Dialect::RFC_6749, rfc, hour),
-        (Dialect::PLUME, r#"{"access_token":"abc","expires_in":"3600"}"#, hour),
+        (
+            Dialect::PLUME,
+            r#"{"access_token":"abc","expires_in":"3600"}"#,
+            hour,
+        ),
         (Dialect::RFC_6749, r#"{"access_token":"abc"}"#, None),
-        (Dialect::RFC_6749, r#"{"access_token":"abc","expires_in":-5}"#, Some(Duration::ZERO)),
+        (
+            Dialect::RFC_6749,
+            r#"{"access_token":"abc","expires_in":-5}"#,
+            Some(Duration::ZERO),
+        ),
         (Dialect::ANTSOMI, antsomi, hour),
     ] {
         let token = grant(dialect).read(&answer(200, body), now).unwrap();
-        assert_eq!((token.secret.expose_secret(), token.life), ("abc", life), "{body}");
+        assert_eq!(
+            (token.secret.expose_secret(), token.life),
+            ("abc", life),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn an_unreadable_reply_is_bad_and_says_what_was_expected() {
     for (dialect, body, problem) in [
-        (Dialect::RFC_6749, "<html>", "expected JSON: expected value at line 1 column 1"),
-        (Dialect::RFC_6749, "{}", "`access_token`: missing; expected a string that is not blank"),
-        (Dialect::RFC_6749, r#"{"access_token":" "}"#, "`access_token`: missing; expected a string that is not blank"),
-        (Dialect::RFC_6749, r#"{"access_token":"a","access_token":"b"}"#, "expected each key of an object once"),
+        (
+            Dialect::RFC_6749,
+            "<html>",
+            "expected JSON: expected value at line 1 column 1",
+        ),
+        (
+            Dialect::RFC_6749,
+            "{}",
+            "`access_token`: missing; expected a string that is not blank",
+        ),
+        (
+            Dialect::RFC_6749,
+            r#"{"access_token":" "}"#,
+            "`access_token`: missing; expected a string that is not blank",
+        ),
+        (
+            Dialect::RFC_6749,
+            r#"{"access_token":"a","access_token":"b"}"#,
+            "expected each key of an object once",
+        ),
         (
             Dialect::RFC_6749,
             r#"{"access_token":"a","expires_in":"soon"}"#,
             "`expires_in`: expected a number of seconds",
         ),
-        (Dialect::RFC_6749, r#"{"access_token":"a","expires_in":1e300}"#, "`expires_in`: expected a number of seconds"),
-        (Dialect::ANTSOMI, r#"{"access_token":"a"}"#, "`accessToken`: missing; expected a string that is not blank"),
+        (
+            Dialect::RFC_6749,
+            r#"{"access_token":"a","expires_in":1e300}"#,
+            "`expires_in`: expected a number of seconds",
+        ),
+        (
+            Dialect::ANTSOMI,
+            r#"{"access_token":"a"}"#,
+            "`accessToken`: missing; expected a string that is not blank",
+        ),
         (
             Dialect::ANTSOMI,
             r#"{"accessToken":"a","accessTokenExpiresAt":"soon"}"#,
             "`accessTokenExpiresAt`: expected a date-time",
         ),
     ] {
-        let failure = grant(dialect).read(&answer(200, body), Timestamp::UNIX_EPOCH).unwrap_err();
+        let failure = grant(dialect)
+            .read(&answer(200, body), Timestamp::UNIX_EPOCH)
+            .unwrap_err();
         assert_eq!(failure.kind, ErrorKind::BadResponse);
-        assert_eq!(failure.message, format!("the token endpoint's HTTP 200 cannot be read: {problem}"), "{body}");
+        assert_eq!(
+            failure.message,
+            format!("the token endpoint's HTTP 200 cannot be read: {problem}"),
+            "{body}"
+        );
     }
 }
 
@@ -115,16 +181,29 @@ fn every_status_of_the_token_endpoint_has_its_class() {
             500..=599 => ErrorKind::ProviderError,
             _ => ErrorKind::BadResponse,
         };
-        let failure = grant(Dialect::PLUME).read(&answer(status, "{}"), Timestamp::UNIX_EPOCH).unwrap_err();
-        assert_eq!((failure.kind, failure.http_status), (expected, Some(status)));
+        let failure = grant(Dialect::PLUME)
+            .read(&answer(status, "{}"), Timestamp::UNIX_EPOCH)
+            .unwrap_err();
+        assert_eq!(
+            (failure.kind, failure.http_status),
+            (expected, Some(status))
+        );
     }
 }
 
 #[test]
 fn the_endpoints_words_are_told_unless_they_repeat_the_secret() {
-    let said = |body: &str| grant(Dialect::ANTSOMI).read(&answer(400, body), Timestamp::UNIX_EPOCH).unwrap_err().said;
+    let said = |body: &str| {
+        grant(Dialect::ANTSOMI)
+            .read(&answer(400, body), Timestamp::UNIX_EPOCH)
+            .unwrap_err()
+            .said
+    };
     let antsomi = r#"{"statusCode":400,"status":400,"code":400,"message":"Invalid scope: x","name":"invalid_scope"}"#;
-    assert_eq!(said(antsomi).as_deref(), Some("invalid_scope: Invalid scope: x"));
+    assert_eq!(
+        said(antsomi).as_deref(),
+        Some("invalid_scope: Invalid scope: x")
+    );
     let rfc = r#"{"error":"invalid_client","error_description":"no such client"}"#;
     assert_eq!(said(rfc).as_deref(), Some("invalid_client: no such client"));
     assert_eq!(said(&format!(r#"{{"error":"wrong: {SECRET}"}}"#)), None);
@@ -144,8 +223,10 @@ impl Endpoint {
     async fn with(answers: &[(u16, &str)], held: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let token_url = format!("http://{}/token", listener.local_addr().unwrap());
-        let mut answers: VecDeque<(u16, String)> =
-            answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        let mut answers: VecDeque<(u16, String)> = answers
+            .iter()
+            .map(|(status, body)| (*status, (*body).to_owned()))
+            .collect();
         let (asked, release) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let (count, go) = (asked.clone(), release.clone());
         tokio::spawn(async move {
@@ -153,26 +234,46 @@ impl Endpoint {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = Vec::new();
                 while !request.ends_with(b"client_secret=p%26ss+w%2Brd") {
-                    assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request is cut short");
+                    assert_ne!(
+                        stream.read_buf(&mut request).await.unwrap(),
+                        0,
+                        "the request is cut short"
+                    );
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 if held {
                     go.notified().await;
                 }
-                let head =
-                    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-                stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
+                stream
+                    .write_all(format!("{head}{body}").as_bytes())
+                    .await
+                    .unwrap();
             }
         });
         let table = config_table();
         let url = Url::parse("https://example.egain.cloud").unwrap();
         let (adapter, ..) = Adapter::configure("providers.egain", "egain", &url, table).unwrap();
-        let tokens = Arc::new(Tokens::new(adapter, Credentials::OAuth(settings(&token_url, None))));
-        Self { tokens, client: Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap(), asked, release }
+        let tokens = Arc::new(Tokens::new(
+            adapter,
+            Credentials::OAuth(settings(&token_url, None)),
+        ));
+        Self {
+            tokens,
+            client: Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap(),
+            asked,
+            release,
+        }
     }
 
     async fn authorization(&self) -> Result<HeaderValue, Failure> {
-        self.tokens.authorization(&self.client, LIMIT).await.map(|(_, value)| value)
+        self.tokens
+            .authorization(&self.client, LIMIT)
+            .await
+            .map(|(_, value)| value)
     }
 
     fn asked(&self) -> u64 {
@@ -182,7 +283,10 @@ impl Endpoint {
 
 fn config_table() -> ::config::Value {
     let token = ::config::Value::from("unused");
-    ::config::Value::new(None, ::config::ValueKind::Table(std::iter::once(("token".to_owned(), token)).collect()))
+    ::config::Value::new(
+        None,
+        ::config::ValueKind::Table(std::iter::once(("token".to_owned(), token)).collect()),
+    )
 }
 
 const FIRST: (u16, &str) = (200, r#"{"access_token":"first","expires_in":3600}"#);
@@ -195,10 +299,18 @@ async fn a_token_is_kept_until_it_is_refused() {
         assert_eq!(endpoint.authorization().await.unwrap(), "Bearer first");
     }
     assert_eq!(endpoint.asked(), 1);
-    assert!(endpoint.tokens.refused(&HeaderValue::from_static("Bearer first")));
+    assert!(
+        endpoint
+            .tokens
+            .refused(&HeaderValue::from_static("Bearer first"))
+    );
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer second");
     // A second job was refused with the token that the first has already replaced.
-    assert!(endpoint.tokens.refused(&HeaderValue::from_static("Bearer first")));
+    assert!(
+        endpoint
+            .tokens
+            .refused(&HeaderValue::from_static("Bearer first"))
+    );
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer second");
     assert_eq!(endpoint.asked(), 2);
 }
@@ -208,10 +320,15 @@ async fn a_token_is_given_up_shortly_before_it_expires() {
     let endpoint = Endpoint::with(&[FIRST, SECOND], false).await;
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer first");
     let source = endpoint.tokens.source();
-    let Source::Fetched(fetched) = &*source else { panic!("a token that is fetched") };
+    let Source::Fetched(fetched) = &*source else {
+        panic!("a token that is fetched")
+    };
     let expiry = fetched.memory().token.as_ref().unwrap().1.unwrap();
     let left = expiry - Instant::now();
-    assert!(left <= Duration::from_secs(3540) && left > Duration::from_secs(3500), "{left:?}");
+    assert!(
+        left <= Duration::from_secs(3540) && left > Duration::from_secs(3500),
+        "{left:?}"
+    );
     fetched.memory().token.as_mut().unwrap().1 = Some(Instant::now());
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer second");
 }
@@ -222,7 +339,11 @@ async fn however_many_wait_one_asks() {
     let release = async { endpoint.release.notify_one() };
     let waiting = futures_util::future::join_all((0..50).map(|_| endpoint.authorization()));
     let (headers, ()) = tokio::join!(waiting, release);
-    assert!(headers.into_iter().all(|header| header.unwrap() == "Bearer first"));
+    assert!(
+        headers
+            .into_iter()
+            .all(|header| header.unwrap() == "Bearer first")
+    );
     assert_eq!(endpoint.asked(), 1);
 }
 
@@ -231,7 +352,11 @@ async fn those_who_waited_share_the_failure_and_the_next_asks_again() {
     let endpoint = Endpoint::with(&[(503, ""), FIRST], true).await;
     let waiting = futures_util::future::join_all((0..50).map(|_| endpoint.authorization()));
     let (failures, ()) = tokio::join!(waiting, async { endpoint.release.notify_one() });
-    assert!(failures.into_iter().all(|failure| failure.unwrap_err().kind == ErrorKind::ProviderError));
+    assert!(
+        failures
+            .into_iter()
+            .all(|failure| failure.unwrap_err().kind == ErrorKind::ProviderError)
+    );
     assert_eq!(endpoint.asked(), 1);
     endpoint.release.notify_one();
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer first");
@@ -249,18 +374,26 @@ async fn an_endpoint_that_is_not_there_is_a_connection_failure_without_the_secre
 async fn whoever_waits_too_long_has_a_timeout() {
     let endpoint = Endpoint::with(&[FIRST, SECOND], true).await;
     let short = Duration::from_millis(50);
-    let failure = endpoint.tokens.authorization(&endpoint.client, short).await.unwrap_err();
+    let failure = endpoint
+        .tokens
+        .authorization(&endpoint.client, short)
+        .await
+        .unwrap_err();
     assert_eq!(failure.kind, ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let url = Url::parse("https://example.egain.cloud").unwrap();
-    let (adapter, credentials, _) = Adapter::configure("providers.egain", "egain", &url, config_table()).unwrap();
+    let (adapter, credentials, _) =
+        Adapter::configure("providers.egain", "egain", &url, config_table()).unwrap();
     let tokens = Tokens::new(adapter, credentials);
     let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
     let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();
-    assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer unused"[..]));
+    assert_eq!(
+        (name.as_str(), value.as_bytes()),
+        ("authorization", &b"Bearer unused"[..])
+    );
     assert!(value.is_sensitive());
     assert!(!tokens.refused(&value));
 }

@@ -4,12 +4,27 @@ use serde_json::{Map, Value, json};
 
 /// The values that find somebody, for `--help`.
 pub(super) const VALUES: &[(&str, &str)] = &[
-    ("14082343456102", "as phone: four customers; the fourth by type, descending, is the document's Unichem (1009)"),
+    (
+        "14082343456102",
+        "as phone: four customers; the fourth by type, descending, is the document's Unichem (1009)",
+    ),
     ("david.Stewart@customer.com", "as email: Unichem"),
-    ("ada@example.com", "as email: 1021; also facebookId ada.fb, twitterId ada_tw, instagramId ada_ig,"),
-    ("", "appleOpaqueId ada-apple, youTubeId ada-yt, custom customer preferredlang English, activity type email"),
-    ("Laboratories", "as customerName, which may be a part: Unichem"),
-    ("Nobody Ltd", "as customerName: 1041, whose only contact was created by the system"),
+    (
+        "ada@example.com",
+        "as email: 1021; also facebookId ada.fb, twitterId ada_tw, instagramId ada_ig,",
+    ),
+    (
+        "",
+        "appleOpaqueId ada-apple, youTubeId ada-yt, custom customer preferredlang English, activity type email",
+    ),
+    (
+        "Laboratories",
+        "as customerName, which may be a part: Unichem",
+    ),
+    (
+        "Nobody Ltd",
+        "as customerName: 1041, whose only contact was created by the system",
+    ),
 ];
 
 pub(super) struct Customer {
@@ -44,8 +59,22 @@ struct Phone {
 }
 
 /// A pager that four customers share.
-const PAGER: Phone = Phone { id: 1012, kind: "pager", country: "1", area: "408", number: "234 3456", extension: "102" };
-const HOME: Phone = Phone { id: 1032, kind: "home", country: "44", area: "20", number: "79460018", extension: "" };
+const PAGER: Phone = Phone {
+    id: 1012,
+    kind: "pager",
+    country: "1",
+    area: "408",
+    number: "234 3456",
+    extension: "102",
+};
+const HOME: Phone = Phone {
+    id: 1032,
+    kind: "home",
+    country: "44",
+    area: "20",
+    number: "79460018",
+    extension: "",
+};
 
 const NONE: Customer = Customer {
     id: 0,
@@ -91,14 +120,23 @@ pub(super) const CUSTOMERS: &[Customer] = &[
             ("appleOpaqueId", "ada-apple"),
             ("youTubeId", "ada-yt"),
         ],
-        custom: &[("customer", "preferredlang", "English"), ("contactPerson", "isprimary", "y")],
+        custom: &[
+            ("customer", "preferredlang", "English"),
+            ("contactPerson", "isprimary", "y"),
+        ],
         activities: &["email"],
         ..NONE
     },
     Customer {
         id: 1022,
         name: "Charles Babbage",
-        contacts: &[Contact { id: 1035, first: "Charles", last: "Babbage", emails: &[], phones: &[PAGER] }],
+        contacts: &[Contact {
+            id: 1035,
+            first: "Charles",
+            last: "Babbage",
+            emails: &[],
+            phones: &[PAGER],
+        }],
         ..NONE
     },
     Customer {
@@ -106,23 +144,43 @@ pub(super) const CUSTOMERS: &[Customer] = &[
         name: "Analytical Society",
         kind: "group",
         department: "Sales",
-        contacts: &[Contact { id: 1036, first: "", last: "Peacock", emails: &[], phones: &[PAGER] }],
+        contacts: &[Contact {
+            id: 1036,
+            first: "",
+            last: "Peacock",
+            emails: &[],
+            phones: &[PAGER],
+        }],
         ..NONE
     },
-    Customer { id: 1041, name: "Nobody Ltd", kind: "corporate", department: "Sales", ..NONE },
+    Customer {
+        id: 1041,
+        name: "Nobody Ltd",
+        kind: "corporate",
+        department: "Sales",
+        ..NONE
+    },
 ];
 
 impl Phone {
     /// As a caller dials it, with and without the extension.
     fn dials(&self, wanted: &str) -> bool {
-        let digits = |text: String| text.chars().filter(char::is_ascii_digit).collect::<String>();
+        let digits = |text: String| {
+            text.chars()
+                .filter(char::is_ascii_digit)
+                .collect::<String>()
+        };
         let plain = digits([self.country, self.area, self.number].concat());
         wanted == plain || wanted == plain + self.extension
     }
 
     fn json(&self) -> Value {
         let mut phone = json!({ "type": { "value": self.kind }, "phoneNo": self.number, "id": self.id.to_string() });
-        let optional = [("countryCode", self.country), ("areaCode", self.area), ("extension", self.extension)];
+        let optional = [
+            ("countryCode", self.country),
+            ("areaCode", self.area),
+            ("extension", self.extension),
+        ];
         for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
             phone[name] = value.into();
         }
@@ -132,11 +190,15 @@ impl Phone {
 
 impl Contact {
     fn json(&self) -> Value {
-        let mut contact = json!({ "systemCreated": false, "lastName": self.last, "id": self.id.to_string() });
+        let mut contact =
+            json!({ "systemCreated": false, "lastName": self.last, "id": self.id.to_string() });
         if !self.first.is_empty() {
             contact["firstName"] = self.first.into();
         }
-        let emails = self.emails.iter().map(|(id, email)| json!({ "emailAddress": email, "id": id.to_string() }));
+        let emails = self
+            .emails
+            .iter()
+            .map(|(id, email)| json!({ "emailAddress": email, "id": id.to_string() }));
         if !self.emails.is_empty() {
             contact["email"] = emails.collect();
         }
@@ -149,7 +211,10 @@ impl Contact {
 
 impl Customer {
     pub fn has_phone(&self, wanted: &str) -> bool {
-        self.contacts.iter().flat_map(|contact| contact.phones).any(|phone| phone.dials(wanted))
+        self.contacts
+            .iter()
+            .flat_map(|contact| contact.phones)
+            .any(|phone| phone.dials(wanted))
     }
 
     pub fn has_email(&self, wanted: &str) -> bool {
@@ -159,10 +224,15 @@ impl Customer {
 
     /// With what `$attribute` asks for besides.
     pub fn json(&self, attributes: &[String]) -> Value {
-        let contacts = std::iter::once(system_contact(self.id)).chain(self.contacts.iter().map(Contact::json));
+        let contacts =
+            std::iter::once(system_contact(self.id)).chain(self.contacts.iter().map(Contact::json));
         let contacts: Vec<Value> = contacts.collect();
         let mut customer = written(&self.id.to_string(), self.name, self.kind, &contacts);
-        customer.extend(self.additional().into_iter().filter(|(name, _)| asked(attributes, name)));
+        customer.extend(
+            self.additional()
+                .into_iter()
+                .filter(|(name, _)| asked(attributes, name)),
+        );
         customer.into()
     }
 
@@ -175,13 +245,19 @@ impl Customer {
             ("level".to_owned(), json!("Gold")),
             ("created".to_owned(), json!(self.created)),
         ];
-        additional.extend(self.custom.iter().map(|(_, name, value)| (format!("custom.{name}"), json!(value))));
+        additional.extend(
+            self.custom
+                .iter()
+                .map(|(_, name, value)| (format!("custom.{name}"), json!(value))),
+        );
         additional
     }
 }
 
 fn asked(attributes: &[String], name: &str) -> bool {
-    attributes.iter().any(|attribute| attribute == "all" || attribute == name)
+    attributes
+        .iter()
+        .any(|attribute| attribute == "all" || attribute == name)
 }
 
 /// The contact that the system makes for itself: no person.
@@ -198,7 +274,10 @@ fn written(id: &str, name: &str, kind: &str, contacts: &[Value]) -> Map<String, 
         ("lastModified", json!("2021-10-25T14:53:31.000Z")),
         ("contacts", json!({ "contact": contacts })),
     ];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// A number of the load range: the id is the number itself.
@@ -206,6 +285,7 @@ pub(super) fn load(number: &str) -> Value {
     let phone = json!({
         "type": { "value": "mobile" }, "countryCode": "84", "areaCode": &number[2..5], "phoneNo": &number[5..], "id": "2"
     });
-    let contact = json!({ "systemCreated": false, "lastName": "Load", "id": "1", "phone": [phone] });
+    let contact =
+        json!({ "systemCreated": false, "lastName": "Load", "id": "1", "phone": [phone] });
     Value::Object(written(number, "Load", "individual", &[contact]))
 }

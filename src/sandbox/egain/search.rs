@@ -27,7 +27,15 @@ const TEXTS: [&str; 10] = [
     "type",
 ];
 const OTHERS: [&str; 3] = ["custom", "activity", "created"];
-const CONTROLS: [&str; 7] = ["$attribute", "$sort", "$order", "$pagenum", "$pagesize", "$rangestart", "$rangesize"];
+const CONTROLS: [&str; 7] = [
+    "$attribute",
+    "$sort",
+    "$order",
+    "$pagenum",
+    "$pagesize",
+    "$rangestart",
+    "$rangesize",
+];
 const ATTRIBUTES: [&str; 11] = [
     "all",
     "role",
@@ -79,13 +87,30 @@ impl Search {
                 return Err(Problem::bad(name, "a value is required"));
             }
         }
-        let parameters = ask.parameters().iter().filter(|(name, _)| !name.starts_with('$'));
-        let criteria = parameters.map(|(name, value)| Criterion::read(name, value)).collect::<Result<Vec<_>, _>>()?;
-        if criteria.iter().all(|criterion| matches!(criterion, Criterion::Text(name, _) if name == "type")) {
-            return Err(Problem::bad("query", "at least one criterion is required, besides type"));
+        let parameters = ask
+            .parameters()
+            .iter()
+            .filter(|(name, _)| !name.starts_with('$'));
+        let criteria = parameters
+            .map(|(name, value)| Criterion::read(name, value))
+            .collect::<Result<Vec<_>, _>>()?;
+        if criteria
+            .iter()
+            .all(|criterion| matches!(criterion, Criterion::Text(name, _) if name == "type"))
+        {
+            return Err(Problem::bad(
+                "query",
+                "at least one criterion is required, besides type",
+            ));
         }
         let (sort, descending) = order(ask)?;
-        Ok(Self { criteria, attributes: attributes(ask)?, sort, descending, part: Part::read(ask)? })
+        Ok(Self {
+            criteria,
+            attributes: attributes(ask)?,
+            sort,
+            descending,
+            part: Part::read(ask)?,
+        })
     }
 
     pub fn answer(&self, ask: &Ask, desk: &mut Desk) -> Reply {
@@ -97,20 +122,29 @@ impl Search {
         let found = self.found();
         let total = found.len();
         let shown: Vec<Value> = match self.part {
-            Part::Page { number, size } => {
-                found.into_iter().skip((number - 1).saturating_mul(size)).take(size).collect()
-            }
+            Part::Page { number, size } => found
+                .into_iter()
+                .skip((number - 1).saturating_mul(size))
+                .take(size)
+                .collect(),
             Part::Range { start, size } => found.into_iter().skip(start - 1).take(size).collect(),
         };
         if shown.is_empty() {
             return Reply::empty(204);
         }
         let links = [json!({ "rel": "self", "href": ask.target })];
-        Reply::json(200, &json!({ "link": links, "customer": shown, "paginationInfo": self.part.info(ask, total) }))
+        Reply::json(
+            200,
+            &json!({ "link": links, "customer": shown, "paginationInfo": self.part.info(ask, total) }),
+        )
     }
 
     fn found(&self) -> Vec<Value> {
-        let fits = |customer: &&Customer| self.criteria.iter().all(|criterion| criterion.fits(customer));
+        let fits = |customer: &&Customer| {
+            self.criteria
+                .iter()
+                .all(|criterion| criterion.fits(customer))
+        };
         let mut found: Vec<&Customer> = CUSTOMERS.iter().filter(fits).collect();
         match self.sort.as_deref() {
             Some("type") => found.sort_by_key(|customer| customer.kind),
@@ -124,7 +158,10 @@ impl Search {
             [Criterion::Text(_, number)] if found.is_empty() && is_load_number(number) => {
                 vec![customers::load(number)]
             }
-            _ => found.into_iter().map(|customer| customer.json(&self.attributes)).collect(),
+            _ => found
+                .into_iter()
+                .map(|customer| customer.json(&self.attributes))
+                .collect(),
         }
     }
 }
@@ -133,10 +170,18 @@ impl Criterion {
     fn read(name: &str, value: &str) -> Result<Self, Problem> {
         let wrong = |expected: &str| Problem::bad(name, expected);
         match name {
-            "custom" => custom(value).map(Self::Custom).ok_or_else(|| wrong("expected [{object,name,value}]")),
-            "activity" => activity(value).map(Self::Activity).ok_or_else(|| wrong("expected an object")),
-            "created" => Range::read(value).map(Self::Created).ok_or_else(|| wrong("expected [start,end]")),
-            "type" if !["individual", "corporate", "group"].contains(&value) => Err(wrong("no such type")),
+            "custom" => custom(value)
+                .map(Self::Custom)
+                .ok_or_else(|| wrong("expected [{object,name,value}]")),
+            "activity" => activity(value)
+                .map(Self::Activity)
+                .ok_or_else(|| wrong("expected an object")),
+            "created" => Range::read(value)
+                .map(Self::Created)
+                .ok_or_else(|| wrong("expected [start,end]")),
+            "type" if !["individual", "corporate", "group"].contains(&value) => {
+                Err(wrong("no such type"))
+            }
             _ => Ok(Self::Text(name.to_owned(), value.to_owned())),
         }
     }
@@ -151,14 +196,20 @@ impl Criterion {
                 "type" => customer.kind == value,
                 network => customer.networks.contains(&(network, value)),
             },
-            Self::Custom(all) => {
-                all.iter().all(|[object, name, value]| customer.custom.contains(&(object, name, value)))
-            }
+            Self::Custom(all) => all
+                .iter()
+                .all(|[object, name, value]| customer.custom.contains(&(object, name, value))),
             Self::Activity(activity) => {
                 let kind = activity.get("type").and_then(Value::as_str);
-                customer.activities.iter().any(|known| kind.is_none_or(|kind| kind == *known))
+                customer
+                    .activities
+                    .iter()
+                    .any(|known| kind.is_none_or(|kind| kind == *known))
             }
-            Self::Created(range) => customer.created.parse().is_ok_and(|created| range.holds(created)),
+            Self::Created(range) => customer
+                .created
+                .parse()
+                .is_ok_and(|created| range.holds(created)),
         }
     }
 }
@@ -167,15 +218,22 @@ fn custom(text: &str) -> Option<Vec<[String; 3]>> {
     let items: Vec<Value> = serde_json::from_str(text).ok()?;
     let read = |item: &Value| {
         let field = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
-        let object = field("object").filter(|object| object == "customer" || object == "contactPerson")?;
+        let object =
+            field("object").filter(|object| object == "customer" || object == "contactPerson")?;
         Some([object, field("name")?, field("value")?])
     };
-    items.iter().map(read).collect::<Option<Vec<_>>>().filter(|items| !items.is_empty())
+    items
+        .iter()
+        .map(read)
+        .collect::<Option<Vec<_>>>()
+        .filter(|items| !items.is_empty())
 }
 
 /// An object; its `sentDate` must be a range.
 fn activity(text: &str) -> Option<Map<String, Value>> {
-    let Ok(Value::Object(activity)) = serde_json::from_str(text) else { return None };
+    let Ok(Value::Object(activity)) = serde_json::from_str(text) else {
+        return None;
+    };
     if let Some(sent) = activity.get("sentDate") {
         Range::read(sent.as_str()?)?;
     }
@@ -207,7 +265,9 @@ fn order(ask: &Ask) -> Result<(Option<String>, bool), Problem> {
         return Err(Problem::bad("$sort", "no such attribute"));
     }
     match ask.parameter("$order") {
-        None | Some("asc") if sort.is_some() || ask.parameter("$order").is_none() => Ok((sort, false)),
+        None | Some("asc") if sort.is_some() || ask.parameter("$order").is_none() => {
+            Ok((sort, false))
+        }
         Some("desc") if sort.is_some() => Ok((sort, true)),
         Some("asc" | "desc") => Err(Problem::bad("$order", "$sort is required")),
         _ => Err(Problem::bad("$order", "expected asc or desc")),
@@ -216,10 +276,22 @@ fn order(ask: &Ask) -> Result<(Option<String>, bool), Problem> {
 
 /// Repeated, or joined by commas.
 fn attributes(ask: &Ask) -> Result<Vec<String>, Problem> {
-    let given = ask.parameters().iter().filter(|(name, _)| name == "$attribute");
-    let names: Vec<String> = given.flat_map(|(_, names)| names.split(',')).map(|name| name.trim().to_owned()).collect();
-    match names.iter().find(|name| !ATTRIBUTES.contains(&name.as_str()) && !name.starts_with("custom.")) {
-        Some(unknown) => Err(Problem::bad("$attribute", format!("no such attribute: {unknown}"))),
+    let given = ask
+        .parameters()
+        .iter()
+        .filter(|(name, _)| name == "$attribute");
+    let names: Vec<String> = given
+        .flat_map(|(_, names)| names.split(','))
+        .map(|name| name.trim().to_owned())
+        .collect();
+    match names
+        .iter()
+        .find(|name| !ATTRIBUTES.contains(&name.as_str()) && !name.starts_with("custom."))
+    {
+        Some(unknown) => Err(Problem::bad(
+            "$attribute",
+            format!("no such attribute: {unknown}"),
+        )),
         None => Ok(names),
     }
 }
@@ -232,10 +304,19 @@ impl Part {
             Some(_) => Err(Problem::bad(name, "expected a number of at least 1")),
         };
         let given = |names: [&str; 2]| names.iter().any(|name| ask.parameter(name).is_some());
-        match (given(["$pagenum", "$pagesize"]), given(["$rangestart", "$rangesize"])) {
+        match (
+            given(["$pagenum", "$pagesize"]),
+            given(["$rangestart", "$rangesize"]),
+        ) {
             (true, true) => Err(Problem::bad("$pagenum", "page and range must not be mixed")),
-            (_, false) => Ok(Self::Page { number: number("$pagenum", 1)?, size: number("$pagesize", 25)? }),
-            (_, true) => Ok(Self::Range { start: number("$rangestart", 1)?, size: number("$rangesize", 25)? }),
+            (_, false) => Ok(Self::Page {
+                number: number("$pagenum", 1)?,
+                size: number("$pagesize", 25)?,
+            }),
+            (_, true) => Ok(Self::Range {
+                start: number("$rangestart", 1)?,
+                size: number("$rangesize", 25)?,
+            }),
         }
     }
 
@@ -259,7 +340,11 @@ impl Part {
 
 fn page(ask: &Ask, number: usize) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(ask.parameters().iter().filter(|(name, _)| name != "$pagenum"));
+    query.extend_pairs(
+        ask.parameters()
+            .iter()
+            .filter(|(name, _)| name != "$pagenum"),
+    );
     query.append_pair("$pagenum", &number.to_string());
     format!("{PATH}?{}", query.finish())
 }

@@ -73,7 +73,10 @@ impl ProviderMetrics {
         if outcome == "found" {
             self.requests_found.inc();
         } else {
-            self.all.requests.with_label_values(&[self.name.as_str(), outcome]).inc();
+            self.all
+                .requests
+                .with_label_values(&[self.name.as_str(), outcome])
+                .inc();
         }
         self.request_seconds.observe(took.as_secs_f64());
     }
@@ -82,12 +85,18 @@ impl ProviderMetrics {
     /// of the present window.
     pub fn backlog(&self, queued: [u32; 2], time: Option<Duration>, used: Option<u32>) {
         for lane in Lane::ALL {
-            let gauge = self.all.queued.with_label_values(&[self.name.as_str(), lane.as_str()]);
+            let gauge = self
+                .all
+                .queued
+                .with_label_values(&[self.name.as_str(), lane.as_str()]);
             gauge.set(queued[lane as usize].into());
         }
         if let Some(time) = time {
             let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-            self.all.backlog_seconds.with_label_values(&[&self.name]).set(seconds);
+            self.all
+                .backlog_seconds
+                .with_label_values(&[&self.name])
+                .set(seconds);
         }
         if let Some(used) = used {
             self.all.quota.used(&self.name, used);
@@ -96,7 +105,10 @@ impl ProviderMetrics {
 
     /// An attempt will be repeated.
     pub fn retried(&self, reason: ErrorKind) {
-        self.all.retries.with_label_values(&[self.name.as_str(), reason.as_str()]).inc();
+        self.all
+            .retries
+            .with_label_values(&[self.name.as_str(), reason.as_str()])
+            .inc();
     }
 
     /// A result is safe at the broker; `duration_ms` is from the job's first receipt.
@@ -104,13 +116,19 @@ impl ProviderMetrics {
         if status == "found" {
             self.found[lane as usize].inc();
         } else {
-            self.all.results.with_label_values(&[self.name.as_str(), lane.as_str(), status, error]).inc();
+            self.all
+                .results
+                .with_label_values(&[self.name.as_str(), lane.as_str(), status, error])
+                .inc();
         }
         self.job_seconds[lane as usize].observe(Duration::from_millis(duration_ms).as_secs_f64());
     }
 
     /// A message is safe in the dead-letter queue.
     pub fn dead_lettered(&self, error: &str) {
-        self.all.dead_lettered.with_label_values(&[self.name.as_str(), error]).inc();
+        self.all
+            .dead_lettered
+            .with_label_values(&[self.name.as_str(), error])
+            .inc();
     }
 }

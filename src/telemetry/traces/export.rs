@@ -12,7 +12,10 @@ use http::{
 };
 use opentelemetry_proto::{
     tonic::collector::trace::v1::ExportTraceServiceRequest,
-    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
+    transform::{
+        common::tonic::ResourceAttributesWithSchema,
+        trace::tonic::group_spans_by_resource_and_scope,
+    },
 };
 use opentelemetry_sdk::{
     Resource,
@@ -59,7 +62,13 @@ pub(super) fn pair(
             let _ = taken.send(collector.send(body).await);
         }
     };
-    Ok((Exporter { batches, resource: ResourceAttributesWithSchema::default() }, sending))
+    Ok((
+        Exporter {
+            batches,
+            resource: ResourceAttributesWithSchema::default(),
+        },
+        sending,
+    ))
 }
 
 impl SpanExporter for Exporter {
@@ -92,11 +101,19 @@ impl Collector {
     async fn send(&self, body: Bytes) -> bool {
         let mut request = Request::new(body);
         *request.method_mut() = http::Method::POST;
-        let Ok(uri) = self.url.parse() else { return false };
+        let Ok(uri) = self.url.parse() else {
+            return false;
+        };
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-protobuf"),
+        );
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION"))),
+        );
         headers.extend(self.headers.iter().cloned());
         let problem = match self.client.send(request, LIMIT).await {
             Ok(answer) if answer.status().is_success() => None,
@@ -104,7 +121,9 @@ impl Collector {
             Err(failure) => Some(failure.message.to_string()),
         };
         match (&problem, self.is_well.replace(problem.is_none())) {
-            (Some(problem), true) => tracing::warn!(problem, "the collector takes no spans; they are lost"),
+            (Some(problem), true) => {
+                tracing::warn!(problem, "the collector takes no spans; they are lost")
+            }
             (None, false) => tracing::info!("the collector takes spans again"),
             _ => {}
         }

@@ -40,9 +40,17 @@ impl Span {
     /// linked to the others. Its context goes along where that is configured.
     #[must_use]
     pub fn request(asking: &[(Self, u32)], provider: &str, request: &mut Request<Bytes>) -> Self {
-        let Some((Self(Some(first)), before)) = asking.first() else { return Self::default() };
+        let Some((Self(Some(first)), before)) = asking.first() else {
+            return Self::default();
+        };
         let uri = request.uri();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("http") {
+                80
+            } else {
+                443
+            });
         let mut attributes = vec![
             KeyValue::new("http.request.method", request.method().to_string()),
             KeyValue::new("server.address", uri.host().unwrap_or_default().to_owned()),
@@ -50,11 +58,20 @@ impl Span {
             KeyValue::new("lookup.provider", provider.to_owned()),
         ];
         if *before > 0 {
-            attributes.push(KeyValue::new("http.request.resend_count", i64::from(*before)));
+            attributes.push(KeyValue::new(
+                "http.request.resend_count",
+                i64::from(*before),
+            ));
         }
-        let others = asking[1..].iter().filter_map(|(other, _)| Some(link(&other.0.as_ref()?.context))).collect();
+        let others = asking[1..]
+            .iter()
+            .filter_map(|(other, _)| Some(link(&other.0.as_ref()?.context)))
+            .collect();
         let builder = SpanBuilder::from_name(request.method().to_string());
-        let builder = builder.with_kind(SpanKind::Client).with_attributes(attributes).with_links(others);
+        let builder = builder
+            .with_kind(SpanKind::Client)
+            .with_attributes(attributes)
+            .with_links(others);
         let span = first.recorder.open(builder, &first.context);
         if first.recorder.propagate {
             span.go_along(request.headers_mut());
@@ -64,9 +81,13 @@ impl Span {
 
     /// This job is answered by a request that was made for another.
     pub fn shares(&self, request: &Self) {
-        let (Some(job), Some(request)) = (&self.0, &request.0) else { return };
+        let (Some(job), Some(request)) = (&self.0, &request.0) else {
+            return;
+        };
         if request.parent != job.span_id() {
-            job.context.span().add_link(request.context.span().span_context().clone(), Vec::new());
+            job.context
+                .span()
+                .add_link(request.context.span().span_context().clone(), Vec::new());
         }
     }
 
@@ -74,7 +95,9 @@ impl Span {
     /// are the worker's own, or to a reply queue.
     #[must_use]
     pub fn publish(&self, place: Option<(&str, &str)>, id: &str, job_id: &str) -> Self {
-        let Some(job) = &self.0 else { return Self::default() };
+        let Some(job) = &self.0 else {
+            return Self::default();
+        };
         let (destination, key) = match place {
             Some((exchange, "")) => (exchange.to_owned(), None),
             Some((exchange, key)) => (format!("{exchange}:{key}"), Some(key.to_owned())),
@@ -82,12 +105,16 @@ impl Span {
         };
         let mut attributes = job.recorder.messaging("publish", "send", destination, key);
         if place.is_none() {
-            attributes.push(KeyValue::new("messaging.destination.template", "{reply_to}"));
+            attributes.push(KeyValue::new(
+                "messaging.destination.template",
+                "{reply_to}",
+            ));
         }
         attributes.push(KeyValue::new("messaging.message.id", id.to_owned()));
         attributes.push(KeyValue::new("lookup.job.id", job_id.to_owned()));
         let builder = named("publish", &attributes).with_kind(SpanKind::Producer);
-        job.recorder.open(builder.with_attributes(attributes), &job.context)
+        job.recorder
+            .open(builder.with_attributes(attributes), &job.context)
     }
 
     /// `traceparent` and, where there is one, `tracestate` of what continues from here.
@@ -96,12 +123,16 @@ impl Span {
         let open = self.0.as_ref()?;
         let mut carrier = HashMap::new();
         TraceContextPropagator::new().inject_context(&open.context, &mut carrier);
-        let state = carrier.remove(header::TRACESTATE).filter(|state| !state.is_empty());
+        let state = carrier
+            .remove(header::TRACESTATE)
+            .filter(|state| !state.is_empty());
         Some((carrier.remove(header::TRACEPARENT)?, state))
     }
 
     fn go_along(&self, headers: &mut HeaderMap) {
-        let Some((parent, state)) = self.carried() else { return };
+        let Some((parent, state)) = self.carried() else {
+            return;
+        };
         let state = state.map(|state| (header::TRACESTATE, state));
         for (name, value) in std::iter::once((header::TRACEPARENT, parent)).chain(state) {
             if let Ok(value) = HeaderValue::try_from(value) {
@@ -122,10 +153,15 @@ impl Span {
             return;
         }
         if let Some(status) = status {
-            self.set(KeyValue::new("http.response.status_code", i64::from(status)));
+            self.set(KeyValue::new(
+                "http.response.status_code",
+                i64::from(status),
+            ));
         }
         if let Some(failure) = failure {
-            let of_status = status.filter(|status| *status >= 400).map(|status| status.to_string());
+            let of_status = status
+                .filter(|status| *status >= 400)
+                .map(|status| status.to_string());
             let class = of_status.unwrap_or_else(|| failure.kind.as_str().to_owned());
             self.set(KeyValue::new("error.type", class));
             self.set_failed();
@@ -176,9 +212,17 @@ impl fmt::Debug for Span {
 
 /// `OPERATION DESTINATION`; the template where there is one, since names of reply queues are many.
 pub(super) fn named(operation: &str, attributes: &[KeyValue]) -> SpanBuilder {
-    let of = |key: &str| attributes.iter().find(|attribute| attribute.key.as_str() == key);
-    let destination = of("messaging.destination.template").or_else(|| of("messaging.destination.name"));
-    SpanBuilder::from_name(format!("{operation} {}", destination.map(|it| it.value.as_str()).unwrap_or_default()))
+    let of = |key: &str| {
+        attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == key)
+    };
+    let destination =
+        of("messaging.destination.template").or_else(|| of("messaging.destination.name"));
+    SpanBuilder::from_name(format!(
+        "{operation} {}",
+        destination.map(|it| it.value.as_str()).unwrap_or_default()
+    ))
 }
 
 pub(super) fn link(context: &Context) -> Link {

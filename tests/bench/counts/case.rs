@@ -42,13 +42,20 @@ enum Part {
 impl Case {
     /// All of them: `job/KIND` and `answer/KIND`.
     pub fn names() -> Vec<String> {
-        ANSWERS.iter().flat_map(|(kind, _)| [format!("job/{kind}"), format!("answer/{kind}")]).collect()
+        ANSWERS
+            .iter()
+            .flat_map(|(kind, _)| [format!("job/{kind}"), format!("answer/{kind}")])
+            .collect()
     }
 
     /// The case of this name.
     pub fn named(name: &str) -> Self {
         let (part, kind) = name.split_once('/').expect("PART/KIND");
-        let part = if part == "job" { Part::Job } else { Part::Answer };
+        let part = if part == "job" {
+            Part::Job
+        } else {
+            Part::Answer
+        };
         let (_, file) = ANSWERS.iter().find(|(of, _)| *of == kind).expect("a kind");
         let body = json!({
             "query": target::query(kind),
@@ -62,7 +69,13 @@ impl Case {
             ..Envelope::default()
         };
         let response = Response::new(Bytes::from(answer(kind, file)));
-        Self { part, adapter: target::plain(kind), envelope, body: body.to_string().into_bytes(), response }
+        Self {
+            part,
+            adapter: target::plain(kind),
+            envelope,
+            body: body.to_string().into_bytes(),
+            response,
+        }
     }
 
     /// Repeats its part so often.
@@ -78,22 +91,40 @@ impl Case {
 
     fn read(&self) -> Job {
         let now = black_box(Timestamp::UNIX_EPOCH);
-        Job::read(black_box(&self.envelope), black_box(&self.body), 1 << 20, Some(&self.adapter), now)
-            .unwrap_or_else(|not_a_job| panic!("{}", not_a_job.failure.message))
+        Job::read(
+            black_box(&self.envelope),
+            black_box(&self.body),
+            1 << 20,
+            Some(&self.adapter),
+            now,
+        )
+        .unwrap_or_else(|not_a_job| panic!("{}", not_a_job.failure.message))
     }
 
     fn result(&self, job: &Job) -> Vec<u8> {
-        let outcome = self.adapter.read(&job.lookup, black_box(&self.response), Timestamp::UNIX_EPOCH);
-        assert!(matches!(outcome, Outcome::Found(..)), "a customer is found: {outcome:?}");
+        let outcome = self.adapter.read(
+            &job.lookup,
+            black_box(&self.response),
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(
+            matches!(outcome, Outcome::Found(..)),
+            "a customer is found: {outcome:?}"
+        );
         let ticket = job.ticket.clone();
         let result = LookupResult::new(ticket.id, ticket.provider, outcome, 1, ticket.received);
-        LookupResult { context: ticket.context, ..result }.to_json()
+        LookupResult {
+            context: ticket.context,
+            ..result
+        }
+        .to_json()
     }
 }
 
 /// The body of a fixture's response.
 fn answer(kind: &str, file: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{kind}/{file}.json"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{kind}/{file}.json"));
     let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let fixture: Value = serde_json::from_slice(&text).expect("a fixture in JSON");
     fixture["response"]["body"].to_string().into_bytes()

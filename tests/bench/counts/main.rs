@@ -31,7 +31,10 @@ const WARM_UP: u32 = 10;
 const COUNTED: u32 = 1000;
 
 #[derive(Parser)]
-#[command(name = "counts", about = "Counts the instructions of parsing and mapping, for each kind")]
+#[command(
+    name = "counts",
+    about = "Counts the instructions of parsing and mapping, for each kind"
+)]
 struct Arguments {
     /// Write what was counted to tests/bench/counts.json.
     #[arg(long)]
@@ -80,11 +83,20 @@ fn count_all() -> Result<Table, String> {
     let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = names.len().div_ceil(at_once);
     let count_share = |names: &[String]| {
-        names.iter().map(|name| Ok((name.clone(), count(name)?))).collect::<Vec<Result<_, String>>>()
+        names
+            .iter()
+            .map(|name| Ok((name.clone(), count(name)?)))
+            .collect::<Vec<Result<_, String>>>()
     };
     let counts: Result<_, String> = thread::scope(|scope| {
-        let shares: Vec<_> = names.chunks(share).map(|names| scope.spawn(move || count_share(names))).collect();
-        shares.into_iter().flat_map(|share| share.join().expect("a count that does not panic")).collect()
+        let shares: Vec<_> = names
+            .chunks(share)
+            .map(|names| scope.spawn(move || count_share(names)))
+            .collect();
+        shares
+            .into_iter()
+            .flat_map(|share| share.join().expect("a count that does not panic"))
+            .collect()
     });
     Table::of(counts?)
 }
@@ -97,7 +109,8 @@ fn count(case: &str) -> Result<u64, String> {
 
 /// Instructions of a process that repeats a case so often.
 fn total(case: &str, times: u32) -> Result<u64, String> {
-    let program = env::current_exe().map_err(|error| format!("this program has no path: {error}"))?;
+    let program =
+        env::current_exe().map_err(|error| format!("this program has no path: {error}"))?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
@@ -107,8 +120,14 @@ fn total(case: &str, times: u32) -> Result<u64, String> {
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("valgrind could not be run: {error}; install it (Debian: valgrind)"))?;
+        .map_err(|error| {
+            format!("valgrind could not be run: {error}; install it (Debian: valgrind)")
+        })?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
-    collected.filter(|_| output.status.success()).ok_or_else(|| format!("{case}: valgrind counted nothing:\n{said}"))
+    let collected = said
+        .lines()
+        .find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
+    collected
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("{case}: valgrind counted nothing:\n{said}"))
 }

@@ -19,9 +19,15 @@ impl Table {
     /// What was counted now.
     pub fn of(instructions: BTreeMap<String, u64>) -> Result<Self, String> {
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let version = Command::new(rustc).arg("--version").output().map_err(|error| format!("rustc: {error}"))?;
+        let version = Command::new(rustc)
+            .arg("--version")
+            .output()
+            .map_err(|error| format!("rustc: {error}"))?;
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-        Ok(Self { made_with: format!("{version}, {}", env::consts::ARCH), instructions })
+        Ok(Self {
+            made_with: format!("{version}, {}", env::consts::ARCH),
+            instructions,
+        })
     }
 
     /// What is committed.
@@ -32,7 +38,8 @@ impl Table {
 
     /// Commits this.
     pub fn write(&self) -> Result<(), String> {
-        let text = serde_json::to_string_pretty(self).expect("a table can always be written") + "\n";
+        let text =
+            serde_json::to_string_pretty(self).expect("a table can always be written") + "\n";
         fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))?;
         println!("{PATH} is written");
         Ok(())
@@ -44,7 +51,11 @@ impl Table {
         for (case, now) in &self.instructions {
             let _ = match committed.instructions.get(case) {
                 Some(before) => {
-                    writeln!(text, "| {case} | {now} | {before} | {:+.1} % |", 100.0 * growth(*before, *now))
+                    writeln!(
+                        text,
+                        "| {case} | {now} | {before} | {:+.1} % |",
+                        100.0 * growth(*before, *now)
+                    )
                 }
                 None => writeln!(text, "| {case} | {now} | – | new |"),
             };
@@ -59,13 +70,18 @@ impl Table {
     pub fn hold_against(&self, committed: &Self, tolerance: f64) -> Result<(), String> {
         if self.made_with != committed.made_with {
             let (now, before) = (&self.made_with, &committed.made_with);
-            println!("\nNot compared: this was counted with {now}, counts.json with {before}; {RENEW}.");
+            println!(
+                "\nNot compared: this was counted with {now}, counts.json with {before}; {RENEW}."
+            );
             return Ok(());
         }
         if !self.instructions.keys().eq(committed.instructions.keys()) {
             return Err(format!("{PATH} has other cases; {RENEW}"));
         }
-        let grown = self.instructions.iter().zip(committed.instructions.values());
+        let grown = self
+            .instructions
+            .iter()
+            .zip(committed.instructions.values());
         let grown: Vec<_> = grown
             .filter(|((_, now), before)| growth(**before, **now) > tolerance)
             .map(|((case, _), _)| case.as_str())
@@ -74,7 +90,10 @@ impl Table {
             return Ok(());
         }
         let more = 100.0 * tolerance;
-        Err(format!("more than {more} % more instructions: {}; if they are worth it, {RENEW}", grown.join(", ")))
+        Err(format!(
+            "more than {more} % more instructions: {}; if they are worth it, {RENEW}",
+            grown.join(", ")
+        ))
     }
 }
 

@@ -16,7 +16,10 @@ impl Figure {
     /// The least value that so many percent of all do not exceed.
     pub fn percentile(&self, percent: usize) -> f64 {
         let place = (self.0.len() * percent).div_ceil(100);
-        self.0.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+        self.0
+            .get(place.saturating_sub(1))
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }
 

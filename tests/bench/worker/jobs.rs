@@ -47,14 +47,23 @@ pub async fn publish(client: &Client, jobs: u32, providers: u32) {
         let key = provider(of);
         let mut numbers = (of..jobs).step_by(providers as usize).peekable();
         while numbers.peek().is_some() {
-            client.publish_all("lookup.jobs", &key, numbers.by_ref().take(AT_ONCE as usize).map(job)).await;
+            client
+                .publish_all(
+                    "lookup.jobs",
+                    &key,
+                    numbers.by_ref().take(AT_ONCE as usize).map(job),
+                )
+                .await;
         }
     }
 }
 
 /// How many results there are, asked on a channel that stays open.
 pub async fn count(channel: &Channel) -> u32 {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
     let declare = channel.queue_declare(RESULTS.into(), options, FieldTable::default());
     declare.await.expect("the queue of results").message_count()
 }
@@ -70,11 +79,19 @@ impl Results {
     /// Of so many jobs.
     pub async fn of(client: &Client, jobs: u32) -> Self {
         let channel = client.new_channel().await;
-        channel.basic_qos(1000, BasicQosOptions::default()).await.expect("a prefetch");
+        channel
+            .basic_qos(1000, BasicQosOptions::default())
+            .await
+            .expect("a prefetch");
         let options = BasicConsumeOptions::default();
-        let consume = channel.basic_consume(RESULTS.into(), "".into(), options, FieldTable::default());
+        let consume =
+            channel.basic_consume(RESULTS.into(), "".into(), options, FieldTable::default());
         let consumer = consume.await.expect("a consumer");
-        Self { consumer, answered: vec![false; jobs as usize], left: jobs as usize }
+        Self {
+            consumer,
+            answered: vec![false; jobs as usize],
+            left: jobs as usize,
+        }
     }
 
     /// How many are still to come.
@@ -86,15 +103,23 @@ impl Results {
     pub async fn next(&mut self) -> u32 {
         let next = tokio::time::timeout(QUIET, self.consumer.next()).await;
         let left = self.left;
-        let delivery = next.unwrap_or_else(|_| panic!("{left} jobs are not answered: no result for {QUIET:?}"));
+        let delivery = next
+            .unwrap_or_else(|_| panic!("{left} jobs are not answered: no result for {QUIET:?}"));
         let delivery = delivery.expect("results go on").expect("results go on");
         let n = read(&delivery);
-        let answered = self.answered.get_mut(n as usize).expect("a job of this run");
+        let answered = self
+            .answered
+            .get_mut(n as usize)
+            .expect("a job of this run");
         assert!(!*answered, "job {n} is answered twice");
         *answered = true;
         self.left -= 1;
         if self.left.is_multiple_of(500) {
-            delivery.acker.ack(BasicAckOptions { multiple: true }).await.expect("an ack");
+            delivery
+                .acker
+                .ack(BasicAckOptions { multiple: true })
+                .await
+                .expect("an ack");
         }
         n
     }
@@ -125,8 +150,8 @@ fn read(delivery: &Delivery) -> u32 {
         n: u32,
     }
     let shown = || String::from_utf8_lossy(&delivery.data);
-    let answer: Answer =
-        serde_json::from_slice(&delivery.data).unwrap_or_else(|error| panic!("no right result ({error}): {}", shown()));
+    let answer: Answer = serde_json::from_slice(&delivery.data)
+        .unwrap_or_else(|error| panic!("no right result ({error}): {}", shown()));
     let n = answer.context.n;
     let right = answer.status == "found"
         && answer.job_id == format!("j-{n}")

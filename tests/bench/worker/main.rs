@@ -47,7 +47,10 @@ enum Series {
 }
 
 #[derive(Parser)]
-#[command(name = "worker", about = "Measures the worker; prints tables in Markdown")]
+#[command(
+    name = "worker",
+    about = "Measures the worker; prints tables in Markdown"
+)]
 struct Arguments {
     /// Jobs of a run.
     #[arg(long, default_value_t = 20_000)]
@@ -99,7 +102,10 @@ fn main() {
     if arguments.quick {
         (arguments.jobs, arguments.rounds, arguments.seconds) = (2000, 1, 3);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     if let Some(port) = arguments.provider {
         runtime.block_on(provider::serve(port, arguments.delay()));
     } else {
@@ -126,12 +132,17 @@ async fn measure(arguments: &Arguments) {
 
 /// The command, and what it ran on.
 fn conditions(place: &Place) -> String {
-    let given: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let given: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let command = ["cargo bench --bench worker".to_owned()]
         .into_iter()
         .chain((!given.is_empty()).then(|| format!(" -- {}", given.join(" "))));
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!(
         "`{}`: {} processors ({}), RabbitMQ {}, worker {}{}.",
         command.collect::<String>(),
@@ -139,6 +150,10 @@ fn conditions(place: &Place) -> String {
         model.map_or("unknown", |(_, model)| model),
         place.broker_version(),
         env!("CARGO_PKG_VERSION"),
-        if cfg!(debug_assertions) { ", NOT OPTIMISED: no figures to quote" } else { "" },
+        if cfg!(debug_assertions) {
+            ", NOT OPTIMISED: no figures to quote"
+        } else {
+            ""
+        },
     )
 }

@@ -34,14 +34,22 @@ impl Provider {
     pub fn start(delay: Duration) -> Self {
         let [port] = free_ports();
         let mut command = Command::new(env::current_exe().expect("this program"));
-        command.args(["--provider", &port.to_string(), "--delay-ms", &delay.as_millis().to_string()]);
+        command.args([
+            "--provider",
+            &port.to_string(),
+            "--delay-ms",
+            &delay.as_millis().to_string(),
+        ]);
         let process = Process::start(command.stdin(Stdio::null()));
         let give_up = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             assert!(Instant::now() < give_up, "the provider does not listen");
             thread::sleep(Duration::from_millis(10));
         }
-        Self { port, _process: process }
+        Self {
+            port,
+            _process: process,
+        }
     }
 
     /// Its address.
@@ -52,9 +60,13 @@ impl Provider {
 
 /// Answers for ever.
 pub async fn serve(port: u16, delay: Duration) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .expect("the port");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let service = service_fn(move |request| async move {
             if !delay.is_zero() {
@@ -68,20 +80,32 @@ pub async fn serve(port: u16, delay: Duration) {
 }
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let token = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
+    let token = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
     let parameters = request.uri().query().unwrap_or_default();
-    let number = parameters.split('&').find_map(|parameter| parameter.strip_prefix("phone_number="));
+    let number = parameters
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("phone_number="));
     let (status, body) = match (token, number) {
         (Some(TOKEN), Some(number)) => {
             let entry = json!({ "customer_id": { "value": number }, "phone": { "value": number } });
             let data = json!({ "entries": [entry], "meta": { "total": 1 } });
-            let answer = json!({ "code": 200, "message": "Success", "data": data, "codeMessage": null });
+            let answer =
+                json!({ "code": 200, "message": "Success", "data": data, "codeMessage": null });
             (StatusCode::OK, answer)
         }
-        _ => (StatusCode::FORBIDDEN, json!({ "code": 301, "message": "Permission denied" })),
+        _ => (
+            StatusCode::FORBIDDEN,
+            json!({ "code": 301, "message": "Permission denied" }),
+        ),
     };
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }

@@ -59,8 +59,17 @@ pub struct Throughput {
 impl Place {
     /// Broker and providers, started.
     pub fn open(delay: Duration) -> Self {
-        let (broker, fast, slow) = (Broker::start(), Provider::start(Duration::ZERO), Provider::start(delay));
-        Self { broker, fast, slow, delay }
+        let (broker, fast, slow) = (
+            Broker::start(),
+            Provider::start(Duration::ZERO),
+            Provider::start(delay),
+        );
+        Self {
+            broker,
+            fast,
+            slow,
+            delay,
+        }
     }
 
     /// As RabbitMQ tells it.
@@ -77,7 +86,8 @@ impl Place {
         jobs::publish(&client, setup.jobs, setup.providers).await;
 
         workers[0].start_again();
-        workers.extend((1..setup.workers).map(|_| Worker::start(&config(&vhost, &self.fast, setup))));
+        workers
+            .extend((1..setup.workers).map(|_| Worker::start(&config(&vhost, &self.fast, setup))));
         let used = |workers: &[Worker]| {
             let cpu: f64 = workers.iter().map(|worker| cpu_seconds(worker.pid())).sum();
             (cpu, cpu_seconds(self.broker.pid()))
@@ -92,20 +102,32 @@ impl Place {
                 last_news = (done, now);
                 first.get_or_insert_with(|| (now, done, used(&workers)));
             }
-            assert!(last_news.1 + QUIET > now, "{done} of {} results, no more for {QUIET:?}", setup.jobs);
+            assert!(
+                last_news.1 + QUIET > now,
+                "{done} of {} results, no more for {QUIET:?}",
+                setup.jobs
+            );
         }
         let (ended, (cpu, broker_cpu)) = (Instant::now(), used(&workers));
-        let peak_mib = workers.iter().map(|worker| peak_mib(worker.pid())).fold(0.0, f64::max);
+        let peak_mib = workers
+            .iter()
+            .map(|worker| peak_mib(worker.pid()))
+            .fold(0.0, f64::max);
 
         for worker in &mut workers {
             stop(worker).await;
         }
-        assert_eq!(jobs::count(&channel).await, setup.jobs, "one result for each job");
+        assert_eq!(
+            jobs::count(&channel).await,
+            setup.jobs,
+            "one result for each job"
+        );
         Results::of(&client, setup.jobs).await.all().await;
         assert_nothing_left(&client, setup).await;
         let (began, before, (cpu_before, broker_before)) = first.expect("results");
         let counted = f64::from(setup.jobs - before);
-        let per_1000 = |spent: f64| (spent >= LEAST_CPU_SECONDS).then_some(1000.0 * spent / counted);
+        let per_1000 =
+            |spent: f64| (spent >= LEAST_CPU_SECONDS).then_some(1000.0 * spent / counted);
         Throughput {
             jobs_per_second: counted / (ended - began).as_secs_f64(),
             cpu: per_1000(cpu - cpu_before),
@@ -118,7 +140,12 @@ impl Place {
     /// its result's arrival, less what the provider takes.
     pub async fn latency(&self, concurrency: u16, rate: u32, seconds: u32) -> Figure {
         let (warm_up, jobs) = (WARM_UP_SECONDS * rate, (WARM_UP_SECONDS + seconds) * rate);
-        let setup = Setup { jobs, concurrency, providers: 1, workers: 1 };
+        let setup = Setup {
+            jobs,
+            concurrency,
+            providers: 1,
+            workers: 1,
+        };
         let vhost = self.broker.vhost();
         let mut worker = declared(&vhost, &self.slow, setup).await;
         worker.start_again();
@@ -146,7 +173,12 @@ impl Place {
 
     /// Milliseconds from the start of the process to the result of a job that waited for it.
     pub async fn start(&self, concurrency: u16) -> f64 {
-        let setup = Setup { jobs: 1, concurrency, providers: 1, workers: 1 };
+        let setup = Setup {
+            jobs: 1,
+            concurrency,
+            providers: 1,
+            workers: 1,
+        };
         let vhost = self.broker.vhost();
         let mut worker = declared(&vhost, &self.fast, setup).await;
         let client = Client::connect(&vhost.url()).await;
@@ -186,14 +218,19 @@ async fn declared(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> Worke
 async fn stop(worker: &mut Worker) {
     worker.sigterm();
     let status = worker.wait_exit().await;
-    assert!(status.success(), "the worker ended with {status}:\n{}", worker.log());
+    assert!(
+        status.success(),
+        "the worker ended with {status}:\n{}",
+        worker.log()
+    );
 }
 
 /// Nothing is looked up twice or together, and no quota binds: one request for each job.
 fn config(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> String {
     let (url, base_url, concurrency) = (vhost.url(), provider.url(), setup.concurrency);
-    let mut text =
-        format!("[amqp]\nurl = \"{url}\"\n\n[worker]\nconcurrency = {concurrency}\n\n[log]\nlevel = \"warn\"\n");
+    let mut text = format!(
+        "[amqp]\nurl = \"{url}\"\n\n[worker]\nconcurrency = {concurrency}\n\n[log]\nlevel = \"warn\"\n"
+    );
     for name in (0..setup.providers).map(jobs::provider) {
         let _ = write!(
             text,

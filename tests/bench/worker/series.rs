@@ -27,12 +27,19 @@ impl Throughputs {
         let run = place.throughput(setup).await;
         self.jobs_per_second.add(run.jobs_per_second);
         run.cpu.into_iter().for_each(|cpu| self.cpu.add(cpu));
-        run.broker_cpu.into_iter().for_each(|cpu| self.broker_cpu.add(cpu));
+        run.broker_cpu
+            .into_iter()
+            .for_each(|cpu| self.broker_cpu.add(cpu));
         self.peak_mib.add(run.peak_mib);
     }
 
     fn cells(&self) -> String {
-        let Self { jobs_per_second, cpu, broker_cpu, peak_mib } = self;
+        let Self {
+            jobs_per_second,
+            cpu,
+            broker_cpu,
+            peak_mib,
+        } = self;
         format!("{jobs_per_second:.0} | {cpu:.3} | {broker_cpu:.3} | {peak_mib:.1}")
     }
 }
@@ -47,14 +54,34 @@ pub async fn concurrency(place: &Place, arguments: &Arguments) {
         p99: Figure,
         start: Figure,
     }
-    let mut rows: Vec<(u16, Row)> = arguments.concurrency.iter().map(|n| (*n, Row::default())).collect();
+    let mut rows: Vec<(u16, Row)> = arguments
+        .concurrency
+        .iter()
+        .map(|n| (*n, Row::default()))
+        .collect();
     for _ in 0..arguments.rounds {
         for (concurrency, row) in &mut rows {
             let concurrency = *concurrency;
             // One at a time is slow: a quarter of the jobs will do.
-            let jobs = if concurrency < 8 { arguments.jobs / 4 } else { arguments.jobs };
-            row.full.add(place, Setup { jobs, concurrency, providers: 1, workers: 1 }).await;
-            let latency = place.latency(concurrency, rate(arguments, concurrency), arguments.seconds).await;
+            let jobs = if concurrency < 8 {
+                arguments.jobs / 4
+            } else {
+                arguments.jobs
+            };
+            row.full
+                .add(
+                    place,
+                    Setup {
+                        jobs,
+                        concurrency,
+                        providers: 1,
+                        workers: 1,
+                    },
+                )
+                .await;
+            let latency = place
+                .latency(concurrency, rate(arguments, concurrency), arguments.seconds)
+                .await;
             row.p50.add(latency.percentile(50));
             row.p99.add(latency.percentile(99));
             for _ in 0..STARTS {
@@ -62,21 +89,35 @@ pub async fn concurrency(place: &Place, arguments: &Arguments) {
             }
         }
     }
-    let header = format!("in flight | {COLUMNS} | at jobs/s | added latency p50 ms | p99 ms | start ms");
+    let header =
+        format!("in flight | {COLUMNS} | at jobs/s | added latency p50 ms | p99 ms | start ms");
     print_table(
         "lookups in flight",
         &header,
-        rows.iter().map(|(concurrency, Row { full, p50, p99, start })| {
-            let (full, rate) = (full.cells(), rate(arguments, *concurrency));
-            format!("{concurrency} | {full} | {rate} | {p50:.1} | {p99:.1} | {start:.0}")
-        }),
+        rows.iter().map(
+            |(
+                concurrency,
+                Row {
+                    full,
+                    p50,
+                    p99,
+                    start,
+                },
+            )| {
+                let (full, rate) = (full.cells(), rate(arguments, *concurrency));
+                format!("{concurrency} | {full} | {rate} | {p50:.1} | {p99:.1} | {start:.0}")
+            },
+        ),
     );
 }
 
 /// Jobs a second that so many in flight can bear: a quarter of what the provider's delay allows, at most.
 fn rate(arguments: &Arguments, concurrency: u16) -> u32 {
     let most = u64::from(concurrency) * 1000 / arguments.delay_ms.max(1) / 4;
-    arguments.rate.min(u32::try_from(most).unwrap_or(u32::MAX)).max(1)
+    arguments
+        .rate
+        .min(u32::try_from(most).unwrap_or(u32::MAX))
+        .max(1)
 }
 
 /// Throughput by the jobs that wait.
@@ -86,40 +127,73 @@ pub async fn backlog(place: &Place, arguments: &Arguments) {
         (_, false) => &[1000, 10_000, 100_000],
         (_, true) => &[1000, 10_000, 100_000, 1_000_000],
     };
-    let setup = |jobs| Setup { jobs, concurrency: USUAL, providers: 1, workers: 1 };
+    let setup = |jobs| Setup {
+        jobs,
+        concurrency: USUAL,
+        providers: 1,
+        workers: 1,
+    };
     full(place, arguments, "jobs waiting", sizes, setup).await;
 }
 
 /// Throughput by the providers that the same jobs are for.
 pub async fn providers(place: &Place, arguments: &Arguments) {
-    let setup = |providers| Setup { providers, ..usual(arguments) };
+    let setup = |providers| Setup {
+        providers,
+        ..usual(arguments)
+    };
     full(place, arguments, "providers", &[1, 5, 20], setup).await;
 }
 
 /// Throughput by the workers that share the same jobs.
 pub async fn workers(place: &Place, arguments: &Arguments) {
-    let setup = |workers| Setup { workers, ..usual(arguments) };
+    let setup = |workers| Setup {
+        workers,
+        ..usual(arguments)
+    };
     full(place, arguments, "workers", &[1, 2, 4], setup).await;
 }
 
 fn usual(arguments: &Arguments) -> Setup {
-    Setup { jobs: arguments.jobs, concurrency: USUAL, providers: 1, workers: 1 }
+    Setup {
+        jobs: arguments.jobs,
+        concurrency: USUAL,
+        providers: 1,
+        workers: 1,
+    }
 }
 
 /// One table of throughputs.
-async fn full(place: &Place, arguments: &Arguments, what: &str, values: &[u32], setup: impl Fn(u32) -> Setup) {
-    let mut rows: Vec<(u32, Throughputs)> = values.iter().map(|value| (*value, Throughputs::default())).collect();
+async fn full(
+    place: &Place,
+    arguments: &Arguments,
+    what: &str,
+    values: &[u32],
+    setup: impl Fn(u32) -> Setup,
+) {
+    let mut rows: Vec<(u32, Throughputs)> = values
+        .iter()
+        .map(|value| (*value, Throughputs::default()))
+        .collect();
     for _ in 0..arguments.rounds {
         for (value, row) in &mut rows {
             row.add(place, setup(*value)).await;
         }
     }
     let header = format!("{what} | {COLUMNS}");
-    print_table(what, &header, rows.iter().map(|(value, row)| format!("{value} | {}", row.cells())));
+    print_table(
+        what,
+        &header,
+        rows.iter()
+            .map(|(value, row)| format!("{value} | {}", row.cells())),
+    );
 }
 
 fn print_table(what: &str, header: &str, rows: impl Iterator<Item = String>) {
     println!("\n### By {what}\n");
-    println!("| {header} |\n|{}", "---:|".repeat(header.split('|').count()));
+    println!(
+        "| {header} |\n|{}",
+        "---:|".repeat(header.split('|').count())
+    );
     rows.for_each(|row| println!("| {row} |"));
 }

@@ -14,12 +14,22 @@ const BARE: &str = "[providers.antsomi]\nkind = \"antsomi\"\nbase_url = \"https:
 async fn refused(toml: &str, key: &str, names: &[&str]) {
     // `pipe` without input needs no more than a configuration.
     let ran = Call::new(&["pipe"]).config(toml).run().await.expect(2);
-    assert_eq!(ran.err.trim_end().lines().count(), 1, "one message: {ran:?}\n{toml}");
-    assert!(ran.err.contains(&format!("`{key}`")), "{key} is named: {ran:?}\n{toml}");
+    assert_eq!(
+        ran.err.trim_end().lines().count(),
+        1,
+        "one message: {ran:?}\n{toml}"
+    );
+    assert!(
+        ran.err.contains(&format!("`{key}`")),
+        "{key} is named: {ran:?}\n{toml}"
+    );
     for name in names {
         assert!(ran.err.contains(name), "{name} in {ran:?}\n{toml}");
     }
-    assert!(!ran.err.contains(SECRET) && ran.out.is_empty(), "{ran:?}\n{toml}");
+    assert!(
+        !ran.err.contains(SECRET) && ran.out.is_empty(),
+        "{ran:?}\n{toml}"
+    );
 }
 
 #[tokio::test]
@@ -27,42 +37,150 @@ async fn a_bad_value_of_a_section_is_named_with_what_came_and_what_was_expected(
     let cases: &[(&str, &str, &[&str])] = &[
         ("amqp = 3", "amqp", &["expected a table", "integer"]),
         ("[amqp]\nnope = 1", "amqp.nope", &["unknown key", "prefix"]),
-        ("[amqp]\nurl = 'amqp://u:hunter2@h:notaport/'", "amqp.url", &["amqp://user:password@host"]),
-        ("[amqp]\nurl = 'http://u:hunter2@h/'", "amqp.url", &["\"http\"", "amqp://user:password@host"]),
-        ("[amqp]\nurl = ['hunter2']", "amqp.url", &["expected a string"]),
+        (
+            "[amqp]\nurl = 'amqp://u:hunter2@h:notaport/'",
+            "amqp.url",
+            &["amqp://user:password@host"],
+        ),
+        (
+            "[amqp]\nurl = 'http://u:hunter2@h/'",
+            "amqp.url",
+            &["\"http\"", "amqp://user:password@host"],
+        ),
+        (
+            "[amqp]\nurl = ['hunter2']",
+            "amqp.url",
+            &["expected a string"],
+        ),
         ("[amqp]\nurl = ''", "amqp.url", &["expected"]),
         ("[amqp]\nurls = []", "amqp.urls", &["at least one"]),
-        ("[amqp]\nurls = ['hunter2']", "amqp.urls", &["amqp://user:password@host"]),
-        ("[amqp]\nurl = 'amqp://a'\nurls = ['amqp://b']", "amqp.urls", &["`amqp.url`", "expected one of them"]),
-        ("[amqp]\nprefix = ''", "amqp.prefix", &["expected 1 to 64 letters"]),
-        ("[amqp]\nprefix = 'amq.x'", "amqp.prefix", &["amq.x", "not beginning with 'amq.'"]),
-        ("[amqp]\ndeclare = 'perhaps'", "amqp.declare", &["perhaps", "expected a boolean"]),
-        ("[amqp]\ndelivery_limit = 0", "amqp.delivery_limit", &["0", "at least 1"]),
-        ("[amqp]\nmax_job_bytes = 0", "amqp.max_job_bytes", &["0", "at least 1"]),
-        ("[amqp]\nmax_job_bytes = -1", "amqp.max_job_bytes", &["-1", "integer"]),
+        (
+            "[amqp]\nurls = ['hunter2']",
+            "amqp.urls",
+            &["amqp://user:password@host"],
+        ),
+        (
+            "[amqp]\nurl = 'amqp://a'\nurls = ['amqp://b']",
+            "amqp.urls",
+            &["`amqp.url`", "expected one of them"],
+        ),
+        (
+            "[amqp]\nprefix = ''",
+            "amqp.prefix",
+            &["expected 1 to 64 letters"],
+        ),
+        (
+            "[amqp]\nprefix = 'amq.x'",
+            "amqp.prefix",
+            &["amq.x", "not beginning with 'amq.'"],
+        ),
+        (
+            "[amqp]\ndeclare = 'perhaps'",
+            "amqp.declare",
+            &["perhaps", "expected a boolean"],
+        ),
+        (
+            "[amqp]\ndelivery_limit = 0",
+            "amqp.delivery_limit",
+            &["0", "at least 1"],
+        ),
+        (
+            "[amqp]\nmax_job_bytes = 0",
+            "amqp.max_job_bytes",
+            &["0", "at least 1"],
+        ),
+        (
+            "[amqp]\nmax_job_bytes = -1",
+            "amqp.max_job_bytes",
+            &["-1", "integer"],
+        ),
         ("[worker]\nnope = 1", "worker.nope", &["unknown key"]),
-        ("[worker]\nconcurrency = 0", "worker.concurrency", &["0", "at least 1"]),
-        ("[worker]\nconcurrency = 70000", "worker.concurrency", &["70000"]),
-        ("[worker]\nshutdown_grace = 'soon'", "worker.shutdown_grace", &["soon", "250ms"]),
-        ("[worker]\nshutdown_grace = 25", "worker.shutdown_grace", &["25", "250ms"]),
+        (
+            "[worker]\nconcurrency = 0",
+            "worker.concurrency",
+            &["0", "at least 1"],
+        ),
+        (
+            "[worker]\nconcurrency = 70000",
+            "worker.concurrency",
+            &["70000"],
+        ),
+        (
+            "[worker]\nshutdown_grace = 'soon'",
+            "worker.shutdown_grace",
+            &["soon", "250ms"],
+        ),
+        (
+            "[worker]\nshutdown_grace = 25",
+            "worker.shutdown_grace",
+            &["25", "250ms"],
+        ),
         ("[http]\nnope = 1", "http.nope", &["unknown key"]),
-        ("[http]\nlisten = 'everywhere'", "http.listen", &["everywhere", "127.0.0.1:9464"]),
+        (
+            "[http]\nlisten = 'everywhere'",
+            "http.listen",
+            &["everywhere", "127.0.0.1:9464"],
+        ),
         ("[log]\nnope = 1", "log.nope", &["unknown key"]),
         ("[log]\nlevel = 'loud'", "log.level", &["loud", "`info`"]),
         ("[log]\nformat = 'xml'", "log.format", &["xml", "`json`"]),
         ("[retry]\nnope = 1", "retry.nope", &["unknown key"]),
-        ("[retry]\nmax_attempts = 0", "retry.max_attempts", &["0", "at least 1"]),
-        ("[retry]\nmultiplier = 0.5", "retry.multiplier", &["0.5", "at least 1"]),
-        ("[retry]\ninitial_delay = 'x'", "retry.initial_delay", &["\"x\"", "250ms"]),
-        ("[retry]\ndelays = []", "retry.delays", &["at least one step"]),
-        ("[retry]\ndelays = ['1s', 'x']", "retry.delays", &["\"x\"", "250ms"]),
-        ("[retry]\ndelays = ['0s']", "retry.delays", &["0s", "longer than zero"]),
-        ("[retry]\ndelays = ['1h']", "retry.delays", &["1h", "25 minutes"]),
-        ("[retry]\ndelays = ['1s', '1000ms']", "retry.delays", &["twice"]),
+        (
+            "[retry]\nmax_attempts = 0",
+            "retry.max_attempts",
+            &["0", "at least 1"],
+        ),
+        (
+            "[retry]\nmultiplier = 0.5",
+            "retry.multiplier",
+            &["0.5", "at least 1"],
+        ),
+        (
+            "[retry]\ninitial_delay = 'x'",
+            "retry.initial_delay",
+            &["\"x\"", "250ms"],
+        ),
+        (
+            "[retry]\ndelays = []",
+            "retry.delays",
+            &["at least one step"],
+        ),
+        (
+            "[retry]\ndelays = ['1s', 'x']",
+            "retry.delays",
+            &["\"x\"", "250ms"],
+        ),
+        (
+            "[retry]\ndelays = ['0s']",
+            "retry.delays",
+            &["0s", "longer than zero"],
+        ),
+        (
+            "[retry]\ndelays = ['1h']",
+            "retry.delays",
+            &["1h", "25 minutes"],
+        ),
+        (
+            "[retry]\ndelays = ['1s', '1000ms']",
+            "retry.delays",
+            &["twice"],
+        ),
         ("[reply]\nnope = 1", "reply.nope", &["unknown key"]),
-        ("[reply]\nallow = 3", "reply.allow", &["3", "list of strings"]),
-        ("nope = 1", "nope", &["unknown key", "expected amqp, worker"]),
-        ("[nope]\na = 1", "nope", &["unknown key", "expected amqp, worker"]),
+        (
+            "[reply]\nallow = 3",
+            "reply.allow",
+            &["3", "list of strings"],
+        ),
+        (
+            "nope = 1",
+            "nope",
+            &["unknown key", "expected amqp, worker"],
+        ),
+        (
+            "[nope]\na = 1",
+            "nope",
+            &["unknown key", "expected amqp, worker"],
+        ),
     ];
     for (toml, key, names) in cases {
         refused(&format!("{toml}\n{GOOD}"), key, names).await;
@@ -72,7 +190,11 @@ async fn a_bad_value_of_a_section_is_named_with_what_came_and_what_was_expected(
 #[tokio::test]
 async fn a_bad_value_of_a_provider_is_named_by_its_full_path() {
     let cases: &[(&str, &str, &[&str])] = &[
-        ("nope = 1", "nope", &["unknown key", "antsomi", "timeout", "batch"]),
+        (
+            "nope = 1",
+            "nope",
+            &["unknown key", "antsomi", "timeout", "batch"],
+        ),
         ("brand = 'FOO'", "brand", &["unknown key", "antsomi"]),
         ("timeout = 'soon'", "timeout", &["soon", "250ms"]),
         ("timeout = '0s'", "timeout", &["0s", "longer than zero"]),
@@ -80,33 +202,114 @@ async fn a_bad_value_of_a_provider_is_named_by_its_full_path() {
         ("concurrency = 0", "concurrency", &["0", "at least 1"]),
         ("concurrency = -1", "concurrency", &["-1", "integer"]),
         ("concurrency = 'many'", "concurrency", &["many", "integer"]),
-        ("allow_insecure_http = 'perhaps'", "allow_insecure_http", &["perhaps", "boolean"]),
-        ("auth_failure_limit = 0", "auth_failure_limit", &["0", "at least 1"]),
-        ("max_response_bytes = 0", "max_response_bytes", &["0", "at least 1"]),
-        ("phone_format = 'roman'", "phone_format", &["roman", "`as_is`"]),
+        (
+            "allow_insecure_http = 'perhaps'",
+            "allow_insecure_http",
+            &["perhaps", "boolean"],
+        ),
+        (
+            "auth_failure_limit = 0",
+            "auth_failure_limit",
+            &["0", "at least 1"],
+        ),
+        (
+            "max_response_bytes = 0",
+            "max_response_bytes",
+            &["0", "at least 1"],
+        ),
+        (
+            "phone_format = 'roman'",
+            "phone_format",
+            &["roman", "`as_is`"],
+        ),
         ("quota = 'all'", "quota", &["all", "\"none\""]),
         ("quota = 5", "quota", &["5", "\"none\""]),
-        ("quota = { nope = 1 }", "quota.nope", &["unknown key", "requests"]),
-        ("quota = { requests = 0, per = '1m' }", "quota.requests", &["0", "at least 1"]),
-        ("quota = { requests = 1, per = '0s' }", "quota.per", &["0s", "longer than zero"]),
-        ("quota = { reserve = 1.0 }", "quota.reserve", &["1", "below 1"]),
-        ("quota = { scope = 'city' }", "quota.scope", &["city", "`worker`"]),
+        (
+            "quota = { nope = 1 }",
+            "quota.nope",
+            &["unknown key", "requests"],
+        ),
+        (
+            "quota = { requests = 0, per = '1m' }",
+            "quota.requests",
+            &["0", "at least 1"],
+        ),
+        (
+            "quota = { requests = 1, per = '0s' }",
+            "quota.per",
+            &["0s", "longer than zero"],
+        ),
+        (
+            "quota = { reserve = 1.0 }",
+            "quota.reserve",
+            &["1", "below 1"],
+        ),
+        (
+            "quota = { scope = 'city' }",
+            "quota.scope",
+            &["city", "`worker`"],
+        ),
         ("breaker = 3", "breaker", &["integer", "expected a table"]),
-        ("breaker = { failures = 0 }", "breaker.failures", &["0", "at least 1"]),
-        ("breaker = { cooldown = '0s' }", "breaker.cooldown", &["0s", "longer than zero"]),
-        ("breaker = { nope = 1 }", "breaker.nope", &["unknown key", "cooldown"]),
-        ("batch = { max_size = 0 }", "batch.max_size", &["0", "at least 1"]),
-        ("batch = { nope = 1 }", "batch.nope", &["unknown key", "max_size"]),
-        ("cache = { capacity = 0 }", "cache.capacity", &["0", "at least 1"]),
+        (
+            "breaker = { failures = 0 }",
+            "breaker.failures",
+            &["0", "at least 1"],
+        ),
+        (
+            "breaker = { cooldown = '0s' }",
+            "breaker.cooldown",
+            &["0s", "longer than zero"],
+        ),
+        (
+            "breaker = { nope = 1 }",
+            "breaker.nope",
+            &["unknown key", "cooldown"],
+        ),
+        (
+            "batch = { max_size = 0 }",
+            "batch.max_size",
+            &["0", "at least 1"],
+        ),
+        (
+            "batch = { nope = 1 }",
+            "batch.nope",
+            &["unknown key", "max_size"],
+        ),
+        (
+            "cache = { capacity = 0 }",
+            "cache.capacity",
+            &["0", "at least 1"],
+        ),
         ("cache = { ttl = 'x' }", "cache.ttl", &["\"x\"", "250ms"]),
-        ("cache = { nope = 1 }", "cache.nope", &["unknown key", "ttl"]),
+        (
+            "cache = { nope = 1 }",
+            "cache.nope",
+            &["unknown key", "ttl"],
+        ),
         ("retry = 3", "retry", &["expected a table"]),
-        ("retry = { nope = 1 }", "retry.nope", &["unknown key", "delays"]),
-        ("retry = { max_attempts = 0 }", "retry.max_attempts", &["0", "at least 1"]),
-        ("retry = { delays = [] }", "retry.delays", &["at least one step"]),
+        (
+            "retry = { nope = 1 }",
+            "retry.nope",
+            &["unknown key", "delays"],
+        ),
+        (
+            "retry = { max_attempts = 0 }",
+            "retry.max_attempts",
+            &["0", "at least 1"],
+        ),
+        (
+            "retry = { delays = [] }",
+            "retry.delays",
+            &["at least one step"],
+        ),
     ];
     for (line, key, names) in cases {
-        refused(&format!("{GOOD}{line}\n"), &format!("providers.antsomi.{key}"), names).await;
+        refused(
+            &format!("{GOOD}{line}\n"),
+            &format!("providers.antsomi.{key}"),
+            names,
+        )
+        .await;
     }
 }
 
@@ -115,34 +318,106 @@ async fn a_missing_key_and_a_bad_name_or_address_of_a_provider_are_named() {
     let provider = |lines: &str| format!("[providers.p]\n{lines}\n");
     let cases: &[(String, &str, &[&str])] = &[
         (String::new(), "providers", &["missing", "[providers.NAME]"]),
-        ("providers = 3".into(), "providers", &["expected one table for each provider"]),
-        ("[providers]\np = 3".into(), "providers.p", &["expected a table"]),
-        (provider("base_url = 'https://a'\ntoken = 'hunter2'"), "providers.p.kind", &["missing key"]),
-        (provider("kind = 'antsomi'\ntoken = 'hunter2'"), "providers.p.base_url", &["missing key"]),
-        (provider("kind = 'crm'\nbase_url = 'https://a'"), "providers.p.kind", &["crm", "antsomi, omeda"]),
-        (provider("kind = 'omeda'\nbase_url = 'https://a'\napp_id = 'x'"), "providers.p.brand", &["missing key"]),
-        (provider("kind = 'omeda'\nbase_url = 'https://a'\nbrand = 'x'"), "providers.p.app_id", &["missing key"]),
+        (
+            "providers = 3".into(),
+            "providers",
+            &["expected one table for each provider"],
+        ),
+        (
+            "[providers]\np = 3".into(),
+            "providers.p",
+            &["expected a table"],
+        ),
+        (
+            provider("base_url = 'https://a'\ntoken = 'hunter2'"),
+            "providers.p.kind",
+            &["missing key"],
+        ),
+        (
+            provider("kind = 'antsomi'\ntoken = 'hunter2'"),
+            "providers.p.base_url",
+            &["missing key"],
+        ),
+        (
+            provider("kind = 'crm'\nbase_url = 'https://a'"),
+            "providers.p.kind",
+            &["crm", "antsomi, omeda"],
+        ),
+        (
+            provider("kind = 'omeda'\nbase_url = 'https://a'\napp_id = 'x'"),
+            "providers.p.brand",
+            &["missing key"],
+        ),
+        (
+            provider("kind = 'omeda'\nbase_url = 'https://a'\nbrand = 'x'"),
+            "providers.p.app_id",
+            &["missing key"],
+        ),
         (
             provider("kind = 'omeda'\nbase_url = 'https://a'\nbrand = 'a/b'\napp_id = 'x'"),
             "providers.p.brand",
             &["a/b"],
         ),
-        (provider("kind = 'kapture'\nbase_url = 'https://a'"), "providers.p.token", &["missing key"]),
+        (
+            provider("kind = 'kapture'\nbase_url = 'https://a'"),
+            "providers.p.token",
+            &["missing key"],
+        ),
         (
             provider("kind = 'egain'\nbase_url = 'https://a'\ntoken = 'x'\nlanguage = '/'"),
             "providers.p.language",
             &["expected"],
         ),
-        (provider("kind = 'plume'\nbase_url = 'https://a'"), "providers.p.token", &["missing key", "`oauth`"]),
-        (GOOD.replace("antsomi]", "'a.b']"), "providers.a.b", &["1 to 64 letters"]),
-        (GOOD.replace("antsomi]", "'']"), "providers.", &["1 to 64 letters"]),
-        (GOOD.replace("antsomi]", "'ü']"), "providers.ü", &["1 to 64 letters"]),
-        (GOOD.replace("https:", "http:"), "providers.antsomi.base_url", &["loopback", "allow_insecure_http"]),
-        (GOOD.replace("https:", "ftp:"), "providers.antsomi.base_url", &["\"ftp\"", "https://"]),
-        (GOOD.replace("https://", ""), "providers.antsomi.base_url", &["api.example", "https://"]),
-        (GOOD.replace("https://", "https://u:hunter2@"), "providers.antsomi.base_url", &["without user"]),
-        (GOOD.replace("https://api", "https://u:hunter2@:x"), "providers.antsomi.base_url", &["expected an address"]),
-        (GOOD.replace(".example", ".example/?a=hunter2"), "providers.antsomi.base_url", &["without user, query"]),
+        (
+            provider("kind = 'plume'\nbase_url = 'https://a'"),
+            "providers.p.token",
+            &["missing key", "`oauth`"],
+        ),
+        (
+            GOOD.replace("antsomi]", "'a.b']"),
+            "providers.a.b",
+            &["1 to 64 letters"],
+        ),
+        (
+            GOOD.replace("antsomi]", "'']"),
+            "providers.",
+            &["1 to 64 letters"],
+        ),
+        (
+            GOOD.replace("antsomi]", "'ü']"),
+            "providers.ü",
+            &["1 to 64 letters"],
+        ),
+        (
+            GOOD.replace("https:", "http:"),
+            "providers.antsomi.base_url",
+            &["loopback", "allow_insecure_http"],
+        ),
+        (
+            GOOD.replace("https:", "ftp:"),
+            "providers.antsomi.base_url",
+            &["\"ftp\"", "https://"],
+        ),
+        (
+            GOOD.replace("https://", ""),
+            "providers.antsomi.base_url",
+            &["api.example", "https://"],
+        ),
+        (
+            GOOD.replace("https://", "https://u:hunter2@"),
+            "providers.antsomi.base_url",
+            &["without user"],
+        ),
+        (
+            GOOD.replace("https://api", "https://u:hunter2@:x"),
+            "providers.antsomi.base_url",
+            &["expected an address"],
+        ),
+        (
+            GOOD.replace(".example", ".example/?a=hunter2"),
+            "providers.antsomi.base_url",
+            &["without user, query"],
+        ),
     ];
     for (toml, key, names) in cases {
         refused(toml, key, names).await;
@@ -154,33 +429,115 @@ async fn credentials_are_given_once_and_never_shown() {
     let oauth = |rest: &str| format!("{BARE}oauth = {{ {rest} }}\n");
     let full = "token_url = 'https://a/t', client_id = 'c', client_secret = 'hunter2'";
     let cases: &[(String, &str, &[&str])] = &[
-        (BARE.into(), "token", &["missing key", "`token_file`", "`oauth`"]),
-        (format!("{GOOD}oauth = {{ {full} }}\n"), "token", &["`oauth`", "expected one of them"]),
-        (format!("{GOOD}token_file = '/x'\n"), "token_file", &["is given too", "expected one of them"]),
-        (format!("{BARE}token_file = '/no/such/file'\n"), "token_file", &["/no/such/file", "cannot be read"]),
-        (format!("{BARE}token_file = ['hunter2']\n"), "token_file", &["expected a file's path"]),
-        (format!("{BARE}token_file = 'empty'\n"), "token", &["at least one character"]),
-        (format!("{BARE}token = ''\n"), "token", &["at least one character"]),
-        (format!("{BARE}token = \"hunter2\\nhunter2\"\n"), "token", &["control"]),
-        (format!("{BARE}token = ['hunter2']\n"), "token", &["expected a string"]),
-        (format!("{BARE}oauth = 'hunter2'\n"), "oauth", &["expected a table"]),
-        (oauth("token_url = 'https://a/t', client_id = 'c'"), "oauth.client_secret", &["missing key"]),
-        (oauth("client_id = 'c', client_secret = 'hunter2'"), "oauth.token_url", &["missing key"]),
-        (oauth(&full.replace("https", "http")), "oauth.token_url", &["loopback"]),
-        (oauth(&full.replace("https:/", "u:hunter2@")), "oauth.token_url", &["expected"]),
-        (oauth(&format!("{full}, nope = 1")), "oauth.nope", &["unknown key", "token_url"]),
-        (oauth(&format!("{full}, auth = 'magic'")), "oauth.auth", &["magic", "`basic`"]),
-        (oauth(&full.replace("'hunter2'", "['hunter2']")), "oauth.client_secret", &["expected a string"]),
         (
-            oauth(&full.replace("client_secret = 'hunter2'", "client_secret_file = '/no/such/file'")),
+            BARE.into(),
+            "token",
+            &["missing key", "`token_file`", "`oauth`"],
+        ),
+        (
+            format!("{GOOD}oauth = {{ {full} }}\n"),
+            "token",
+            &["`oauth`", "expected one of them"],
+        ),
+        (
+            format!("{GOOD}token_file = '/x'\n"),
+            "token_file",
+            &["is given too", "expected one of them"],
+        ),
+        (
+            format!("{BARE}token_file = '/no/such/file'\n"),
+            "token_file",
+            &["/no/such/file", "cannot be read"],
+        ),
+        (
+            format!("{BARE}token_file = ['hunter2']\n"),
+            "token_file",
+            &["expected a file's path"],
+        ),
+        (
+            format!("{BARE}token_file = 'empty'\n"),
+            "token",
+            &["at least one character"],
+        ),
+        (
+            format!("{BARE}token = ''\n"),
+            "token",
+            &["at least one character"],
+        ),
+        (
+            format!("{BARE}token = \"hunter2\\nhunter2\"\n"),
+            "token",
+            &["control"],
+        ),
+        (
+            format!("{BARE}token = ['hunter2']\n"),
+            "token",
+            &["expected a string"],
+        ),
+        (
+            format!("{BARE}oauth = 'hunter2'\n"),
+            "oauth",
+            &["expected a table"],
+        ),
+        (
+            oauth("token_url = 'https://a/t', client_id = 'c'"),
+            "oauth.client_secret",
+            &["missing key"],
+        ),
+        (
+            oauth("client_id = 'c', client_secret = 'hunter2'"),
+            "oauth.token_url",
+            &["missing key"],
+        ),
+        (
+            oauth(&full.replace("https", "http")),
+            "oauth.token_url",
+            &["loopback"],
+        ),
+        (
+            oauth(&full.replace("https:/", "u:hunter2@")),
+            "oauth.token_url",
+            &["expected"],
+        ),
+        (
+            oauth(&format!("{full}, nope = 1")),
+            "oauth.nope",
+            &["unknown key", "token_url"],
+        ),
+        (
+            oauth(&format!("{full}, auth = 'magic'")),
+            "oauth.auth",
+            &["magic", "`basic`"],
+        ),
+        (
+            oauth(&full.replace("'hunter2'", "['hunter2']")),
+            "oauth.client_secret",
+            &["expected a string"],
+        ),
+        (
+            oauth(&full.replace(
+                "client_secret = 'hunter2'",
+                "client_secret_file = '/no/such/file'",
+            )),
             "oauth.client_secret_file",
             &["cannot be read"],
         ),
     ];
     for (toml, key, names) in cases {
-        let ran = Call::new(&["pipe"]).file("empty", "\n").config(toml).run().await.expect(2);
-        assert!(ran.err.contains(&format!("`providers.antsomi.{key}`")), "{key}: {ran:?}\n{toml}");
-        assert!(names.iter().all(|name| ran.err.contains(name)), "{names:?} in {ran:?}");
+        let ran = Call::new(&["pipe"])
+            .file("empty", "\n")
+            .config(toml)
+            .run()
+            .await
+            .expect(2);
+        assert!(
+            ran.err.contains(&format!("`providers.antsomi.{key}`")),
+            "{key}: {ran:?}\n{toml}"
+        );
+        assert!(
+            names.iter().all(|name| ran.err.contains(name)),
+            "{names:?} in {ran:?}"
+        );
         assert!(!ran.err.contains(SECRET), "{ran:?}");
         assert_eq!(ran.err.trim_end().lines().count(), 1, "{ran:?}");
     }
@@ -188,12 +545,29 @@ async fn credentials_are_given_once_and_never_shown() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_read_or_parsed_is_named_and_not_quoted() {
-    let ran = Call::new(&["pipe", "--config", "/no/such/file.toml"]).run().await.expect(2);
-    assert!(ran.err.contains("/no/such/file.toml") && ran.err.contains("cannot be read"), "{ran:?}");
+    let ran = Call::new(&["pipe", "--config", "/no/such/file.toml"])
+        .run()
+        .await
+        .expect(2);
+    assert!(
+        ran.err.contains("/no/such/file.toml") && ran.err.contains("cannot be read"),
+        "{ran:?}"
+    );
 
-    for broken in ["token = \"hunter2\n", "token = hunter2\n", "token = \"hunter2\"\ntoken = \"hunter2\"\n"] {
-        let ran = Call::new(&["pipe"]).config(&format!("{BARE}{broken}")).run().await.expect(2);
-        assert!(ran.err.contains("config.toml") && ran.err.contains("line "), "{ran:?}");
+    for broken in [
+        "token = \"hunter2\n",
+        "token = hunter2\n",
+        "token = \"hunter2\"\ntoken = \"hunter2\"\n",
+    ] {
+        let ran = Call::new(&["pipe"])
+            .config(&format!("{BARE}{broken}"))
+            .run()
+            .await
+            .expect(2);
+        assert!(
+            ran.err.contains("config.toml") && ran.err.contains("line "),
+            "{ran:?}"
+        );
         assert!(!ran.err.contains(SECRET), "{ran:?}");
         assert_eq!(ran.err.trim_end().lines().count(), 1, "{ran:?}");
     }
@@ -201,32 +575,62 @@ async fn a_file_that_cannot_be_read_or_parsed_is_named_and_not_quoted() {
 
 #[tokio::test]
 async fn the_configuration_may_stand_before_the_command_and_behind_it() {
-    for arguments in [["--config", "good.toml", "pipe"], ["pipe", "--config", "good.toml"]] {
-        let ran = Call::new(&arguments).file("good.toml", GOOD).run().await.expect(0);
+    for arguments in [
+        ["--config", "good.toml", "pipe"],
+        ["pipe", "--config", "good.toml"],
+    ] {
+        let ran = Call::new(&arguments)
+            .file("good.toml", GOOD)
+            .run()
+            .await
+            .expect(0);
         assert!(ran.out.is_empty() && ran.err.is_empty(), "{ran:?}");
     }
-    Call::new(&["pipe", "--config=good.toml"]).file("good.toml", GOOD).run().await.expect(0);
+    Call::new(&["pipe", "--config=good.toml"])
+        .file("good.toml", GOOD)
+        .run()
+        .await
+        .expect(0);
 }
 
 #[tokio::test]
 async fn variables_stand_over_the_file_and_may_stand_alone() {
-    let bad = format!("[worker]\nconcurrency = 0\n[amqp]\ndeclare = 'perhaps'\n[retry]\ndelays = []\n{GOOD}");
+    let bad = format!(
+        "[worker]\nconcurrency = 0\n[amqp]\ndeclare = 'perhaps'\n[retry]\ndelays = []\n{GOOD}"
+    );
     let over = |call: Call| {
         call.env("LOOKUP__WORKER__CONCURRENCY", "5")
             .env("LOOKUP__AMQP__DECLARE", "false")
             .env("LOOKUP__RETRY__DELAYS", "1s, 5s")
     };
-    over(Call::new(&["pipe"]).config(&bad)).run().await.expect(0);
+    over(Call::new(&["pipe"]).config(&bad))
+        .run()
+        .await
+        .expect(0);
 
     let alone = |token: &str| {
         Call::new(&["pipe"])
             .env("LOOKUP__PROVIDERS__ANTSOMI__KIND", "antsomi")
-            .env("LOOKUP__PROVIDERS__ANTSOMI__BASE_URL", "https://api.example")
+            .env(
+                "LOOKUP__PROVIDERS__ANTSOMI__BASE_URL",
+                "https://api.example",
+            )
             .env("LOOKUP__PROVIDERS__ANTSOMI__TOKEN", token)
     };
     alone("007").run().await.expect(0);
-    let ran = alone("x").env("LOOKUP__PROVIDERS__ANTSOMI__TIMEOUT", "never").run().await.expect(2);
-    assert!(ran.err.contains("`providers.antsomi.timeout`") && ran.err.contains("never"), "{ran:?}");
-    let ran = alone("x").env("LOOKUP__AMQP__NOPE", "1").run().await.expect(2);
+    let ran = alone("x")
+        .env("LOOKUP__PROVIDERS__ANTSOMI__TIMEOUT", "never")
+        .run()
+        .await
+        .expect(2);
+    assert!(
+        ran.err.contains("`providers.antsomi.timeout`") && ran.err.contains("never"),
+        "{ran:?}"
+    );
+    let ran = alone("x")
+        .env("LOOKUP__AMQP__NOPE", "1")
+        .run()
+        .await
+        .expect(2);
     assert!(ran.err.contains("`amqp.nope`"), "{ran:?}");
 }

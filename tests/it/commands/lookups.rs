@@ -21,12 +21,20 @@ async fn lookup(sandbox: &Served, provider: &str, query: &str, more: &[&str]) ->
 }
 
 async fn pipe(sandbox: &Served, lines: impl Into<Vec<u8>>) -> Ran {
-    Call::new(&["pipe"]).config(&config(NOWHERE, sandbox, "")).input(lines).run().await.expect(0)
+    Call::new(&["pipe"])
+        .config(&config(NOWHERE, sandbox, ""))
+        .input(lines)
+        .run()
+        .await
+        .expect(0)
 }
 
 /// The result of this job id.
 fn of<'a>(results: &'a [Value], id: &str) -> &'a Value {
-    results.iter().find(|result| result["job_id"] == id).unwrap_or_else(|| panic!("{id} in {results:?}"))
+    results
+        .iter()
+        .find(|result| result["job_id"] == id)
+        .unwrap_or_else(|| panic!("{id} in {results:?}"))
 }
 
 #[tokio::test]
@@ -57,9 +65,19 @@ async fn lookup_prints_the_result_of_each_kind_and_its_exit_code_tells_what_came
     for (provider, query, code, status) in cases {
         let ran = lookup(&sandbox, provider, query, &[]).await.expect(code);
         let results = ran.lines();
-        let [result] = results.as_slice() else { panic!("one line: {ran:?}") };
-        assert_eq!((&result["provider"], &result["status"]), (&json!(provider), &json!(status)), "{ran:?}");
-        assert_eq!(result["error"]["kind"] == "invalid_job", code == 2, "{ran:?}");
+        let [result] = results.as_slice() else {
+            panic!("one line: {ran:?}")
+        };
+        assert_eq!(
+            (&result["provider"], &result["status"]),
+            (&json!(provider), &json!(status)),
+            "{ran:?}"
+        );
+        assert_eq!(
+            result["error"]["kind"] == "invalid_job",
+            code == 2,
+            "{ran:?}"
+        );
         assert_eq!(result["customers"].is_array(), status == "found", "{ran:?}");
     }
 }
@@ -68,16 +86,35 @@ async fn lookup_prints_the_result_of_each_kind_and_its_exit_code_tells_what_came
 async fn lookup_takes_options_and_says_what_is_wrong_with_its_arguments() {
     let sandbox = Served::start().await;
     let query = r#"{"phone":"84907089782"}"#;
-    let ran = lookup(&sandbox, "antsomi", query, &["--options", r#"{"raw":true}"#]).await.expect(0);
+    let ran = lookup(
+        &sandbox,
+        "antsomi",
+        query,
+        &["--options", r#"{"raw":true}"#],
+    )
+    .await
+    .expect(0);
     assert!(ran.lines()[0]["raw"].is_object(), "{ran:?}");
 
     let ran = lookup(&sandbox, "nobody", query, &[]).await.expect(2);
-    assert!(ran.err.contains("nobody") && ran.err.contains("antsomi, egain"), "{ran:?}");
+    assert!(
+        ran.err.contains("nobody") && ran.err.contains("antsomi, egain"),
+        "{ran:?}"
+    );
     let ran = lookup(&sandbox, "antsomi", "{phone", &[]).await.expect(2);
-    assert!(ran.err.contains("--query") && ran.err.contains("expected JSON"), "{ran:?}");
-    let ran = lookup(&sandbox, "antsomi", query, &["--options", "[1"]).await.expect(2);
+    assert!(
+        ran.err.contains("--query") && ran.err.contains("expected JSON"),
+        "{ran:?}"
+    );
+    let ran = lookup(&sandbox, "antsomi", query, &["--options", "[1"])
+        .await
+        .expect(2);
     assert!(ran.err.contains("--options"), "{ran:?}");
-    let ran = Call::new(&["lookup", "antsomi"]).config(&config(NOWHERE, &sandbox, "")).run().await.expect(2);
+    let ran = Call::new(&["lookup", "antsomi"])
+        .config(&config(NOWHERE, &sandbox, ""))
+        .run()
+        .await
+        .expect(2);
     assert!(ran.err.contains("--query"), "{ran:?}");
 }
 
@@ -94,21 +131,32 @@ async fn a_token_that_looks_like_a_number_reaches_the_provider_as_it_was_written
             assert!(read > 0, "a whole request");
             request.extend_from_slice(&part[..read]);
         }
-        let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\n{}").await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\n{}")
+            .await;
         String::from_utf8(request).unwrap().to_lowercase()
     });
     let call = Call::new(&["lookup", "k", "--query", r#"{"phone":"1"}"#])
-        .config(&format!("[providers.k]\nkind = \"kapture\"\nbase_url = \"{base}\"\ntoken_file = \"secret\"\n"))
+        .config(&format!(
+            "[providers.k]\nkind = \"kapture\"\nbase_url = \"{base}\"\ntoken_file = \"secret\"\n"
+        ))
         .file("secret", "00700\n");
     call.run().await.expect(1);
-    assert!(heard.await.unwrap().contains("authorization: basic 00700\r\n"));
+    assert!(
+        heard
+            .await
+            .unwrap()
+            .contains("authorization: basic 00700\r\n")
+    );
 }
 
 #[tokio::test]
 async fn pipe_answers_each_line_and_a_bad_one_is_not_fatal() {
     let sandbox = Served::start().await;
-    let long =
-        format!(r#"{{"id":"long","provider":"antsomi","query":{{"phone":"1"}},"context":"{}"}}"#, "x".repeat(300_000));
+    let long = format!(
+        r#"{{"id":"long","provider":"antsomi","query":{{"phone":"1"}},"context":"{}"}}"#,
+        "x".repeat(300_000)
+    );
     let lines = [
         r#"{"id":"slow","provider":"antsomi","query":{"phone":"84900000604"},"context":[1.0]}"#,
         "",
@@ -127,32 +175,76 @@ async fn pipe_answers_each_line_and_a_bad_one_is_not_fatal() {
     let ran = pipe(&sandbox, lines.join("\n")).await;
     let results = ran.lines();
     assert_eq!(results.len(), 9, "{ran:?}");
-    let kind = |id| of(&results, id)["error"]["kind"].as_str().unwrap_or_default().to_owned();
+    let kind = |id| {
+        of(&results, id)["error"]["kind"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     assert_eq!(of(&results, "slow")["context"], json!([1.0]));
-    assert_eq!(results.last().unwrap()["job_id"], "slow", "the order is free");
+    assert_eq!(
+        results.last().unwrap()["job_id"],
+        "slow",
+        "the order is free"
+    );
     for found in ["slow", "crlf", "last"] {
         assert_eq!(of(&results, found)["status"], "found");
     }
     assert_eq!(kind("stranger"), "unknown_provider");
-    for (id, name) in [("nameless", "`provider`"), ("lane", "`lane`"), ("field", "`nope`")] {
+    for (id, name) in [
+        ("nameless", "`provider`"),
+        ("lane", "`lane`"),
+        ("field", "`nope`"),
+    ] {
         assert_eq!(kind(id), "invalid_job");
-        assert!(of(&results, id)["error"]["message"].as_str().unwrap().contains(name), "{}", of(&results, id));
+        assert!(
+            of(&results, id)["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(name),
+            "{}",
+            of(&results, id)
+        );
     }
-    let said = |what: &str| results.iter().any(|result| result["error"]["message"].to_string().contains(what));
+    let said = |what: &str| {
+        results
+            .iter()
+            .any(|result| result["error"]["message"].to_string().contains(what))
+    };
     assert!(said("expected JSON"), "{ran:?}");
-    assert!(said("at most 262144 bytes"), "the line that is too long is told so: {ran:?}");
-    assert_eq!(results.iter().filter(|result| result["status"] == "failed").count(), 6);
+    assert!(
+        said("at most 262144 bytes"),
+        "the line that is too long is told so: {ran:?}"
+    );
+    assert_eq!(
+        results
+            .iter()
+            .filter(|result| result["status"] == "failed")
+            .count(),
+        6
+    );
 }
 
 #[tokio::test]
 async fn pipe_serves_more_jobs_than_it_has_slots() {
     let sandbox = Served::start().await;
-    let line = |n| format!(r#"{{"id":"{n}","provider":"antsomi","query":{{"phone":"8491{n:07}"}}}}"#);
-    let toml = config(NOWHERE, &sandbox, "").replace("quota = \"none\"", "quota = \"none\"\nconcurrency = 2");
+    let line =
+        |n| format!(r#"{{"id":"{n}","provider":"antsomi","query":{{"phone":"8491{n:07}"}}}}"#);
+    let toml = config(NOWHERE, &sandbox, "")
+        .replace("quota = \"none\"", "quota = \"none\"\nconcurrency = 2");
     let toml = toml.replace("[amqp]", "[worker]\nconcurrency = 1\n[amqp]");
     let lines: String = (0..500).map(|n| line(n) + "\n").collect();
-    let results = Call::new(&["pipe"]).config(&toml).input(lines).run().await.expect(0).lines();
-    let ids: std::collections::BTreeSet<_> = results.iter().map(|result| result["job_id"].as_str()).collect();
+    let results = Call::new(&["pipe"])
+        .config(&toml)
+        .input(lines)
+        .run()
+        .await
+        .expect(0)
+        .lines();
+    let ids: std::collections::BTreeSet<_> = results
+        .iter()
+        .map(|result| result["job_id"].as_str())
+        .collect();
     assert_eq!((results.len(), ids.len()), (500, 500));
 }
 
@@ -176,11 +268,19 @@ async fn pipe_answers_while_its_input_is_still_open() {
     let talk = spawn_blocking(move || {
         let mut output = BufReader::new(output);
         for id in ["one", "two"] {
-            writeln!(input, r#"{{"id":"{id}","provider":"antsomi","query":{{"phone":"84907089782"}}}}"#).unwrap();
+            writeln!(
+                input,
+                r#"{{"id":"{id}","provider":"antsomi","query":{{"phone":"84907089782"}}}}"#
+            )
+            .unwrap();
             let mut line = String::new();
             output.read_line(&mut line).unwrap();
-            let result: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-            assert_eq!((&result["job_id"], &result["status"]), (&json!(id), &json!("found")));
+            let result: Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+            assert_eq!(
+                (&result["job_id"], &result["status"]),
+                (&json!(id), &json!("found"))
+            );
         }
         drop(input);
         let mut rest = String::new();

@@ -10,7 +10,10 @@ async fn schema(what: &str) -> Value {
 }
 
 fn validator(schema: &Value) -> jsonschema::Validator {
-    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
     jsonschema::draft202012::meta::validate(schema).expect("a schema");
     jsonschema::draft202012::new(schema).expect("a schema")
 }
@@ -29,7 +32,11 @@ async fn the_schema_of_jobs_accepts_the_contracts_job_and_refuses_what_is_none()
         json!({"query": {"custom": [{"object": "customer", "name": "n", "value": "v"}]}, "options": {"language": "en-US"}}),
         json!({"query": {"account_id": "a"}, "options": {"exact_match": false}}),
     ] {
-        assert!(schema.is_valid(&job), "{job}: {:?}", schema.validate(&job).err());
+        assert!(
+            schema.is_valid(&job),
+            "{job}: {:?}",
+            schema.validate(&job).err()
+        );
     }
     for none in [
         json!({}),
@@ -61,7 +68,11 @@ async fn the_schema_of_results_accepts_the_contracts_result() {
         "completed_at": "2026-11-21T10:15:29.512Z"
     });
     for result in [&found, &failed] {
-        assert!(schema.is_valid(result), "{result}: {:?}", schema.validate(result).err());
+        assert!(
+            schema.is_valid(result),
+            "{result}: {:?}",
+            schema.validate(result).err()
+        );
     }
     let mut wrong = found;
     wrong["status"] = json!("perhaps");
@@ -79,7 +90,10 @@ async fn the_asyncapi_document_refers_to_what_it_holds() {
         let pointer = reference.strip_prefix('#').expect("a reference inside");
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
-    let ran = Call::new(&["schema", "asyncapi", "--prefix", "mine"]).run().await.expect(0);
+    let ran = Call::new(&["schema", "asyncapi", "--prefix", "mine"])
+        .run()
+        .await
+        .expect(0);
     assert!(ran.out.contains("mine.jobs") && !ran.out.contains("lookup.jobs"));
     Call::new(&["schema", "poem"]).run().await.expect(2);
 }
@@ -87,7 +101,12 @@ async fn the_asyncapi_document_refers_to_what_it_holds() {
 fn collect(value: &Value, references: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            references.extend(
+                fields
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            );
             fields.values().for_each(|value| collect(value, references));
         }
         Value::Array(items) => items.iter().for_each(|value| collect(value, references)),
@@ -98,13 +117,30 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 #[tokio::test]
 async fn the_command_line_tells_of_itself_and_refuses_what_it_does_not_know() {
     let ran = Call::new(&["--help"]).run().await.expect(0);
-    for command in ["run", "check", "lookup", "pipe", "send", "dead", "sandbox", "schema"] {
-        assert!(ran.out.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {}", ran.out);
+    for command in [
+        "run", "check", "lookup", "pipe", "send", "dead", "sandbox", "schema",
+    ] {
+        assert!(
+            ran.out
+                .lines()
+                .any(|line| line.trim_start().starts_with(command)),
+            "{command} in {}",
+            ran.out
+        );
     }
     assert!(ran.out.contains("Exit codes"), "{}", ran.out);
     let ran = Call::new(&["--version"]).run().await.expect(0);
-    assert_eq!(ran.out, concat!("lookup-worker ", env!("CARGO_PKG_VERSION"), "\n"));
-    for wrong in [&["juggle"] as &[&str], &[], &["run", "--nope"], &["lookup"], &["dead"]] {
+    assert_eq!(
+        ran.out,
+        concat!("lookup-worker ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    for wrong in [
+        &["juggle"] as &[&str],
+        &[],
+        &["run", "--nope"],
+        &["lookup"],
+        &["dead"],
+    ] {
         let ran = Call::new(wrong).run().await.expect(2);
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{ran:?}");
     }

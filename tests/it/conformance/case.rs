@@ -76,29 +76,49 @@ struct Came {
 impl Case {
     /// Every case of a kind, in the order of the files' names.
     pub fn all(kind: &str) -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind);
-        let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(kind);
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         paths.sort();
-        paths.into_iter().map(|path| Self::read(kind, path)).collect()
+        paths
+            .into_iter()
+            .map(|path| Self::read(kind, path))
+            .collect()
     }
 
     fn read(kind: &str, path: PathBuf) -> Self {
         let text = fs::read(&path).unwrap();
-        let case: Self = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let case: Self = serde_json::from_slice(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(
             case.refused.is_some() || case.request.is_some() || case.response.is_some(),
             "{} expects nothing",
             case.name
         );
-        assert_eq!(case.response.is_some(), case.outcome.is_some() || case.raw.is_some(), "{}", case.name);
-        Self { path, kind: kind.into(), ..case }
+        assert_eq!(
+            case.response.is_some(),
+            case.outcome.is_some() || case.raw.is_some(),
+            "{}",
+            case.name
+        );
+        Self {
+            path,
+            kind: kind.into(),
+            ..case
+        }
     }
 
     /// Says in what the case differs from what it expects.
     pub fn check(&self) -> Result<(), String> {
         let adapter = match target::adapter(&self.kind, &self.settings) {
             Ok(adapter) => adapter,
-            Err(refused) => return same("the configuration's refusal", &Some(refused), &self.refused),
+            Err(refused) => {
+                return same("the configuration's refusal", &Some(refused), &self.refused);
+            }
         };
         let lookup = match self.lookup(&adapter) {
             Ok(lookup) => lookup,
@@ -108,9 +128,18 @@ impl Case {
         if let Some(expected) = &self.request {
             same("the request", &Sent::of(&lookup.request), expected)?;
         }
-        let Some(response) = self.response.as_ref().map(Came::response) else { return Ok(()) };
+        let Some(response) = self.response.as_ref().map(Came::response) else {
+            return Ok(());
+        };
         if let Some(expected) = &self.outcome {
-            same("the outcome", &told(&adapter.read(&lookup, &response, NOW.parse().unwrap()), expected), expected)?;
+            same(
+                "the outcome",
+                &told(
+                    &adapter.read(&lookup, &response, NOW.parse().unwrap()),
+                    expected,
+                ),
+                expected,
+            )?;
         }
         if let Some(expected) = &self.raw {
             let raw = adapter.raw(response.body()).map(|raw| raw.get().to_owned());
@@ -120,8 +149,14 @@ impl Case {
     }
 
     fn lookup(&self, adapter: &Adapter) -> Result<Lookup, Malformed> {
-        let query = self.query.clone().unwrap_or_else(|| target::query(&self.kind));
-        let options = self.options.as_ref().map(|options| to_raw_value(options).unwrap());
+        let query = self
+            .query
+            .clone()
+            .unwrap_or_else(|| target::query(&self.kind));
+        let options = self
+            .options
+            .as_ref()
+            .map(|options| to_raw_value(options).unwrap());
         adapter.lookup(&to_raw_value(&query).unwrap(), options.as_deref())
     }
 }
@@ -133,7 +168,11 @@ impl Sent {
         Self {
             method: request.method().to_string(),
             uri: request.uri().to_string(),
-            headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            headers: request
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect(),
             body: (!body.is_empty()).then(|| serde_json::from_slice(body).unwrap()),
         }
     }
@@ -159,7 +198,9 @@ impl Came {
 fn told(outcome: &Outcome, expected: &Value) -> Value {
     let page = |page: &Option<_>| page.as_ref().map_or(Value::Null, |page| json!(page));
     let mut told = match outcome {
-        Outcome::Found(customers, of) => json!({ "status": "found", "customers": customers, "page": page(of) }),
+        Outcome::Found(customers, of) => {
+            json!({ "status": "found", "customers": customers, "page": page(of) })
+        }
         Outcome::NotFound(of) => json!({ "status": "not_found", "page": page(of) }),
         Outcome::Failed(failure) => json!({
             "status": "failed",
@@ -171,7 +212,9 @@ fn told(outcome: &Outcome, expected: &Value) -> Value {
             "message": expected.get("message").map(|_| &failure.message),
         }),
     };
-    told.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    told.as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
     told
 }
 
@@ -179,5 +222,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, came: &T, expected: &T) -> R
     if came == expected {
         return Ok(());
     }
-    Err(format!("  {what} is\n    {came:?}\n  expected\n    {expected:?}"))
+    Err(format!(
+        "  {what} is\n    {came:?}\n  expected\n    {expected:?}"
+    ))
 }

@@ -9,8 +9,13 @@ use super::target;
 
 /// What an answer comes to, as the table says it.
 fn class(adapter: &Adapter, status: u16, body: &str) -> String {
-    let lookup = adapter.lookup(&to_raw_value(&target::query(adapter.kind())).unwrap(), None).unwrap();
-    let response = Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    let lookup = adapter
+        .lookup(&to_raw_value(&target::query(adapter.kind())).unwrap(), None)
+        .unwrap();
+    let response = Response::builder()
+        .status(status)
+        .body(Bytes::copy_from_slice(body.as_bytes()))
+        .unwrap();
     match adapter.read(&lookup, &response, jiff::Timestamp::UNIX_EPOCH) {
         Outcome::Found(customers, _) => format!("found {}", customers.len()),
         Outcome::NotFound(_) => "not_found".into(),
@@ -49,9 +54,14 @@ const EXCEPTIONS: &[(&str, u16, &str)] = &[
 ];
 
 fn by_the_table(kind: &str, status: u16) -> &'static str {
-    let exception = EXCEPTIONS.iter().find(|(of, at, _)| (*of, *at) == (kind, status)).map(|(.., class)| *class);
+    let exception = EXCEPTIONS
+        .iter()
+        .find(|(of, at, _)| (*of, *at) == (kind, status))
+        .map(|(.., class)| *class);
     exception.unwrap_or_else(|| {
-        let row = TABLE.iter().find(|(from, to, _)| (*from..=*to).contains(&status));
+        let row = TABLE
+            .iter()
+            .find(|(from, to, _)| (*from..=*to).contains(&status));
         row.expect("every status is in the table").2
     })
 }
@@ -61,7 +71,11 @@ fn every_status_of_every_kind_has_the_class_of_the_table() {
     for kind in target::KINDS {
         let adapter = target::plain(kind);
         for status in 100..=599 {
-            assert_eq!(class(&adapter, status, "{}"), by_the_table(kind, status), "{kind}, HTTP {status}");
+            assert_eq!(
+                class(&adapter, status, "{}"),
+                by_the_table(kind, status),
+                "{kind}, HTTP {status}"
+            );
         }
     }
 }
@@ -70,8 +84,21 @@ fn every_status_of_every_kind_has_the_class_of_the_table() {
 fn a_404_that_is_a_page_is_a_wrong_address_for_every_kind() {
     for kind in target::KINDS {
         let adapter = target::plain(kind);
-        for body in ["", "<html>404</html>", "not found", "\"not found\"", "null", "404", "{", "{\"a\":1,\"a\":2}"] {
-            assert_eq!(class(&adapter, 404, body), "endpoint_not_found", "{kind}, {body}");
+        for body in [
+            "",
+            "<html>404</html>",
+            "not found",
+            "\"not found\"",
+            "null",
+            "404",
+            "{",
+            "{\"a\":1,\"a\":2}",
+        ] {
+            assert_eq!(
+                class(&adapter, 404, body),
+                "endpoint_not_found",
+                "{kind}, {body}"
+            );
         }
     }
 }
@@ -98,23 +125,59 @@ fn every_code_in_antsomis_body_has_its_class() {
 fn every_status_in_kaptures_body_has_its_class() {
     let adapter = target::plain("kapture");
     for (body, expected) in [
-        (r#"{"Customer Details":{"id":1},"status":"success"}"#, "found 1"),
-        (r#"{"Customer Details":{"id":1},"Status":"SUCCESS"}"#, "found 1"),
+        (
+            r#"{"Customer Details":{"id":1},"status":"success"}"#,
+            "found 1",
+        ),
+        (
+            r#"{"Customer Details":{"id":1},"Status":"SUCCESS"}"#,
+            "found 1",
+        ),
         (r#"{"Customer Details":{"id":1}}"#, "found 1"),
-        (r#"{"Customer Details":{"id":1},"status":"failed"}"#, "rejected"),
-        (r#"{"Customer Details":"It does not exist in our system.","status":"failed"}"#, "not_found"),
-        (r#"{"Customer Details":"It DOES NOT EXIST.","status":"Failed"}"#, "not_found"),
+        (
+            r#"{"Customer Details":{"id":1},"status":"failed"}"#,
+            "rejected",
+        ),
+        (
+            r#"{"Customer Details":"It does not exist in our system.","status":"failed"}"#,
+            "not_found",
+        ),
+        (
+            r#"{"Customer Details":"It DOES NOT EXIST.","status":"Failed"}"#,
+            "not_found",
+        ),
         (r#"{"Customer Details":"It does not exist."}"#, "not_found"),
-        (r#"{"Customer Details":"It does not exist.","status":"success"}"#, "bad_response"),
-        (r#"{"Customer Details":"Try again.","status":"failed"}"#, "rejected"),
-        (r#"{"message":"It does not exist.","status":"failed"}"#, "rejected"),
-        (r#"{"message":"Invalid Auth Key","status":"failed"}"#, "unauthorized"),
-        (r#"{"Message":"invalid auth key","Status":"FAILED"}"#, "unauthorized"),
+        (
+            r#"{"Customer Details":"It does not exist.","status":"success"}"#,
+            "bad_response",
+        ),
+        (
+            r#"{"Customer Details":"Try again.","status":"failed"}"#,
+            "rejected",
+        ),
+        (
+            r#"{"message":"It does not exist.","status":"failed"}"#,
+            "rejected",
+        ),
+        (
+            r#"{"message":"Invalid Auth Key","status":"failed"}"#,
+            "unauthorized",
+        ),
+        (
+            r#"{"Message":"invalid auth key","Status":"FAILED"}"#,
+            "unauthorized",
+        ),
         (r#"{"message":"Invalid Auth Key"}"#, "unauthorized"),
         (r#"{"status":"failed"}"#, "rejected"),
         (r#"{"status":"success"}"#, "bad_response"),
-        (r#"{"Customer Details":null,"status":"success"}"#, "bad_response"),
-        (r#"{"Customer Details":[],"status":"success"}"#, "bad_response"),
+        (
+            r#"{"Customer Details":null,"status":"success"}"#,
+            "bad_response",
+        ),
+        (
+            r#"{"Customer Details":[],"status":"success"}"#,
+            "bad_response",
+        ),
     ] {
         assert_eq!(class(&adapter, 200, body), expected, "{body}");
     }
@@ -123,7 +186,8 @@ fn every_status_in_kaptures_body_has_its_class() {
 #[test]
 fn every_error_in_omedas_body_has_its_class_under_every_status_that_bears_one() {
     let adapter = target::plain("omeda");
-    let plain = r#"{"SubmissionId":"s","Errors":[{"Error":"No phone number found for customer 12345."}]}"#;
+    let plain =
+        r#"{"SubmissionId":"s","Errors":[{"Error":"No phone number found for customer 12345."}]}"#;
     let merged = r#"{"Errors":[{"Error":"Customer id 22 is valid but not active."}],"MergedIntoCustomerId":99999}"#;
     let pending = r#"{"Errors":[{"Error":"OmedaCustomerId 22 is pending deactivation. Please try again later."}]}"#;
     for (status, body, expected) in [
@@ -139,6 +203,10 @@ fn every_error_in_omedas_body_has_its_class_under_every_status_that_bears_one() 
         (404, pending, "provider_error"),
         (500, plain, "provider_error"),
     ] {
-        assert_eq!(class(&adapter, status, body), expected, "HTTP {status}, {body}");
+        assert_eq!(
+            class(&adapter, status, body),
+            expected,
+            "HTTP {status}, {body}"
+        );
     }
 }

@@ -14,8 +14,13 @@ use super::target;
 pub fn hold_of_job(kind: &str, query: &RawValue, options: Option<&RawValue>) {
     match target::plain(kind).lookup(query, options) {
         Ok(lookup) => {
-            let usual = target::plain(kind).lookup(&to_raw_value(&target::query(kind)).unwrap(), None).unwrap();
-            assert_eq!(lookup.request.uri().authority(), usual.request.uri().authority());
+            let usual = target::plain(kind)
+                .lookup(&to_raw_value(&target::query(kind)).unwrap(), None)
+                .unwrap();
+            assert_eq!(
+                lookup.request.uri().authority(),
+                usual.request.uri().authority()
+            );
             assert_eq!(lookup.request.method(), usual.request.method());
         }
         Err(refused) => assert!(!refused.problem.is_empty()),
@@ -26,7 +31,9 @@ pub fn hold_of_job(kind: &str, query: &RawValue, options: Option<&RawValue>) {
 fn holds(value: &Value, name: &str) -> bool {
     match value {
         Value::Array(items) => items.iter().any(|item| holds(item, name)),
-        Value::Object(members) => members.iter().any(|(key, value)| key == name || holds(value, name)),
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, value)| key == name || holds(value, name)),
         _ => false,
     }
 }
@@ -34,15 +41,21 @@ fn holds(value: &Value, name: &str) -> bool {
 /// Whether the provider's own words can mean that there is no such customer.
 fn says_none(kind: &str, status: u16, body: &[u8]) -> bool {
     let json = || serde_json::from_slice::<Value>(body).ok();
-    let is_empty = |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let is_empty =
+        |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(Vec::is_empty);
     match (kind, status) {
         ("egain", 204) => true,
-        ("omeda" | "kapture" | "plume", 404) => json().is_some_and(|json| json.is_object() || json.is_array()),
+        ("omeda" | "kapture" | "plume", 404) => {
+            json().is_some_and(|json| json.is_object() || json.is_array())
+        }
         ("antsomi", 200) => json().is_some_and(|json| is_empty(json.pointer("/data/entries"))),
         ("egain", 200) => json().is_some_and(|json| is_empty(json.get("customer"))),
         ("plume", 200) => json().is_some_and(|json| is_empty(Some(&json))),
         ("kapture", 200) => json().is_some_and(|json| {
-            let details = json.get("Customer Details").and_then(Value::as_str).unwrap_or_default();
+            let details = json
+                .get("Customer Details")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             details.to_ascii_lowercase().contains("does not exist")
         }),
         _ => false,
@@ -52,19 +65,34 @@ fn says_none(kind: &str, status: u16, body: &[u8]) -> bool {
 /// Reads the answer and checks what must hold of every outcome.
 pub fn hold_of_answer(kind: &str, status: u16, body: &[u8]) {
     let adapter = target::plain(kind);
-    let lookup = adapter.lookup(&to_raw_value(&target::query(kind)).unwrap(), None).unwrap();
-    let response = Response::builder().status(status).body(Bytes::copy_from_slice(body)).unwrap();
+    let lookup = adapter
+        .lookup(&to_raw_value(&target::query(kind)).unwrap(), None)
+        .unwrap();
+    let response = Response::builder()
+        .status(status)
+        .body(Bytes::copy_from_slice(body))
+        .unwrap();
     match adapter.read(&lookup, &response, jiff::Timestamp::UNIX_EPOCH) {
         Outcome::Found(customers, _) => {
             assert_eq!(status, 200);
             assert!(!customers.is_empty());
-            assert!(customers.iter().all(|customer| !customer.customer_id.trim().is_empty()));
+            assert!(
+                customers
+                    .iter()
+                    .all(|customer| !customer.customer_id.trim().is_empty())
+            );
         }
-        Outcome::NotFound(_) => assert!(says_none(kind, status, body), "the provider has not said so"),
+        Outcome::NotFound(_) => assert!(
+            says_none(kind, status, body),
+            "the provider has not said so"
+        ),
         Outcome::Failed(failure) => assert!(!failure.message.is_empty()),
     }
     if let Some(raw) = adapter.raw(body).filter(|_| kind == "egain") {
         let raw: Value = serde_json::from_str(raw.get()).unwrap();
-        assert!(!holds(&raw, "pin") && !holds(&raw, "secretAnswer"), "a secret is left");
+        assert!(
+            !holds(&raw, "pin") && !holds(&raw, "secretAnswer"),
+            "a secret is left"
+        );
     }
 }

@@ -67,8 +67,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((names.clone(), inner), 0..6).prop_map(|members| {
-                let members: Map<String, Value> =
-                    members.into_iter().map(|(name, value)| (name.into(), value)).collect();
+                let members: Map<String, Value> = members
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect();
                 Value::from(members)
             }),
         ]

@@ -45,16 +45,28 @@ pub fn adapter(kind: &str, settings: &Map<String, Value>) -> Result<Adapter, Str
         let _ = writeln!(text, "{key} = {value}");
     }
     let number = FILES.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("lookup-worker-{}-{number}.toml", std::process::id()));
+    let path = std::env::temp_dir().join(format!(
+        "lookup-worker-{}-{number}.toml",
+        std::process::id()
+    ));
     fs::write(&path, text).unwrap();
     let loaded = config::load(Some(&path));
     fs::remove_file(&path).unwrap();
-    loaded.map(|mut settings| settings.providers.remove("it").unwrap().adapter).map_err(|error| error.to_string())
+    loaded
+        .map(|mut settings| settings.providers.remove("it").unwrap().adapter)
+        .map_err(|error| error.to_string())
 }
 
 /// The kind's adapter by the example alone.
 pub fn plain(kind: &str) -> Adapter {
-    static PLAIN: LazyLock<Vec<Adapter>> =
-        LazyLock::new(|| KINDS.map(|kind| adapter(kind, &Map::new()).unwrap()).to_vec());
-    PLAIN.iter().find(|adapter| adapter.kind() == kind).unwrap().clone()
+    static PLAIN: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
+        KINDS
+            .map(|kind| adapter(kind, &Map::new()).unwrap())
+            .to_vec()
+    });
+    PLAIN
+        .iter()
+        .find(|adapter| adapter.kind() == kind)
+        .unwrap()
+        .clone()
 }

@@ -15,17 +15,25 @@ use crate::{
 fn words(text: &str, beginning: &str) -> BTreeSet<String> {
     let of_a_name = |letter: char| letter.is_ascii_alphanumeric() || "_:".contains(letter);
     let words = text.split(|letter| !of_a_name(letter));
-    words.filter(|word| word.starts_with(beginning) && !word.contains(':')).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with(beginning) && !word.contains(':'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Everything that dashboard and rules name.
 fn named(beginning: &str) -> BTreeSet<String> {
     let mut named = words(&file("deploy/prometheus/rules.yml"), beginning);
-    let dashboard: Value = serde_json::from_str(&file("deploy/grafana/lookup-worker.json")).expect("JSON");
+    let dashboard: Value =
+        serde_json::from_str(&file("deploy/grafana/lookup-worker.json")).expect("JSON");
     let mut expressions = Vec::new();
     collect(&dashboard, &mut expressions);
     assert!(expressions.len() > 20, "{expressions:?}");
-    named.extend(expressions.iter().flat_map(|expression| words(expression, beginning)));
+    named.extend(
+        expressions
+            .iter()
+            .flat_map(|expression| words(expression, beginning)),
+    );
     named
 }
 
@@ -35,7 +43,9 @@ fn collect(value: &Value, expressions: &mut Vec<String>) {
         Value::Object(fields) => {
             for (key, value) in fields {
                 match value {
-                    Value::String(text) if key == "expr" || key == "definition" => expressions.push(text.clone()),
+                    Value::String(text) if key == "expr" || key == "definition" => {
+                        expressions.push(text.clone())
+                    }
                     other => collect(other, expressions),
                 }
             }
@@ -48,7 +58,10 @@ fn collect(value: &Value, expressions: &mut Vec<String>) {
 /// The names of the series in a page of metrics.
 fn series(page: &str) -> BTreeSet<String> {
     let samples = page.lines().filter(|line| !line.starts_with('#'));
-    samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+    samples
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn missing(named: &BTreeSet<String>, page: &str) -> Vec<String> {
@@ -60,10 +73,23 @@ async fn every_metric_of_ours_that_dashboard_and_rules_name_is_exposed() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
     let fault = json!({"status": 503});
-    road.sandbox.fault(lookup_worker::sandbox::Kind::Omeda, "/12345/", fault, Some(1)).await;
+    road.sandbox
+        .fault(
+            lookup_worker::sandbox::Kind::Omeda,
+            "/12345/",
+            fault,
+            Some(1),
+        )
+        .await;
     // Found at the second attempt; no job.
-    road.publish("plume", "again", &json!({"query": {"account_id": "5f8d0d55b54764421b7156d9"}})).await;
-    road.publish("omeda", "later", &json!({"query": {"customer_id": 12345}})).await;
+    road.publish(
+        "plume",
+        "again",
+        &json!({"query": {"account_id": "5f8d0d55b54764421b7156d9"}}),
+    )
+    .await;
+    road.publish("omeda", "later", &json!({"query": {"customer_id": 12345}}))
+        .await;
     road.publish("omeda", "none", &json!({"query": {}})).await;
     road.results(3).await;
     let named = named("lookup_");
@@ -84,7 +110,10 @@ async fn every_metric_of_ours_that_dashboard_and_rules_name_is_exposed() {
 async fn every_metric_of_the_broker_that_dashboard_and_rules_name_is_exposed() {
     let [port] = free_ports();
     let settings = format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}");
-    let broker = Broker::launch(Node { settings, ..Node::alone() });
+    let broker = Broker::launch(Node {
+        settings,
+        ..Node::alone()
+    });
     broker.wait_ready();
     broker.enable_plugin("rabbitmq_prometheus");
     let client = crate::amqp::Client::connect(&broker.url()).await;
@@ -98,7 +127,12 @@ async fn every_metric_of_the_broker_that_dashboard_and_rules_name_is_exposed() {
     // The broker counts every few seconds.
     let mut page = String::new();
     for _ in 0..600 {
-        page = reqwest::get(&url).await.expect("the broker").text().await.expect("its answer");
+        page = reqwest::get(&url)
+            .await
+            .expect("the broker")
+            .text()
+            .await
+            .expect("its answer");
         if missing(&named, &page).is_empty() {
             return;
         }
@@ -119,7 +153,13 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
     let path = folder.path().join("metrics");
     fs::write(&path, road.worker.metrics().await).expect("a file in our folder");
     let page = fs::File::open(&path).expect("a file in our folder");
-    let output = Command::new("promtool").args(["check", "metrics"]).stdin(page).output();
+    let output = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(page)
+        .output();
     let output = output.expect("promtool");
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
 }

@@ -6,7 +6,11 @@ use crate::{broker::Broker, commands::Call, road::Road};
 
 #[tokio::test]
 async fn bash_completes_commands_and_what_they_take() {
-    let script = Call::new(&["completions", "bash"]).run().await.expect(0).out;
+    let script = Call::new(&["completions", "bash"])
+        .run()
+        .await
+        .expect(0)
+        .out;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("completions");
     std::fs::write(&path, script).expect("a file in our folder");
@@ -15,10 +19,16 @@ async fn bash_completes_commands_and_what_they_take() {
             registered=$(complete -p lookup-worker); registered=${registered#*-F }
             "${registered%% *}" "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
         let mut bash = Command::new("bash");
-        bash.args(["-c", program, "bash"]).arg(&path).arg("lookup-worker").args(words);
+        bash.args(["-c", program, "bash"])
+            .arg(&path)
+            .arg("lookup-worker")
+            .args(words);
         let output = bash.output().expect("bash");
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        String::from_utf8(output.stdout)
+            .expect("text")
+            .trim()
+            .to_owned()
     };
     assert_eq!(complete(&["sch"]), "schema");
     assert_eq!(complete(&["schema", "async"]), "asyncapi");
@@ -30,13 +40,19 @@ async fn bash_completes_commands_and_what_they_take() {
 async fn every_shell_has_a_script_and_every_command_a_page() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = Call::new(&["completions", shell]).run().await.expect(0).out;
-        assert!(script.contains("lookup-worker") && script.contains("asyncapi"), "{shell}");
+        assert!(
+            script.contains("lookup-worker") && script.contains("asyncapi"),
+            "{shell}"
+        );
     }
     Call::new(&["completions", "tcsh"]).run().await.expect(2);
 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("man1");
-    Call::new(&["man", path.to_str().expect("a plain path")]).run().await.expect(0);
+    Call::new(&["man", path.to_str().expect("a plain path")])
+        .run()
+        .await
+        .expect(0);
     for command in COMMANDS {
         let page = std::fs::read_to_string(path.join(format!("lookup-worker-{command}.1")));
         let page = page.unwrap_or_else(|error| panic!("{command}: {error}"));
@@ -45,20 +61,40 @@ async fn every_shell_has_a_script_and_every_command_a_page() {
     assert!(path.join("lookup-worker.1").is_file());
 }
 
-const COMMANDS: [&str; 11] =
-    ["run", "check", "health", "lookup", "pipe", "send", "dead", "sandbox", "schema", "completions", "man"];
+const COMMANDS: [&str; 11] = [
+    "run",
+    "check",
+    "health",
+    "lookup",
+    "pipe",
+    "send",
+    "dead",
+    "sandbox",
+    "schema",
+    "completions",
+    "man",
+];
 
 /// The words of a shell's line, up to what the program does not see: a pipe, a remark behind three spaces.
 fn words(line: &str) -> Vec<&str> {
     let mut words = Vec::new();
-    for (part, text) in line.split("   ").next().unwrap_or_default().split('\'').enumerate() {
+    for (part, text) in line
+        .split("   ")
+        .next()
+        .unwrap_or_default()
+        .split('\'')
+        .enumerate()
+    {
         if part % 2 == 1 {
             words.push(text);
         } else {
             words.extend(text.split_whitespace());
         }
     }
-    let end = words.iter().position(|word| ["|", "<", ">"].contains(word)).unwrap_or(words.len());
+    let end = words
+        .iter()
+        .position(|word| ["|", "<", ">"].contains(word))
+        .unwrap_or(words.len());
     words.truncate(end);
     words
 }
@@ -67,8 +103,13 @@ fn words(line: &str) -> Vec<&str> {
 async fn every_command_shows_examples_that_are_understood() {
     for command in COMMANDS {
         let help = Call::new(&[command, "--help"]).run().await.expect(0).out;
-        let lines = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_once("lookup-worker "));
-        let examples: Vec<_> = lines.filter(|(before, _)| !before.starts_with(' ')).map(|(_, rest)| rest).collect();
+        let lines = help
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.split_once("lookup-worker "));
+        let examples: Vec<_> = lines
+            .filter(|(before, _)| !before.starts_with(' '))
+            .map(|(_, rest)| rest)
+            .collect();
         assert!(!examples.is_empty(), "{command}: {help}");
         for example in examples {
             let words: Vec<_> = words(example).into_iter().chain(["--help"]).collect();
@@ -83,7 +124,11 @@ async fn health_asks_the_worker_that_runs_here() {
     let road = Road::open(&vhost.url(), "").await;
     let listen = format!("0.0.0.0:{}", road.worker.http_port());
     let health = async |arguments: &[&str]| {
-        Call::new(&["health"]).arguments(arguments).env("LOOKUP__HTTP__LISTEN", &listen).run().await
+        Call::new(&["health"])
+            .arguments(arguments)
+            .env("LOOKUP__HTTP__LISTEN", &listen)
+            .run()
+            .await
     };
     assert_eq!(health(&[]).await.expect(0).out, "ready\n");
     assert_eq!(health(&["--live"]).await.expect(0).out, "live\n");
@@ -94,14 +139,23 @@ async fn health_asks_the_worker_that_runs_here() {
     broker.kill();
     let not_ready = async {
         loop {
-            let ran = Call::new(&["health"]).env("LOOKUP__HTTP__LISTEN", &listen).run().await;
+            let ran = Call::new(&["health"])
+                .env("LOOKUP__HTTP__LISTEN", &listen)
+                .run()
+                .await;
             if ran.code == 1 {
                 return ran;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    let ran = tokio::time::timeout(crate::road::SOON, not_ready).await.expect("an answer");
+    let ran = tokio::time::timeout(crate::road::SOON, not_ready)
+        .await
+        .expect("an answer");
     assert!(ran.out.starts_with("not ready: "), "{ran:?}");
-    Call::new(&["health", "--live"]).env("LOOKUP__HTTP__LISTEN", &listen).run().await.expect(0);
+    Call::new(&["health", "--live"])
+        .env("LOOKUP__HTTP__LISTEN", &listen)
+        .run()
+        .await
+        .expect(0);
 }

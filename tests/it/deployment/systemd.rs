@@ -33,7 +33,10 @@ impl Manager {
     fn start(&self, config: &str) -> Worker {
         let path = self.folder.path().join("notify");
         let path = path.to_str().expect("a plain path");
-        Worker::start_under(config, &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", "400000")])
+        Worker::start_under(
+            config,
+            &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", "400000")],
+        )
     }
 
     /// The first message that begins so; what comes before it is passed over.
@@ -43,7 +46,9 @@ impl Manager {
             loop {
                 let mut buffer = [0; 4096];
                 let length = self.socket.recv(&mut buffer).await.expect("a message");
-                let message = String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned();
+                let message = String::from_utf8_lossy(&buffer[..length])
+                    .trim_end()
+                    .to_owned();
                 if message.starts_with(beginning) {
                     return message;
                 }
@@ -58,10 +63,17 @@ impl Manager {
 #[tokio::test]
 async fn a_worker_without_a_broker_has_started_and_says_what_it_waits_for() {
     let (manager, sandbox, [nobody]) = (Manager::new(), Served::start().await, free_ports());
-    let mut worker = manager.start(&config(&format!("amqp://guest:a-secret@127.0.0.1:{nobody}/%2f"), &sandbox, ""));
+    let mut worker = manager.start(&config(
+        &format!("amqp://guest:a-secret@127.0.0.1:{nobody}/%2f"),
+        &sandbox,
+        "",
+    ));
     manager.hears("READY=1").await;
     let status = manager.hears("STATUS=no broker").await;
-    assert!(!status.contains("a-secret") && !status.contains('\n'), "{status}");
+    assert!(
+        !status.contains("a-secret") && !status.contains('\n'),
+        "{status}"
+    );
     for _ in 0..3 {
         manager.hears("WATCHDOG=1").await;
     }
@@ -73,15 +85,23 @@ async fn a_worker_without_a_broker_has_started_and_says_what_it_waits_for() {
 
 #[tokio::test]
 async fn a_worker_that_takes_jobs_says_so() {
-    let (manager, sandbox, vhost) = (Manager::new(), Served::start().await, Broker::shared().vhost());
+    let (manager, sandbox, vhost) = (
+        Manager::new(),
+        Served::start().await,
+        Broker::shared().vhost(),
+    );
     let worker = manager.start(&config(&vhost.url(), &sandbox, ""));
     manager.hears("READY=1").await;
     manager.hears("STATUS=connected and consuming").await;
     manager.hears("WATCHDOG=1").await;
     // Held up, it is silent, and systemd starts another.
     worker.sigstop();
-    let silent =
-        async { while tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1")).await.is_ok() {} };
+    let silent = async {
+        while tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1"))
+            .await
+            .is_ok()
+        {}
+    };
     tokio::time::timeout(WITHIN, silent).await.expect("silence");
     worker.sigcont();
     manager.hears("WATCHDOG=1").await;
@@ -90,15 +110,24 @@ async fn a_worker_that_takes_jobs_says_so() {
 /// What `systemctl reload` does, by the unit's own command.
 fn reload(worker: &Worker) {
     let unit = file("deploy/systemd/lookup-worker.service");
-    let command = unit.lines().find_map(|line| line.strip_prefix("ExecReload=")).expect("a command in the unit");
-    let reloaded =
-        Command::new("sh").args(["-c", command]).env("MAINPID", worker.pid().as_raw_pid().to_string()).status();
+    let command = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecReload="))
+        .expect("a command in the unit");
+    let reloaded = Command::new("sh")
+        .args(["-c", command])
+        .env("MAINPID", worker.pid().as_raw_pid().to_string())
+        .status();
     assert!(reloaded.expect("a shell").success(), "{command}");
 }
 
 #[tokio::test]
 async fn a_reload_begins_and_ends_also_where_the_configuration_is_refused() {
-    let (manager, sandbox, vhost) = (Manager::new(), Served::start().await, Broker::shared().vhost());
+    let (manager, sandbox, vhost) = (
+        Manager::new(),
+        Served::start().await,
+        Broker::shared().vhost(),
+    );
     let config = config(&vhost.url(), &sandbox, "");
     let worker = manager.start(&config);
     manager.hears("READY=1").await;
@@ -109,7 +138,12 @@ async fn a_reload_begins_and_ends_also_where_the_configuration_is_refused() {
         worker.configure(&config);
         reload(&worker);
         let began = manager.hears("RELOADING=1").await;
-        let time: u64 = began.split_once("\nMONOTONIC_USEC=").expect(&began).1.parse().expect("microseconds");
+        let time: u64 = began
+            .split_once("\nMONOTONIC_USEC=")
+            .expect(&began)
+            .1
+            .parse()
+            .expect("microseconds");
         assert!(time > 0, "{began}");
         manager.hears("READY=1").await;
         assert!(worker.log().contains(told), "{}", worker.log());

@@ -15,7 +15,12 @@ async fn ids(local: &Local, query: &str) -> Vec<String> {
     let answer = ask(local, query).await;
     assert_eq!(answer.status, 200, "{query}: {}", answer.text);
     let body = answer.json();
-    body["customer"].as_array().unwrap().iter().map(|customer| customer["id"].as_str().unwrap().to_owned()).collect()
+    body["customer"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|customer| customer["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -23,10 +28,16 @@ async fn egain_answers_the_documents_example() {
     let local = Local::start().await;
     let body = ask(&local, EXAMPLE).await.json();
     let info = &body["paginationInfo"];
-    assert_eq!([&info["count"], &info["pagenum"], &info["pagesize"]], [&json!(4), &json!(4), &json!(1)]);
+    assert_eq!(
+        [&info["count"], &info["pagenum"], &info["pagesize"]],
+        [&json!(4), &json!(4), &json!(1)]
+    );
     assert_eq!(info["link"].as_array().unwrap().len(), 1);
     assert_eq!(info["link"][0]["rel"], "prev");
-    assert_eq!(body["link"], json!([{ "rel": "self", "href": format!("{PATH}?{EXAMPLE}") }]));
+    assert_eq!(
+        body["link"],
+        json!([{ "rel": "self", "href": format!("{PATH}?{EXAMPLE}") }])
+    );
     let customer = json!({
         "id": "1009", "customerName": "Unichem Laboratories Limited",
         "type": { "value": "corporate", "displayValue": "Corporate" },
@@ -56,7 +67,11 @@ async fn egain_answers_204_for_nobody_and_for_a_page_past_the_end() {
         "phone=14082343456102&$rangestart=5",
     ] {
         let answer = ask(&local, query).await;
-        assert_eq!((answer.status.as_u16(), &*answer.text), (204, ""), "{query}");
+        assert_eq!(
+            (answer.status.as_u16(), &*answer.text),
+            (204, ""),
+            "{query}"
+        );
     }
 }
 
@@ -81,14 +96,19 @@ async fn egain_finds_by_each_criterion() {
         assert_eq!(ids(&local, query).await, ["1021"], "{query}");
     }
     assert_eq!(ids(&local, "department=Sales").await, ["1023", "1041"]);
-    assert_eq!(ids(&local, "department=Sales&$sort=customerName&$order=desc").await, ["1041", "1023"]);
+    assert_eq!(
+        ids(&local, "department=Sales&$sort=customerName&$order=desc").await,
+        ["1041", "1023"]
+    );
     assert_eq!(ids(&local, "phone=84955512345").await, ["84955512345"]);
 }
 
 #[tokio::test]
 async fn egain_tells_no_count_with_a_range() {
     let local = Local::start().await;
-    let body = ask(&local, "phone=14082343456102&$rangestart=2&$rangesize=2").await.json();
+    let body = ask(&local, "phone=14082343456102&$rangestart=2&$rangesize=2")
+        .await
+        .json();
     assert_eq!(body["customer"].as_array().unwrap().len(), 2);
     assert!(body["paginationInfo"].get("count").is_none());
 }
@@ -119,7 +139,11 @@ async fn egain_refuses_what_its_rules_forbid() {
         "created=2021-01-01",
     ] {
         let answer = ask(&local, query).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (400, &json!("400-101")), "{query}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (400, &json!("400-101")),
+            "{query}"
+        );
         assert!(answer.json()["details"][0]["key"].is_string());
     }
 }
@@ -140,13 +164,31 @@ async fn egain_needs_its_headers() {
         let mut request = local.request(Egain, Method::GET, &target);
         request = match accept {
             Some(accept) => request.header("accept", accept),
-            None => request.header("accept", reqwest::header::HeaderValue::from_bytes(b"\xff").unwrap()),
+            None => request.header(
+                "accept",
+                reqwest::header::HeaderValue::from_bytes(b"\xff").unwrap(),
+            ),
         };
-        request = language.into_iter().fold(request, |request, language| request.header("accept-language", language));
-        let request = if token { request.bearer_auth(Egain.token()) } else { request };
-        assert_eq!(answer(request).await.status, expected, "{accept:?} {language:?} {token}");
+        request = language.into_iter().fold(request, |request, language| {
+            request.header("accept-language", language)
+        });
+        let request = if token {
+            request.bearer_auth(Egain.token())
+        } else {
+            request
+        };
+        assert_eq!(
+            answer(request).await.status,
+            expected,
+            "{accept:?} {language:?} {token}"
+        );
     }
-    assert_eq!(answer(local.lookup(Egain, "/core/customer")).await.header("content-type"), Some("text/html"));
+    assert_eq!(
+        answer(local.lookup(Egain, "/core/customer"))
+            .await
+            .header("content-type"),
+        Some("text/html")
+    );
 }
 
 #[tokio::test]
@@ -154,7 +196,8 @@ async fn egain_returns_secrets_with_all_attributes() {
     let local = Local::start().await;
     let customer = async |query: &str| ask(&local, query).await.json()["customer"][0].clone();
     let all = customer("email=ada%40example.com&$attribute=all").await;
-    let keys = ["pin", "secretAnswer", "created", "custom.preferredlang"].map(|key| all[key].is_string());
+    let keys =
+        ["pin", "secretAnswer", "created", "custom.preferredlang"].map(|key| all[key].is_string());
     assert_eq!(keys, [true; 4]);
     assert_eq!(customer("email=ada%40example.com").await.get("pin"), None);
     let some = customer("email=ada%40example.com&$attribute=level,role").await;
@@ -164,13 +207,24 @@ async fn egain_returns_secrets_with_all_attributes() {
 #[tokio::test]
 async fn egain_limits_with_a_time_of_reset() {
     let limit = "1/1h".parse().unwrap();
-    let local = Local::with(Options { rate_limits: [(Egain, limit)].into(), ..Options::default() }).await;
+    let local = Local::with(Options {
+        rate_limits: [(Egain, limit)].into(),
+        ..Options::default()
+    })
+    .await;
     ask(&local, EXAMPLE).await;
     let limited = ask(&local, EXAMPLE).await;
-    assert_eq!((limited.status.as_u16(), &limited.json()["code"]), (429, &json!("429-001")));
+    assert_eq!(
+        (limited.status.as_u16(), &limited.json()["code"]),
+        (429, &json!("429-001"))
+    );
     let headers = ["x-ratelimit-limit", "x-ratelimit-remaining"].map(|name| limited.header(name));
     assert_eq!(headers, [Some("1"), Some("0")]);
-    let reset: jiff::Timestamp = limited.header("x-ratelimit-reset").unwrap().parse().unwrap();
+    let reset: jiff::Timestamp = limited
+        .header("x-ratelimit-reset")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(reset > jiff::Timestamp::now());
 }
 
@@ -178,17 +232,29 @@ async fn egain_limits_with_a_time_of_reset() {
 async fn egain_issues_tokens() {
     let local = Local::start().await;
     let scope = "https%3A%2F%2Fapi.egain.cloud%2Fauth%2F.default";
-    let form =
-        format!("grant_type=client_credentials&client_id=sandbox-client&client_secret=sandbox-secret&scope={scope}");
+    let form = format!(
+        "grant_type=client_credentials&client_id=sandbox-client&client_secret=sandbox-secret&scope={scope}"
+    );
     let issued: Value = local.token(Egain, &form).await.json();
     assert_eq!(issued["expires_in"], 3600);
     let request = local
         .request(Egain, Method::GET, &format!("{PATH}?{EXAMPLE}"))
         .bearer_auth(issued["access_token"].as_str().unwrap());
     assert_eq!(
-        answer(request.header("accept", "application/json").header("accept-language", "en-US")).await.status,
+        answer(
+            request
+                .header("accept", "application/json")
+                .header("accept-language", "en-US")
+        )
+        .await
+        .status,
         200
     );
-    let refused = local.token(Egain, &form.replace("sandbox-secret", "wrong")).await;
-    assert_eq!((refused.status.as_u16(), &refused.json()["error"]), (401, &json!("invalid_client")));
+    let refused = local
+        .token(Egain, &form.replace("sandbox-secret", "wrong"))
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["error"]),
+        (401, &json!("invalid_client"))
+    );
 }

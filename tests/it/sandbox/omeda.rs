@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use super::{Answer, Local, answer};
 
 async fn ask(local: &Local, id: &str) -> Answer {
-    answer(local.lookup(Omeda, &format!("/webservices/rest/brand/FOO/customer/{id}/phone/*"))).await
+    answer(local.lookup(
+        Omeda,
+        &format!("/webservices/rest/brand/FOO/customer/{id}/phone/*"),
+    ))
+    .await
 }
 
 fn error(answer: &Answer) -> String {
@@ -33,7 +37,11 @@ async fn omeda_answers_the_documents_example_as_json() {
     });
     for id in ["12345", "0123A4567890B2C"] {
         let answer = ask(&local, id).await;
-        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected.clone()), "{id}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (200, expected.clone()),
+            "{id}"
+        );
     }
 }
 
@@ -53,7 +61,11 @@ async fn omeda_refuses_a_missing_or_wrong_app_id() {
     let local = Local::start().await;
     let target = "/webservices/rest/brand/FOO/customer/12345/phone/*";
     let request = || local.request(Omeda, Method::GET, target);
-    for request in [request(), request().header("x-omeda-appid", "wrong"), request().bearer_auth(Omeda.token())] {
+    for request in [
+        request(),
+        request().header("x-omeda-appid", "wrong"),
+        request().bearer_auth(Omeda.token()),
+    ] {
         let answer = answer(request).await;
         assert_eq!(answer.status, 403);
         assert!(error(&answer).contains("x-omeda-appid"));
@@ -77,8 +89,20 @@ async fn omeda_takes_the_literal_star_and_no_other_path() {
         error(&answer);
     }
     let outside = answer(local.lookup(Omeda, "/customer/12345/phone/*")).await;
-    assert_eq!((outside.status.as_u16(), outside.header("content-type")), (404, Some("text/html")));
-    assert_eq!(answer(local.lookup(Omeda, customer).header("x-sandbox-fault", "status=500")).await.status, 500);
+    assert_eq!(
+        (outside.status.as_u16(), outside.header("content-type")),
+        (404, Some("text/html"))
+    );
+    assert_eq!(
+        answer(
+            local
+                .lookup(Omeda, customer)
+                .header("x-sandbox-fault", "status=500")
+        )
+        .await
+        .status,
+        500
+    );
 }
 
 #[tokio::test]
@@ -86,7 +110,12 @@ async fn omeda_has_its_traps() {
     let local = Local::start().await;
     assert!(serde_json::from_str::<Value>(&ask(&local, "12348").await.text).is_err());
     let types = ask(&local, "12347").await.json();
-    let types: Vec<&Value> = types["PhoneNumbers"].as_array().unwrap().iter().map(|p| &p["PhoneContactType"]).collect();
+    let types: Vec<&Value> = types["PhoneNumbers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["PhoneContactType"])
+        .collect();
     assert_eq!(types, [0, 200, 210, 230, 240, 250, 260, 270, 999]);
     for (id, status, words) in [
         ("12349", 200, "No phone number"),
@@ -100,5 +129,8 @@ async fn omeda_has_its_traps() {
         assert_eq!(answer.status, status, "{id}");
         assert!(error(&answer).contains(words), "{id}");
     }
-    assert_eq!(ask(&local, "22").await.json()["MergedIntoCustomerId"], 99_999);
+    assert_eq!(
+        ask(&local, "22").await.json()["MergedIntoCustomerId"],
+        99_999
+    );
 }

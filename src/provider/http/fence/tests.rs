@@ -17,8 +17,16 @@ use crate::{
 
 /// A permission that is good for this long.
 fn good_for(time: Duration) -> Permission {
-    let limit = QuotaLimit { requests: 1, per: Duration::from_secs(1), reserve: 0.0, scope: QuotaScope::Worker };
-    let terms = Terms { validity: time, ..Terms::of(&limit) };
+    let limit = QuotaLimit {
+        requests: 1,
+        per: Duration::from_secs(1),
+        reserve: 0.0,
+        scope: QuotaScope::Worker,
+    };
+    let terms = Terms {
+        validity: time,
+        ..Terms::of(&limit)
+    };
     terms.permission(Moment::now())
 }
 
@@ -34,12 +42,32 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-async fn call(listener: &TcpListener, method: &str, body: &'static [u8], permission: Permission) -> Option<ErrorKind> {
+async fn call(
+    listener: &TcpListener,
+    method: &str,
+    body: &'static [u8],
+    permission: Permission,
+) -> Option<ErrorKind> {
     let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
-    let request = Request::builder().method(method).uri(address).body(Bytes::from_static(body)).unwrap();
-    let authorization = (HeaderName::from_static("authorization"), HeaderValue::from_static("x"));
-    let answer = client.call(request, authorization, Duration::from_secs(5), permission, Lane::Interactive).await;
+    let request = Request::builder()
+        .method(method)
+        .uri(address)
+        .body(Bytes::from_static(body))
+        .unwrap();
+    let authorization = (
+        HeaderName::from_static("authorization"),
+        HeaderValue::from_static("x"),
+    );
+    let answer = client
+        .call(
+            request,
+            authorization,
+            Duration::from_secs(5),
+            permission,
+            Lane::Interactive,
+        )
+        .await;
     answer.err().map(|failure| failure.kind)
 }
 
@@ -52,7 +80,10 @@ async fn a_request_in_time_is_on_the_wire_as_it_would_be_without_a_fence() {
             let server = async {
                 let mut stream = listener.accept().await.unwrap().0;
                 heads.push(head(&mut stream).await);
-                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    .await
+                    .unwrap();
             };
             let (error, ()) = tokio::join!(call(&listener, method, body, permission), server);
             assert_eq!(error, None);
@@ -68,7 +99,14 @@ async fn of_a_request_whose_permission_is_void_not_a_byte_is_sent() {
     for (method, body) in [("GET", &b""[..]), ("POST", b""), ("POST", b"a=b")] {
         let mut sent = String::new();
         let server = async { sent = head(&mut listener.accept().await.unwrap().0).await };
-        let (error, ()) = tokio::join!(call(&listener, method, body, good_for(Duration::ZERO)), server);
-        assert_eq!((error, sent.as_str()), (Some(ErrorKind::RateLimited), ""), "{method}");
+        let (error, ()) = tokio::join!(
+            call(&listener, method, body, good_for(Duration::ZERO)),
+            server
+        );
+        assert_eq!(
+            (error, sent.as_str()),
+            (Some(ErrorKind::RateLimited), ""),
+            "{method}"
+        );
     }
 }
