@@ -9,6 +9,7 @@ mod cache; // answers of the last while
 mod call; // one HTTP request, and who is answered by it
 mod course; // how far one job has come, and what comes next
 mod pool; // who waits, and with whom
+mod word; // what the provider asks for, held within reason
 
 use std::{
     cell::{Cell, RefCell},
@@ -51,6 +52,7 @@ pub struct Engine {
     cache: Cache,
     pool: Pool,
     batches: batch::Worth,
+    word: word::Told,
     /// Nobody waits for the quota any more.
     stopping: Cell<bool>,
 }
@@ -140,6 +142,7 @@ impl Engine {
             cache,
             pool,
             batches,
+            word: word::Told::default(),
             stopping,
         }))
     }
@@ -201,7 +204,10 @@ impl Engine {
             match next {
                 Next::Over(conclusion) => break conclusion,
                 Next::AtOnce => {}
-                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::After(wait) => {
+                    self.tell_of(wait, job, waiting);
+                    tokio::time::sleep(wait).await;
+                }
             }
         };
         (conclusion, course.attempts)

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     Engine, Waiting,
-    call::{self, Call, Heard, Leave},
+    call::{self, Asking, Call, Heard, Leave},
     course::{Answer, Course, NOT_SOON},
     pool::{Batch, Boarding, Inquiry, Place},
 };
@@ -105,6 +105,7 @@ impl Engine {
                 if displaced {
                     self.board(&inquiry, Purpose::Lookup);
                 }
+                inquiry.asked_for(course.job);
                 inquiry.traced(&job.span, course.attempts);
                 inquiry
             }
@@ -142,6 +143,7 @@ impl Engine {
         size: usize,
     ) -> Rc<Inquiry> {
         let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
+        inquiry.asked_for(course.job);
         inquiry.traced(&job.span, course.attempts);
         let purpose = if waiting == Waiting::Probing {
             Purpose::Probe
@@ -192,6 +194,7 @@ impl Engine {
             .iter()
             .flat_map(|inquiry| inquiry.take_spans())
             .collect();
+        let jobs = riders.iter().flat_map(|inquiry| inquiry.jobs()).collect();
         // That of the most urgent, who may ride with a batch of bulk.
         let urgent = riders
             .iter()
@@ -201,7 +204,12 @@ impl Engine {
         } else {
             Lane::Bulk
         };
-        let call = call::run(Rc::clone(self), lookups, spans, leave, lane, purpose)
+        let asking = Asking {
+            jobs,
+            spans,
+            purpose,
+        };
+        let call = call::run(Rc::clone(self), lookups, asking, leave, lane)
             .boxed_local()
             .shared();
         for (number, inquiry) in riders.iter().enumerate() {
@@ -211,7 +219,7 @@ impl Engine {
 
     /// Everything that a request waits for, where none of it has to be waited for.
     fn leave_at_once(&self, lane: Lane) -> Option<Leave> {
-        if self.circuit.paused_until().is_some() || self.stopping.get() {
+        if self.circuit.paused().is_some() || self.stopping.get() {
             return None;
         }
         let authorization = Ok(self.tokens.at_hand()?);
@@ -249,7 +257,7 @@ impl Engine {
             let place = Arc::clone(&self.places).acquire_owned().await.ok();
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
-            if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
+            if !permission.is_void(Moment::now()) && self.circuit.paused().is_none() {
                 return Ok(Leave {
                     authorization,
                     permission,
