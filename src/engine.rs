@@ -26,7 +26,11 @@ use crate::{
     config::{Credentials, ProviderSettings},
     failure::Failure,
     job::Job,
-    policy::{batch, circuit::Circuit, quota::Terms},
+    policy::{
+        batch,
+        circuit::{Circuit, Purpose},
+        quota::Terms,
+    },
     provider::{Adapter, Outcome, http::Client, oauth::Tokens},
     quota::Quota,
     telemetry::metrics::{Metrics, ProviderMetrics},
@@ -66,7 +70,20 @@ pub enum Waiting {
     /// in the job's own queue.
     Queued,
     /// Nowhere: the one attempt is a probe of a provider that failed.
-    Probing,
+    Probing {
+        /// No other job waits that could be the next probe.
+        alone: bool,
+    },
+}
+
+impl Waiting {
+    /// What its attempts are to the circuit.
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Probing { .. } => Purpose::Probe,
+            Self::Here | Self::Queued => Purpose::Lookup,
+        }
+    }
 }
 
 /// What a lookup came to, for now.
@@ -214,7 +231,7 @@ impl Engine {
     }
 
     fn remembered(&self, job: &Job, waiting: Waiting) -> Option<Conclusion> {
-        if waiting == Waiting::Probing {
+        if waiting.purpose() == Purpose::Probe {
             return None;
         }
         let (outcome, payload) = self.cache.recall(&job.lookup, Moment::now())?;

@@ -66,6 +66,12 @@ impl ErrorKind {
         )
     }
 
+    /// Whether the requester made a mistake: it was told so, and no other attempt can help.
+    #[must_use]
+    pub fn is_requesters(self) -> bool {
+        matches!(self, Self::InvalidJob | Self::UnknownProvider)
+    }
+
     /// The name in results, headers and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -96,7 +96,7 @@ impl Engine {
     fn member(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course) -> Member<'_> {
         let (lane, lookup) = (job.ticket.lane, &job.lookup);
         let size = self.company(job, waiting, course);
-        let known = (waiting != Waiting::Probing)
+        let known = (waiting.purpose() == Purpose::Lookup)
             .then(|| self.pool.join(lookup, lane, size))
             .flatten();
         let inquiry = match known {
@@ -126,7 +126,7 @@ impl Engine {
     /// Most lookups, this one included, that it may share a request with.
     fn company(&self, job: &Job, waiting: Waiting, course: &Course) -> usize {
         let alone = job.lookup.part.is_none()
-            || waiting == Waiting::Probing
+            || waiting.purpose() == Purpose::Probe
             || self.settings.quota.is_none();
         if alone || self.batches.rests(Moment::now()) {
             return 1;
@@ -145,11 +145,7 @@ impl Engine {
         let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
         inquiry.asked_for(course.job);
         inquiry.traced(&job.span, course.attempts);
-        let purpose = if waiting == Waiting::Probing {
-            Purpose::Probe
-        } else {
-            Purpose::Lookup
-        };
+        let purpose = waiting.purpose();
         if purpose == Purpose::Lookup {
             self.pool.enter(&inquiry);
         }

@@ -199,14 +199,7 @@ impl Engine {
             if let Some(wait) = wait.filter(|wait| is_before(job.deadline, *wait)) {
                 return Next::After(wait);
             }
-            self.note(
-                if waiting == Waiting::Probing {
-                    Purpose::Probe
-                } else {
-                    Purpose::Lookup
-                },
-                &heard,
-            );
+            self.note(waiting.purpose(), &heard);
         }
         match outcome {
             // It says nothing of the customer, and is held against the job no more than it is answered with it.
@@ -252,12 +245,21 @@ impl Engine {
             // Another attempt would come to nothing, and somebody waits for the answer.
             return Next::Over(Conclusion::over(too_late(&failure.message, http_status)));
         }
-        // A probe is an attempt like any other, so that a job that alone fails has an end.
+        let open = waiting != Waiting::Here && self.circuit.why().is_some();
+        let is_probe = waiting.purpose() == Purpose::Probe;
         if course.failed() >= retry.max_attempts {
+            // A probe is an attempt like any other, so that a job that alone fails has an end. But a provider that is
+            // ill uses up no job while others could be the next probe, for as many times again.
+            let others = waiting == (Waiting::Probing { alone: false });
+            if open && others && spared < retry.max_attempts {
+                return Next::Over(Conclusion::Suspended {
+                    http_status,
+                    spared: spared + 1,
+                });
+            }
             return Next::Over(Conclusion::Exhausted(failure));
         }
-        let open = waiting != Waiting::Here && self.circuit.why().is_some();
-        if open && (failure.retry_after.is_none() || waiting == Waiting::Probing) {
+        if open && (failure.retry_after.is_none() || is_probe) {
             return Next::Over(Conclusion::Suspended {
                 http_status,
                 spared,

@@ -159,9 +159,8 @@ impl Circuit {
             Sign::Neither => {}
             Sign::Bad => self.count(failure, jobs, now),
         }
-        if purpose == Purpose::Probe {
+        if let (Purpose::Probe, Some(why)) = (purpose, self.opened_by()) {
             // Whatever it shows, it is not that all is well again.
-            let why = self.opened_by().unwrap_or(Why::Failing);
             self.open(why, failure, now);
         }
     }

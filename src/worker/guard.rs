@@ -138,8 +138,10 @@ impl Worker {
                     self.set_aside(provider, &delivery).await?
                 }
                 Some(delivery) => {
-                    self.probe_with(name.to_owned(), Held::new(delivery, &feed.load, None))
-                        .await
+                    let job = Held::new(delivery, &feed.load, None);
+                    let depths = session.depths(&queues).await?;
+                    let alone = depths.iter().flatten().all(|depth| depth.ready == 0);
+                    self.probe_with(name.to_owned(), job, alone).await;
                 }
                 None => {
                     engine.circuit.lacks_a_job();
@@ -152,11 +154,12 @@ impl Worker {
     }
 
     /// On a task of its own: a stop ends the guard, and finishes what is in flight.
-    async fn probe_with(self: &Rc<Self>, name: String, job: Held) {
+    async fn probe_with(self: &Rc<Self>, name: String, job: Held, alone: bool) {
         let worker = Rc::clone(self);
         let probe = spawn_local(async move {
             let provider = &worker.providers[&name];
-            worker.process(Some(provider), &job, Waiting::Probing).await;
+            let waiting = Waiting::Probing { alone };
+            worker.process(Some(provider), &job, waiting).await;
         });
         // A panic was caught and answered there.
         let _ = probe.await;

@@ -302,6 +302,8 @@ fn what_the_provider_says_of_one_customer_is_a_good_sign_whatever_its_class() {
     attempts(&circuit, &[down, down, down], now);
     circuit.note(Purpose::Probe, &pending, &[1], now);
     assert_eq!(circuit.why(), None, "it answers");
+    circuit.note(Purpose::Probe, &failed(ErrorKind::Timeout), &[1], now);
+    assert_eq!(circuit.why(), None, "the same job's next attempt is none");
 }
 
 #[test]
