@@ -123,7 +123,7 @@ async fn a_job_that_alone_fails_is_answered_after_its_attempts_also_as_the_probe
     let (_, status) = worker.get("/status.json").await.expect("a status");
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["providers"]["plume"]["state"], "half_open");
-    server.from_now_on(|_, _| found());
+    server.say(|_, _| found());
     client
         .publish("lookup.jobs", "plume.interactive", job("good", "acc-1"))
         .await;

@@ -73,7 +73,7 @@ async fn a_provider_that_refuses_everything_takes_no_more_jobs_than_the_limit_an
         client.wait_for_depth("lookup.dead", 20, SOON).await;
         assert_eq!(client.depth("lookup.results").await, Some(0), "{said}");
 
-        server.from_now_on(|_, _| found());
+        server.say(|_, _| found());
         client.take("lookup.results", JOBS - 20, 3 * SOON).await;
         let replay = Call::new(&["dead", "replay", "--all"]).config(&config);
         replay.run().await.expect(0);
@@ -133,7 +133,7 @@ async fn a_page_at_the_token_endpoint_costs_waiting_and_no_job() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(client.depth("lookup.results").await, Some(0));
-        tokens.from_now_on(|_, _| token("tk"));
+        tokens.say(|_, _| token("tk"));
         let results = by_job(client.take("lookup.results", 500, 2 * SOON).await);
         assert!(results.values().all(|result| result["status"] == "found"));
         assert_eq!(client.depth("lookup.dead").await, Some(0));

@@ -58,7 +58,7 @@ impl Scripted {
     }
 
     /// Answers otherwise from now on; requests are counted on.
-    pub fn from_now_on(&self, script: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) {
+    pub fn say(&self, script: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) {
         *self.script.lock().expect("no panic") = Arc::new(script);
     }
 
