@@ -37,7 +37,7 @@ pub use inquiry::Greeting;
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
-pub use notices::{Notice, Notices};
+pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
 pub use topology::{Expected, QueueSpec};
 

@@ -7,6 +7,7 @@ mod health;
 mod lines;
 mod lookup;
 mod packaging;
+mod pause;
 mod pipe;
 mod progress;
 mod run;
@@ -66,6 +67,12 @@ enum Command {
     Send(send::Arguments),
     /// Dead letters: look at them, send them back, throw them away.
     Dead(dead::Arguments),
+    /// Leave a provider alone, at all workers of the broker.
+    #[command(after_help = examples::PAUSE)]
+    Pause(pause::Pause),
+    /// Ask a provider again that is left alone, by hand or by its own word.
+    #[command(after_help = examples::RESUME)]
+    Resume(pause::Resume),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
     /// Print a description of the messages.
@@ -167,6 +174,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
         Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
+        Command::Pause(arguments) => {
+            on_one_thread(pause::pause(with_providers(settings()?)?, arguments))
+        }
+        Command::Resume(arguments) => {
+            on_one_thread(pause::resume(with_providers(settings()?)?, arguments))
+        }
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)

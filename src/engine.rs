@@ -9,6 +9,7 @@ mod cache; // answers of the last while
 mod call; // one HTTP request, and who is answered by it
 mod course; // how far one job has come, and what comes next
 mod pool; // who waits, and with whom
+mod word; // what the provider asks for, held within reason
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +26,11 @@ use crate::{
     config::{Credentials, ProviderSettings},
     failure::Failure,
     job::Job,
-    policy::{batch, circuit::Circuit, quota::Terms},
+    policy::{
+        batch,
+        circuit::{Circuit, Purpose},
+        quota::Terms,
+    },
     provider::{Adapter, Outcome, http::Client, oauth::Tokens},
     quota::Quota,
     telemetry::metrics::{Metrics, ProviderMetrics},
@@ -51,6 +56,7 @@ pub struct Engine {
     cache: Cache,
     pool: Pool,
     batches: batch::Worth,
+    word: word::Told,
     /// Nobody waits for the quota any more.
     stopping: Cell<bool>,
 }
@@ -64,7 +70,20 @@ pub enum Waiting {
     /// in the job's own queue.
     Queued,
     /// Nowhere: the one attempt is a probe of a provider that failed.
-    Probing,
+    Probing {
+        /// No other job waits that could be the next probe.
+        alone: bool,
+    },
+}
+
+impl Waiting {
+    /// What its attempts are to the circuit.
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Probing { .. } => Purpose::Probe,
+            Self::Here | Self::Queued => Purpose::Lookup,
+        }
+    }
 }
 
 /// What a lookup came to, for now.
@@ -140,6 +159,7 @@ impl Engine {
             cache,
             pool,
             batches,
+            word: word::Told::default(),
             stopping,
         }))
     }
@@ -201,14 +221,17 @@ impl Engine {
             match next {
                 Next::Over(conclusion) => break conclusion,
                 Next::AtOnce => {}
-                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::After(wait) => {
+                    self.tell_of(wait, job, waiting);
+                    tokio::time::sleep(wait).await;
+                }
             }
         };
         (conclusion, course.attempts)
     }
 
     fn remembered(&self, job: &Job, waiting: Waiting) -> Option<Conclusion> {
-        if waiting == Waiting::Probing {
+        if waiting.purpose() == Purpose::Probe {
             return None;
         }
         let (outcome, payload) = self.cache.recall(&job.lookup, Moment::now())?;

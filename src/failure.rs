@@ -66,6 +66,12 @@ impl ErrorKind {
         )
     }
 
+    /// Whether the requester made a mistake: it was told so, and no other attempt can help.
+    #[must_use]
+    pub fn is_requesters(self) -> bool {
+        matches!(self, Self::InvalidJob | Self::UnknownProvider)
+    }
+
     /// The name in results, headers and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -101,6 +107,8 @@ pub struct Failure {
     pub http_status: Option<u16>,
     /// The provider asked to be left alone for this long.
     pub retry_after: Option<Duration>,
+    /// The provider itself answered, about this customer or this request alone: it is well, and knows us.
+    pub about_customer: bool,
 }
 
 /// The provider's words are cut after this many characters.
@@ -116,6 +124,7 @@ impl Failure {
             said: None,
             http_status: None,
             retry_after: None,
+            about_customer: false,
         }
     }
 
@@ -132,6 +141,26 @@ impl Failure {
     pub fn with_status(mut self, status: u16) -> Self {
         self.http_status = Some(status);
         self
+    }
+
+    /// As the provider's own word about this customer or this request alone.
+    #[must_use]
+    pub fn about_customer(mut self) -> Self {
+        self.about_customer = true;
+        self
+    }
+
+    /// Whether it is final and says nothing of the customer: the job is worth another try once its cause is mended.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::EndpointNotFound
+            | ErrorKind::BadResponse => true,
+            ErrorKind::Rejected => !self.about_customer,
+            _ => false,
+        }
     }
 
     /// Both voices, for the requester.

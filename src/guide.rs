@@ -20,6 +20,10 @@ pub mod operations {}
 #[cfg_attr(not(doc), doc = "`docs/performance.md`")]
 pub mod performance {}
 
+#[cfg_attr(doc, doc = include_str!("../docs/providers-word.md"))]
+#[cfg_attr(not(doc), doc = "`docs/providers-word.md`")]
+pub mod providers_word {}
+
 #[cfg_attr(doc, doc = include_str!("../docs/upgrading.md"))]
 #[cfg_attr(not(doc), doc = "`docs/upgrading.md`")]
 pub mod upgrading {}

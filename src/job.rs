@@ -325,7 +325,8 @@ impl Ticket {
             provider: address.provider.to_owned(),
             lane: address.lane.unwrap_or(Lane::Bulk),
             context: None,
-            received: envelope.progress.received.unwrap_or(now),
+            // By another's clock it may seem to lie ahead.
+            received: envelope.progress.received.unwrap_or(now).min(now),
             progress: envelope.progress,
         }
     }

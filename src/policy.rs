@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod circuit;
+pub mod parked;
+pub mod pause;
 pub mod poison;
 pub mod prefetch;
 pub mod progress;

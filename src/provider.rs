@@ -26,6 +26,7 @@ pub mod oauth; // tokens, where they are not given
 pub mod phone; // telephone numbers as the documents write them
 pub mod scalar; // a string here, a number there
 pub mod scrub; // secrets out of a payload
+pub mod wait; // how long it asks to be left alone
 
 use std::{
     hash::{Hash, Hasher},
@@ -412,15 +413,12 @@ fn read<K: Kind>(
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Outcome {
+    let now = wait::clock(response.headers(), now);
     let outcome = reply::<K>(response, now).and_then(|reply| {
-        adapter
-            .read(query, reply)
-            .map_err(|problem| Outcome::unreadable(&problem))
+        let outcome = adapter.read(query, reply).map(in_its_own_words);
+        outcome.map_err(|problem| Outcome::unreadable(&problem))
     });
-    with_status(
-        outcome.unwrap_or_else(|outcome| outcome),
-        response.status().as_u16(),
-    )
+    with_head(outcome.unwrap_or_else(|outcome| outcome), response, now)
 }
 
 fn split<K: Kind>(
@@ -429,8 +427,10 @@ fn split<K: Kind>(
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Result<Option<Vec<Outcome>>, Outcome> {
-    let outcomes = reply::<K>(response, now).and_then(|reply| adapter.split(parts, reply));
-    outcomes.map_err(|outcome| with_status(outcome, response.status().as_u16()))
+    let now = wait::clock(response.headers(), now);
+    let outcomes = reply::<K>(response, now)
+        .and_then(|reply| adapter.split(parts, reply).map_err(in_its_own_words));
+    outcomes.map_err(|outcome| with_head(outcome, response, now))
 }
 
 /// The body that answers.
@@ -446,7 +446,7 @@ fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply
     ) && json::is_container(body)
         && let Some(failure) = K::despite(status, body)
     {
-        return Err(Outcome::Failed(failure));
+        return Err(Outcome::Failed(failure.about_customer()));
     }
     let kind = match class {
         Class::Answer => {
@@ -457,9 +457,15 @@ fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply
         Class::NoneIfJson => ErrorKind::EndpointNotFound,
         Class::Failed(kind) => kind,
     };
-    let mut failure = Failure::new(kind, class::message(status, kind));
+    let mut failure = if kind != ErrorKind::Rejected {
+        Failure::new(kind, class::message(status, kind))
+    } else if json::is_container(body) {
+        Failure::new(kind, class::message(status, kind)).about_customer()
+    } else {
+        Failure::new(kind, class::message_of_another(status))
+    };
     if kind.retryable() {
-        failure.retry_after = class::retry_after(response.headers(), now);
+        failure.retry_after = wait::asked(response.headers(), now).wait();
     }
     if let Some(words) = K::said(body) {
         failure = failure.said(&words);
@@ -468,9 +474,23 @@ fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply
     Err(Outcome::Failed(failure))
 }
 
-fn with_status(outcome: Outcome, status: u16) -> Outcome {
+/// What a body that was read as the document says refuses, the provider refuses itself.
+fn in_its_own_words(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Failed(failure) => Outcome::Failed(failure.with_status(status)),
+        Outcome::Failed(failure) if failure.kind == ErrorKind::Rejected => {
+            Outcome::Failed(failure.about_customer())
+        }
         other => other,
     }
+}
+
+/// With the answer's status, and with the wait that it asks for also where its body alone says that it failed.
+fn with_head(outcome: Outcome, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+    let Outcome::Failed(mut failure) = outcome else {
+        return outcome;
+    };
+    if failure.kind.retryable() && failure.retry_after.is_none() {
+        failure.retry_after = wait::asked(response.headers(), now).wait();
+    }
+    Outcome::Failed(failure.with_status(response.status().as_u16()))
 }

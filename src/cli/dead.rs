@@ -25,7 +25,7 @@ Examples:
   lookup-worker dead show --id j-42                           one letter; values are masked without --reveal
   lookup-worker dead replay --provider crm --error timeout --dry-run
   lookup-worker dead replay --provider crm --error timeout    the provider is well again: once more
-  lookup-worker dead drop --error invalid_job                 these will never be jobs
+  lookup-worker dead drop --answered                          requesters' mistakes; they were told
 
 Exit codes: 0 done, 1 failed or not all could be done, 2 a mistake in the command line or the configuration.";
 
@@ -78,8 +78,11 @@ struct Options {
     /// The one of the job with this id; may be given several times.
     #[arg(long, value_name = "JOB")]
     id: Vec<String>,
+    /// Those that ask for nobody: no jobs, whose requesters were told so (invalid_job, unknown_provider).
+    #[arg(long)]
+    answered: bool,
     /// All of them.
-    #[arg(long, conflicts_with_all = ["provider", "error", "id"])]
+    #[arg(long, conflicts_with_all = ["provider", "error", "id", "answered"])]
     all: bool,
     /// JSON lines.
     #[arg(long)]
@@ -88,7 +91,11 @@ struct Options {
 
 impl Options {
     fn choose_nothing(&self) -> bool {
-        !self.all && self.provider.is_empty() && self.error.is_empty() && self.id.is_empty()
+        !self.all
+            && !self.answered
+            && self.provider.is_empty()
+            && self.error.is_empty()
+            && self.id.is_empty()
     }
 
     /// What to say where there are none.
@@ -109,6 +116,7 @@ impl Options {
             letter.provider.as_deref().unwrap_or_default(),
         ) && fits(&self.error, &letter.error)
             && fits(&self.id, &letter.id)
+            && (!self.answered || letter.is_answered())
     }
 }
 
@@ -128,7 +136,8 @@ pub(super) async fn run(
     Arguments { command }: Arguments,
 ) -> Result<ExitCode, Failed> {
     if command.options().choose_nothing() && !matches!(command, Command::List(_)) {
-        let expected = "expected --provider, --error or --id, or --all for every letter";
+        let expected =
+            "expected --provider, --error, --id or --answered, or --all for every letter";
         return Err(Failed::misused(format_args!(
             "no dead letters are chosen; {expected}"
         )));

@@ -62,6 +62,24 @@ Examples:
   echo '{\"provider\":\"omeda\",\"lane\":\"interactive\",\"query\":{\"customer_id\":12345}}' | lookup-worker send --config lookup-worker.toml
   lookup-worker send --no-wait jobs.jsonl --config lookup-worker.toml    results go to PREFIX.results";
 
+pub(super) const PAUSE: &str = "\
+Examples:
+  lookup-worker pause plume --for 10m --config lookup-worker.toml
+  lookup-worker pause plume --config lookup-worker.toml       until `lookup-worker resume plume`
+
+Its jobs stay in their queues; what is in flight is finished. It holds for workers that start later, too.
+
+Exit codes: 0 all workers were told, 1 they could not be, 2 no such provider, or a mistake in the configuration.";
+
+pub(super) const RESUME: &str = "\
+Examples:
+  lookup-worker resume plume --config lookup-worker.toml
+
+Ends a pause by hand and one that the provider asked for; where its circuit is open, a probe is sent at once. Jobs that
+wait in a delay queue for it go on.
+
+Exit codes: 0 all workers were told, 1 they could not be, 2 no such provider, or a mistake in the configuration.";
+
 pub(super) const SCHEMA: &str = "\
 Examples:
   lookup-worker schema job > job.schema.json

@@ -264,6 +264,7 @@ fn provider(
         concurrency: common.concurrency.unwrap_or(worker.concurrency),
         quota,
         breaker: common.breaker,
+        max_pause: common.max_pause,
         auth_failure_limit: common.auth_failure_limit,
         cache: common.cache,
         max_response_bytes: common.max_response_bytes,

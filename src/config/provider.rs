@@ -31,7 +31,9 @@ pub struct ProviderSettings {
     pub quota: Option<QuotaLimit>,
     /// When attempts are suspended.
     pub breaker: Breaker,
-    /// 401 and 403 answers in a row, without one success, after which the remaining jobs wait.
+    /// The longest that the provider's own word lets it be left alone.
+    pub max_pause: Duration,
+    /// Refusals in a row, without one answer about a customer, after which the remaining jobs wait.
     pub auth_failure_limit: u32,
     /// Remembered answers.
     pub cache: Cache,
@@ -59,6 +61,8 @@ pub(super) struct CommonKeys {
     pub quota: Quota,
     #[serde(default)]
     pub breaker: Breaker,
+    #[serde(default = "max_pause", deserialize_with = "value::positive_duration")]
+    pub max_pause: Duration,
     #[serde(
         default = "auth_failure_limit",
         deserialize_with = "value::positive_u32"
@@ -81,6 +85,10 @@ pub(super) struct CommonKeys {
 
 fn timeout() -> Duration {
     Duration::from_secs(10)
+}
+
+fn max_pause() -> Duration {
+    Duration::from_secs(3600)
 }
 
 fn auth_failure_limit() -> u32 {

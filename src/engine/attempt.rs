@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     Engine, Waiting,
-    call::{self, Call, Heard, Leave},
+    call::{self, Asking, Call, Heard, Leave},
     course::{Answer, Course, NOT_SOON},
     pool::{Batch, Boarding, Inquiry, Place},
 };
@@ -96,7 +96,7 @@ impl Engine {
     fn member(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course) -> Member<'_> {
         let (lane, lookup) = (job.ticket.lane, &job.lookup);
         let size = self.company(job, waiting, course);
-        let known = (waiting != Waiting::Probing)
+        let known = (waiting.purpose() == Purpose::Lookup)
             .then(|| self.pool.join(lookup, lane, size))
             .flatten();
         let inquiry = match known {
@@ -105,6 +105,7 @@ impl Engine {
                 if displaced {
                     self.board(&inquiry, Purpose::Lookup);
                 }
+                inquiry.asked_for(course.job);
                 inquiry.traced(&job.span, course.attempts);
                 inquiry
             }
@@ -125,7 +126,7 @@ impl Engine {
     /// Most lookups, this one included, that it may share a request with.
     fn company(&self, job: &Job, waiting: Waiting, course: &Course) -> usize {
         let alone = job.lookup.part.is_none()
-            || waiting == Waiting::Probing
+            || waiting.purpose() == Purpose::Probe
             || self.settings.quota.is_none();
         if alone || self.batches.rests(Moment::now()) {
             return 1;
@@ -142,12 +143,9 @@ impl Engine {
         size: usize,
     ) -> Rc<Inquiry> {
         let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
+        inquiry.asked_for(course.job);
         inquiry.traced(&job.span, course.attempts);
-        let purpose = if waiting == Waiting::Probing {
-            Purpose::Probe
-        } else {
-            Purpose::Lookup
-        };
+        let purpose = waiting.purpose();
         if purpose == Purpose::Lookup {
             self.pool.enter(&inquiry);
         }
@@ -192,6 +190,7 @@ impl Engine {
             .iter()
             .flat_map(|inquiry| inquiry.take_spans())
             .collect();
+        let jobs = riders.iter().flat_map(|inquiry| inquiry.jobs()).collect();
         // That of the most urgent, who may ride with a batch of bulk.
         let urgent = riders
             .iter()
@@ -201,7 +200,12 @@ impl Engine {
         } else {
             Lane::Bulk
         };
-        let call = call::run(Rc::clone(self), lookups, spans, leave, lane, purpose)
+        let asking = Asking {
+            jobs,
+            spans,
+            purpose,
+        };
+        let call = call::run(Rc::clone(self), lookups, asking, leave, lane)
             .boxed_local()
             .shared();
         for (number, inquiry) in riders.iter().enumerate() {
@@ -211,7 +215,7 @@ impl Engine {
 
     /// Everything that a request waits for, where none of it has to be waited for.
     fn leave_at_once(&self, lane: Lane) -> Option<Leave> {
-        if self.circuit.paused_until().is_some() || self.stopping.get() {
+        if self.circuit.paused().is_some() || self.stopping.get() {
             return None;
         }
         let authorization = Ok(self.tokens.at_hand()?);
@@ -249,7 +253,7 @@ impl Engine {
             let place = Arc::clone(&self.places).acquire_owned().await.ok();
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
-            if !permission.is_void(Moment::now()) && self.circuit.paused_until().is_none() {
+            if !permission.is_void(Moment::now()) && self.circuit.paused().is_none() {
                 return Ok(Leave {
                     authorization,
                     permission,

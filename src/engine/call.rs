@@ -29,6 +29,15 @@ pub(super) struct Leave {
     pub place: Option<OwnedSemaphorePermit>,
 }
 
+/// Who asks.
+pub(super) struct Asking {
+    /// The jobs, each known by some number of its own.
+    pub jobs: SmallVec<[u64; 1]>,
+    /// Their spans, each with the requests made before.
+    pub spans: Vec<(Span, u32)>,
+    pub purpose: Purpose,
+}
+
 /// What came of a call, for each of its lookups.
 #[derive(Clone)]
 pub(super) struct Heard {
@@ -38,6 +47,10 @@ pub(super) struct Heard {
     pub payload: Option<Bytes>,
     /// A fresh token may be let in where this one was not.
     pub token_refused: bool,
+    /// What the request was authorised by.
+    pub used: Option<HeaderValue>,
+    /// The jobs that it was made for.
+    pub jobs: SmallVec<[u64; 1]>,
     /// It never left: its permission was void too soon.
     pub unsent: bool,
     /// The circuit was told.
@@ -46,22 +59,26 @@ pub(super) struct Heard {
     pub span: Span,
 }
 
-/// Asks for these lookups, which are different, and reads the answer; `asking` are the spans of the jobs that wait.
+/// Asks for these lookups, which are different, and reads the answer.
 pub(super) async fn run(
     engine: Rc<Engine>,
     lookups: SmallVec<[Rc<Lookup>; 1]>,
-    asking: Vec<(Span, u32)>,
+    asking: Asking,
     leave: Leave,
     lane: Lane,
-    purpose: Purpose,
 ) -> Rc<Heard> {
-    let span = Span::default();
+    let Asking {
+        jobs,
+        spans,
+        purpose,
+    } = asking;
     let mut record = Record {
         engine: &engine,
         purpose,
+        jobs: &jobs,
         begun: Instant::now(),
         over: false,
-        span,
+        span: Span::default(),
     };
     let Leave {
         authorization,
@@ -73,7 +90,7 @@ pub(super) async fn run(
             let used = header.1.clone();
             let answer = match engine.request(&lookups) {
                 Some(mut request) => {
-                    record.span = Span::request(&asking, &engine.settings.name, &mut request);
+                    record.span = Span::request(&spans, &engine.settings.name, &mut request);
                     let client = engine.client.borrow().clone();
                     client
                         .call(request, header, engine.settings.timeout, permission, lane)
@@ -89,6 +106,7 @@ pub(super) async fn run(
         Err(failure) => (Err(failure), None),
     };
     record.over = true;
+    let begun = record.begun;
     let reading = engine.reading(&lookups, answer.as_ref());
     let status = answer.as_ref().map_or_else(
         |failure| failure.http_status,
@@ -97,12 +115,12 @@ pub(super) async fn run(
     let mut heard = engine.heard(&lookups, reading, answer.ok(), used.as_ref());
     record.span.heard(status, heard.failure());
     heard.span = std::mem::take(&mut record.span);
+    drop(record);
+    heard.jobs = jobs;
     if heard.unsent {
         engine.quota.wasted();
     } else {
-        engine
-            .metrics
-            .requested(heard.label(), record.begun.elapsed());
+        engine.metrics.requested(heard.label(), begun.elapsed());
     }
     if !heard.token_refused {
         engine.note(purpose, &heard);
@@ -148,7 +166,7 @@ impl Engine {
         response: Option<Response<Bytes>>,
         used: Option<&HeaderValue>,
     ) -> Heard {
-        let outcomes = match reading {
+        let mut outcomes: Vec<_> = match reading {
             Ok(Some(outcomes)) => outcomes.into_iter().map(Some).collect(),
             Ok(None) => vec![None; lookups.len()],
             Err(outcome) if lookups.len() > 1 && may_be_one_s_fault(&outcome) => {
@@ -156,6 +174,10 @@ impl Engine {
             }
             Err(outcome) => vec![Some(outcome); lookups.len()],
         };
+        self.bound(
+            &mut outcomes,
+            response.as_ref().map(http::Response::headers),
+        );
         if lookups.len() > 1 {
             self.note_batch(&outcomes);
         }
@@ -175,6 +197,8 @@ impl Engine {
             outcomes,
             payload,
             token_refused: false,
+            used: used.cloned(),
+            jobs: SmallVec::new(),
             unsent: false,
             noted: Cell::new(false),
             span: Span::default(),
@@ -213,19 +237,22 @@ impl Engine {
         if heard.noted.replace(true) {
             return;
         }
-        // An answer that has to be asked for again is an answer.
-        let answered = Outcome::NotFound(None);
-        let outcome = heard
-            .outcomes
-            .first()
-            .and_then(Option::as_ref)
-            .unwrap_or(&answered);
-        self.tell_circuit(purpose, outcome);
+        // What has to be asked for again, with fewer others, says nothing yet.
+        if let Some(Some(outcome)) = heard.outcomes.first() {
+            self.tell_circuit(purpose, outcome, &heard.jobs);
+        }
     }
 
-    fn tell_circuit(&self, purpose: Purpose, outcome: &Outcome) {
-        self.circuit.note(purpose, outcome, Instant::now());
-        self.metrics.circuit_open.set(self.circuit.is_open().into());
+    fn tell_circuit(&self, purpose: Purpose, outcome: &Outcome, jobs: &[u64]) {
+        self.circuit.note(purpose, outcome, jobs, Instant::now());
+        self.show_circuit();
+    }
+
+    /// Lets the metrics tell how the circuit stands.
+    pub fn show_circuit(&self) {
+        let (open, half) = (self.circuit.is_open(), self.circuit.is_half_open());
+        self.metrics.circuit_open.set((open && !half).into());
+        self.metrics.circuit_half_open.set(half.into());
     }
 }
 
@@ -271,6 +298,7 @@ impl Heard {
 struct Record<'a> {
     engine: &'a Engine,
     purpose: Purpose,
+    jobs: &'a [u64],
     begun: Instant,
     over: bool,
     span: Span,
@@ -293,7 +321,10 @@ impl Drop for Record<'_> {
         } else {
             ErrorKind::Timeout
         };
-        self.engine
-            .tell_circuit(self.purpose, &Outcome::Failed(Failure::new(kind, "")));
+        self.engine.tell_circuit(
+            self.purpose,
+            &Outcome::Failed(Failure::new(kind, "")),
+            self.jobs,
+        );
     }
 }

@@ -1,8 +1,13 @@
 //! How far one job has come, and what comes next for it: the decisions between two attempts.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::{Conclusion, Engine, Waiting, attempt::Obstacle, call::Heard};
@@ -21,15 +26,28 @@ pub(super) const NOT_SOON: Duration = Duration::from_mins(5);
 /// but where that happens time and again, something is wrong.
 const MOST_UNSENT: u32 = 5;
 
+/// A token that was refused and that its endpoint hands out again, from a cache of its own, is asked for anew after
+/// each of these.
+const ASKED_ANEW_AFTER: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+];
+
 /// How far a job has come.
 pub(super) struct Course {
+    /// A number by which the job is known.
+    pub job: u64,
     /// HTTP requests made for it.
     pub attempts: u32,
     /// Most lookups that it may share a request with, itself included, by what came of such requests.
     pub company: usize,
     spared: u32,
     http_status: Option<u16>,
-    refreshed: bool,
+    /// What the last request was authorised by, where that was refused.
+    refused: Option<HeaderValue>,
+    /// How often the same token was asked for anew.
+    asked_anew: usize,
     /// Requests that were not sent after all.
     unsent: u32,
     waiting: Waiting,
@@ -93,12 +111,16 @@ impl Course {
             http_status,
             ..
         } = job.ticket.progress;
+        let mut job_hash = DefaultHasher::new();
+        job.ticket.id.hash(&mut job_hash);
         Self {
+            job: job_hash.finish(),
             attempts,
             company: usize::MAX,
             spared,
             http_status,
-            refreshed: false,
+            refused: None,
+            asked_anew: 0,
             unsent: 0,
             waiting,
         }
@@ -107,6 +129,19 @@ impl Course {
     /// Attempts that are held against the job.
     pub fn failed(&self) -> u32 {
         self.attempts.saturating_sub(self.spared)
+    }
+
+    /// How long to wait before another token is tried; none where that makes no sense any more.
+    fn until_another_token(&mut self, heard: &Heard) -> Option<Duration> {
+        let before = std::mem::replace(&mut self.refused, heard.used.clone());
+        match before {
+            None => Some(Duration::ZERO),
+            Some(before) if heard.used.as_ref() == Some(&before) => {
+                self.asked_anew += 1;
+                ASKED_ANEW_AFTER.get(self.asked_anew - 1).copied()
+            }
+            Some(_) => None,
+        }
     }
 
     /// The attempt could not be made.
@@ -160,26 +195,19 @@ impl Engine {
             return Next::AtOnce;
         };
         if let Some(heard) = answer.refused {
-            if !std::mem::replace(&mut course.refreshed, true) {
-                return Next::AtOnce;
+            let wait = course.until_another_token(&heard);
+            if let Some(wait) = wait.filter(|wait| is_before(job.deadline, *wait)) {
+                return Next::After(wait);
             }
-            self.note(
-                if waiting == Waiting::Probing {
-                    Purpose::Probe
-                } else {
-                    Purpose::Lookup
-                },
-                &heard,
-            );
+            self.note(waiting.purpose(), &heard);
         }
         match outcome {
-            // A probe that comes to nothing costs its job none of its attempts.
+            // It says nothing of the customer, and is held against the job no more than it is answered with it.
             Outcome::Failed(failure)
-                if waiting == Waiting::Probing && self.circuit.why().is_some() =>
+                if failure.is_refusal() && !self.may_end(waiting, &failure) =>
             {
-                let http_status = failure.http_status.or(course.http_status);
                 Next::Over(Conclusion::Suspended {
-                    http_status,
+                    http_status: failure.http_status.or(course.http_status),
                     spared: course.spared + 1,
                 })
             }
@@ -196,6 +224,13 @@ impl Engine {
         }
     }
 
+    /// Whether a job may be answered with this refusal; else it waits in its queue.
+    fn may_end(&self, waiting: Waiting, refusal: &Failure) -> bool {
+        let may = waiting == Waiting::Here || self.circuit.lets_refuse(refusal, Instant::now());
+        self.show_circuit();
+        may
+    }
+
     fn after_failure(&self, job: &Job, course: &mut Course, failure: Failure) -> Next {
         let retry = &self.settings.retry;
         course.http_status = failure.http_status.or(course.http_status);
@@ -206,24 +241,29 @@ impl Engine {
             ..
         } = *course;
         let wait = self.wait(course.failed(), &failure);
-        if job
-            .deadline
-            .is_some_and(|deadline| class::until(deadline, Timestamp::now()) <= wait)
-        {
+        if !is_before(job.deadline, wait) {
             // Another attempt would come to nothing, and somebody waits for the answer.
             return Next::Over(Conclusion::over(too_late(&failure.message, http_status)));
         }
-        if waiting == Waiting::Queued
-            && self.circuit.why().is_some()
-            && failure.retry_after.is_none()
-        {
+        let open = waiting != Waiting::Here && self.circuit.why().is_some();
+        let is_probe = waiting.purpose() == Purpose::Probe;
+        if course.failed() >= retry.max_attempts {
+            // A probe is an attempt like any other, so that a job that alone fails has an end. But a provider that is
+            // ill uses up no job while others could be the next probe, for as many times again.
+            let others = waiting == (Waiting::Probing { alone: false });
+            if open && others && spared < retry.max_attempts {
+                return Next::Over(Conclusion::Suspended {
+                    http_status,
+                    spared: spared + 1,
+                });
+            }
+            return Next::Over(Conclusion::Exhausted(failure));
+        }
+        if open && (failure.retry_after.is_none() || is_probe) {
             return Next::Over(Conclusion::Suspended {
                 http_status,
                 spared,
             });
-        }
-        if course.failed() >= retry.max_attempts {
-            return Next::Over(Conclusion::Exhausted(failure));
         }
         self.metrics.retried(failure.kind);
         let here = wait <= retry.in_process_limit && !self.must_rest(&failure);
@@ -252,6 +292,11 @@ impl Engine {
     fn must_rest(&self, failure: &Failure) -> bool {
         failure.http_status == Some(500) && self.adapter().rules().rest_after_500
     }
+}
+
+/// Whether a wait from now on is over before the deadline.
+fn is_before(deadline: Option<Timestamp>, wait: Duration) -> bool {
+    deadline.is_none_or(|deadline| class::until(deadline, Timestamp::now()) > wait)
 }
 
 impl Conclusion {

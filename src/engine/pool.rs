@@ -15,6 +15,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 use futures_util::future::{LocalBoxFuture, Shared};
+use smallvec::SmallVec;
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
 use super::call::Call;
@@ -38,6 +39,8 @@ pub(super) struct Inquiry {
     members: [Cell<u32>; 2],
     /// Most inquiries, this one included, that it may go with.
     size: Cell<usize>,
+    /// The jobs that it was asked for, each known by some number of its own.
+    jobs: RefCell<SmallVec<[u64; 1]>>,
     /// The spans of those who wait for it, each with the requests made before; none where traces are off.
     spans: RefCell<Vec<(Span, u32)>>,
 }
@@ -94,8 +97,19 @@ impl Inquiry {
             place,
             members,
             size,
+            jobs: RefCell::default(),
             spans: RefCell::default(),
         })
+    }
+
+    /// By one more job.
+    pub fn asked_for(&self, job: u64) {
+        self.jobs.borrow_mut().push(job);
+    }
+
+    /// The jobs that it was asked for.
+    pub fn jobs(&self) -> SmallVec<[u64; 1]> {
+        self.jobs.borrow().clone()
     }
 
     /// Of one who waits for it, and of the requests made for that before.

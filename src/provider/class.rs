@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header::RETRY_AFTER};
 use jiff::Timestamp;
 
 use crate::failure::ErrorKind;
@@ -75,18 +74,13 @@ pub fn message(status: u16, kind: ErrorKind) -> String {
     format!("HTTP {status}, expected 200: {advice}")
 }
 
-/// No provider's bad hour is longer than this; a bound against overflow, not a policy.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// How long the provider asks to be left alone: `Retry-After` in seconds or as an HTTP date (RFC 9110 §10.2.3).
+/// As [`message`], where a 4xx does not come from the provider itself.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds.ceil()).ok()?,
-        Err(_) => until(httpdate::parse_http_date(text).ok()?.try_into().ok()?, now),
-    };
-    Some(wait.min(LONGEST_WAIT))
+pub fn message_of_another(status: u16) -> String {
+    format!(
+        "HTTP {status}, expected 200: the body is not the provider's own JSON, so something before it refuses: a \
+         gateway, or a server that wants a client certificate; check base_url, client_cert_file and the way there"
+    )
 }
 
 /// The time from `now` to `then`; zero if it is past.

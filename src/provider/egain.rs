@@ -383,8 +383,7 @@ impl Kind for EGain {
             .get("x-ratelimit-reset")
             .and_then(|reset| reply::moment(reset.to_str().ok()?));
         if let (ErrorKind::RateLimited, Some(reset)) = (failure.kind, reset) {
-            let wait = class::until(reset, now).min(class::LONGEST_WAIT);
-            failure.retry_after = failure.retry_after.max(Some(wait));
+            failure.retry_after = failure.retry_after.max(Some(class::until(reset, now)));
         }
     }
 

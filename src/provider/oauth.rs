@@ -30,6 +30,9 @@ use crate::{
 /// A token is given up this long before it expires, but no more than a tenth of its life.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// A token that was refused and is handed out again is asked for anew after this.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
 /// A clock that is wrong must not make every job ask for a token of its own.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,10 @@ struct Memory {
     token: Option<(Header, Option<Instant>)>,
     /// Why the last one who asked got none.
     failure: Option<Failure>,
+    /// The last one that the provider did not let in.
+    refused: Option<HeaderValue>,
+    /// It was refused since it was last handed out.
+    refused_since: bool,
 }
 
 impl Tokens {
@@ -89,8 +96,8 @@ impl Tokens {
     /// The header that authorises a request; where a token has to be asked for, that takes up to `limit`.
     ///
     /// # Errors
-    /// `unauthorized` where the token endpoint refuses the client; `connection`, `timeout`, `rate_limited`,
-    /// `provider_error` where it cannot answer now; `bad_response` where its answer cannot be read.
+    /// `unauthorized` where the token endpoint refuses the client; `connection` and `timeout` where it does not
+    /// answer; `provider_error` where its answer is no token.
     pub async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
         let source = self.source();
         let answer = source.authorization(http, limit).await;
@@ -110,20 +117,13 @@ impl Tokens {
         self.source().at_hand()
     }
 
-    /// The provider answered 401 to `used`: forgets it, unless another has already taken its place. Says
-    /// whether an attempt with a fresh token makes sense; with a fixed one only where it was renewed meanwhile.
+    /// The provider answered 401 to `used`: forgets it, unless another has already taken its place, or it is the same
+    /// that was refused before, which is kept for a moment. Says whether an attempt with a fresh token makes sense; with a fixed one only where it was renewed meanwhile.
     pub fn refused(&self, used: &HeaderValue) -> bool {
         match &*self.source() {
             Source::Fixed(header) => header.as_ref().is_some_and(|(_, value)| value != used),
             Source::Fetched(fetched) => {
-                let mut memory = fetched.memory();
-                if memory
-                    .token
-                    .as_ref()
-                    .is_some_and(|((_, value), _)| value == used)
-                {
-                    memory.token = None;
-                }
+                fetched.memory().forget(used);
                 true
             }
         }
@@ -174,6 +174,38 @@ impl Source {
     }
 }
 
+impl Memory {
+    /// A token that was refused a moment ago is handed out again: for a moment, since soon there may be another.
+    fn keep(&mut self, header: &Header, expiry: Option<Instant>, now: Instant) {
+        let same_again = self.refused.as_ref() == Some(&header.1) && self.refused_since;
+        if !same_again {
+            self.refused = None;
+        }
+        self.refused_since = false;
+        let expiry = if same_again {
+            Some(expiry.map_or(now + A_MOMENT, |expiry| expiry.min(now + A_MOMENT)))
+        } else {
+            expiry
+        };
+        self.token = Some((header.clone(), expiry));
+    }
+
+    fn forget(&mut self, used: &HeaderValue) {
+        let is_held = self
+            .token
+            .as_ref()
+            .is_some_and(|((_, value), _)| value == used);
+        if !is_held {
+            return;
+        }
+        self.refused_since = true;
+        if self.refused.as_ref() != Some(used) {
+            self.refused = Some(used.clone());
+            self.token = None;
+        }
+    }
+}
+
 impl Fetched {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,7 +239,10 @@ impl Fetched {
         let of_all = !matches!(&answer, Err(failure) if failure.kind == ErrorKind::Timeout);
         let mut memory = self.memory();
         memory.failure = answer.as_ref().err().filter(|_| of_all).cloned();
-        memory.token = answer.as_ref().ok().cloned();
+        memory.token = None;
+        if let Ok((header, expiry)) = &answer {
+            memory.keep(header, *expiry, Instant::now());
+        }
         self.asked.fetch_add(1, Ordering::Release);
         answer.map(|(header, _)| header)
     }
@@ -217,12 +252,13 @@ impl Fetched {
         http: &Client,
         limit: Duration,
     ) -> Result<(Header, Option<Instant>), Failure> {
-        let response = http.send(self.grant.request()?, limit).await?;
+        let response = http.send(self.grant.request()?, limit).await;
+        let response = response.map_err(grant::of_endpoint)?;
         let now = Instant::now();
         let Token { secret, life } = self.grant.read(&response, Timestamp::now())?;
         let unfit = || {
             Failure::new(
-                ErrorKind::BadResponse,
+                ErrorKind::ProviderError,
                 "the token endpoint's token is none that a header can hold",
             )
         };

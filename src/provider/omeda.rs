@@ -218,10 +218,8 @@ impl Reply<'_> {
             (None, []) => return None,
             _ => (ErrorKind::Rejected, "the provider refuses this request"),
         };
-        let failure = Failure::new(
-            kind,
-            format!("HTTP {status} with errors, expected phone numbers: {what}"),
-        );
+        let message = format!("HTTP {status} with errors, expected phone numbers: {what}");
+        let failure = Failure::new(kind, message).about_customer();
         Some(match self.words() {
             Some(words) => failure.said(&words),
             None => failure,

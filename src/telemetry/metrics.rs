@@ -44,6 +44,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
+    circuit_half_open: IntGaugeVec,
     paused: IntGaugeVec,
     queued: IntGaugeVec,
     backlog_seconds: IntGaugeVec,
@@ -110,9 +111,14 @@ impl Metrics {
                 "1 while no attempts are made but probes.",
                 &["provider"],
             ),
+            circuit_half_open: families.gauges(
+                "lookup_circuit_half_open",
+                "1 while the circuit's cooldown is over and the next job will be tried.",
+                &["provider"],
+            ),
             paused: families.gauges(
                 "lookup_paused",
-                "1 while the provider is left alone, as it asked for by 429 and Retry-After.",
+                "1 while the provider is left alone, as it asked for by 429 and Retry-After, or by hand.",
                 &["provider"],
             ),
             queued: families.gauges(

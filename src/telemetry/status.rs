@@ -68,6 +68,8 @@ enum State {
     Paused,
     /// No attempts are made but probes.
     CircuitOpen,
+    /// The next job will be tried.
+    HalfOpen,
 }
 
 /// HTTP requests by how long they took.
@@ -136,6 +138,7 @@ impl Provider {
         let by = |name| label(metric, name).unwrap_or_default().to_owned();
         match family.name() {
             "lookup_circuit_open" if gauge > 0 => self.state = State::CircuitOpen,
+            "lookup_circuit_half_open" if gauge > 0 => self.state = State::HalfOpen,
             "lookup_paused" if gauge > 0 && self.state == State::Ready => {
                 self.state = State::Paused
             }

@@ -62,7 +62,7 @@ pub struct Carried {
 }
 
 impl Ending {
-    /// A final answer.
+    /// A final answer. A refusal is worth another try once its cause is mended.
     pub fn answered(
         ticket: Ticket,
         outcome: Outcome,
@@ -71,6 +71,10 @@ impl Ending {
     ) -> Self {
         if let Outcome::Failed(failure) = &outcome {
             log_failure(&ticket, failure, attempts);
+            if failure.is_refusal() {
+                let failure = failure.clone();
+                return Self::Buried(Answer::new(ticket, outcome, raw, attempts), failure);
+            }
         }
         Self::Answered(Answer::new(ticket, outcome, raw, attempts))
     }

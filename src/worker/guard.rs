@@ -17,20 +17,22 @@ use crate::{
     broker::{BrokerError, Session},
     engine::Waiting,
     job::Lane,
-    policy::circuit::{Next, Why},
+    policy::{
+        circuit::{Circuit, Next, Why, at},
+        pause::{By, Pause},
+    },
 };
 
 /// With no job to probe with, the queues are looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Guards one provider as long as the session goes on.
 pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
     let provider = &worker.providers[&name];
     loop {
         provider.engine.circuit.opened().await;
-        let trouble = trouble(provider);
+        let trouble = provider.tell_trouble(&worker);
         tracing::warn!(provider = name, "{trouble}; jobs stay in their queues");
-        worker.readiness.note(&name, Some(trouble));
         let guarded = async {
             for feed in &feeds {
                 feed.hold(Against::Circuit);
@@ -53,16 +55,45 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
     }
 }
 
-/// In words, for people.
-fn trouble(provider: &Provider) -> String {
-    let circuit = &provider.engine.circuit;
-    match (circuit.why(), circuit.paused_until()) {
-        (Some(Why::RateLimited), Some(until)) => {
-            let until = Timestamp::now() + until.saturating_duration_since(Instant::now());
-            format!("paused until about {until:.0}: {}", Why::RateLimited)
+/// Why jobs stay in their queues and until when, in words, for people.
+fn trouble(circuit: &Circuit) -> String {
+    let pause = circuit.paused().filter(|pause| pause.long);
+    match (circuit.open_by(), pause) {
+        (_, Some(pause)) if pause.by == By::Hand => paused(pause, Why::ByHand),
+        (Some((why, last)), _) if circuit.is_half_open() => {
+            format!("half-open, will be tried with the next job: {why} (last: {last})")
         }
-        (Some(why), _) => format!("circuit open, probes are sent: {why}"),
-        (None, _) => "about to be asked again".to_owned(),
+        (Some((why, last)), _) => {
+            let next = match circuit.next() {
+                Some(Next::Probe(time)) => format!("the next about {}", clock_time(time)),
+                _ => "not before it is resumed".to_owned(),
+            };
+            format!("circuit open, probes are sent: {why} (last: {last}), {next}")
+        }
+        (None, Some(pause)) => paused(pause, Why::RateLimited),
+        (None, None) => "about to be asked again".to_owned(),
+    }
+}
+
+fn paused(pause: Pause, why: Why) -> String {
+    match pause.until {
+        Some(until) => format!("paused until about {}: {why}", clock_time(until)),
+        None => format!("paused until it is resumed (`lookup-worker resume`): {why}"),
+    }
+}
+
+fn clock_time(time: Instant) -> String {
+    let time = Timestamp::now() + time.saturating_duration_since(Instant::now());
+    format!("{time:.0}")
+}
+
+impl Provider {
+    /// Lets the page, `/readyz` and the metrics tell it as it is now.
+    fn tell_trouble(&self, worker: &Worker) -> String {
+        let trouble = trouble(&self.engine.circuit);
+        worker.readiness.note(self.name(), Some(trouble.clone()));
+        self.engine.show_circuit();
+        trouble
     }
 }
 
@@ -80,12 +111,17 @@ impl Worker {
         let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
         queues.push(self.names.suspects(name));
         while let Some(next) = engine.circuit.next() {
-            let (Next::Probe(at) | Next::Resume(at)) = next;
+            provider.tell_trouble(self);
+            let time = match next {
+                Next::Probe(time) => Some(time),
+                Next::Resume(time) => time,
+            };
             tokio::select! {
                 biased;
                 () = feed.held(Against::Stop) => std::future::pending().await,
-                () = tokio::time::sleep_until(at.into()) => {}
-                () = engine.circuit.hurried() => {}
+                () = at(time) => {}
+                () = engine.circuit.hurried(), if engine.circuit.paused().is_none() => {}
+                () = engine.circuit.changed() => continue,
             }
             engine.circuit.resume(Instant::now());
             // A pause may have grown meanwhile, and its end may have been all that was waited for.
@@ -102,21 +138,28 @@ impl Worker {
                     self.set_aside(provider, &delivery).await?
                 }
                 Some(delivery) => {
-                    self.probe_with(name.to_owned(), Held::new(delivery, &feed.load, None))
-                        .await
+                    let job = Held::new(delivery, &feed.load, None);
+                    let depths = session.depths(&queues).await?;
+                    let alone = depths.iter().flatten().all(|depth| depth.ready == 0);
+                    self.probe_with(name.to_owned(), job, alone).await;
                 }
-                None => tokio::time::sleep(LOOK_AGAIN).await,
+                None => {
+                    engine.circuit.lacks_a_job();
+                    provider.tell_trouble(self);
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
             }
         }
         Ok(())
     }
 
     /// On a task of its own: a stop ends the guard, and finishes what is in flight.
-    async fn probe_with(self: &Rc<Self>, name: String, job: Held) {
+    async fn probe_with(self: &Rc<Self>, name: String, job: Held, alone: bool) {
         let worker = Rc::clone(self);
         let probe = spawn_local(async move {
             let provider = &worker.providers[&name];
-            worker.process(Some(provider), &job, Waiting::Probing).await;
+            let waiting = Waiting::Probing { alone };
+            worker.process(Some(provider), &job, waiting).await;
         });
         // A panic was caught and answered there.
         let _ = probe.await;

@@ -184,6 +184,8 @@ impl Sink {
     /// Passes a delivery on.
     pub fn put(&self, worker: &Rc<Worker>, load: &Rc<Load>, delivery: Box<Delivery>) {
         let came_back = delivery.redeliveries > 0;
+        let crowded = 2 * load.messages() > PARKED_PREFETCH.into()
+            || load.bytes() > usize::from(PARKED_BUDGET / 2) * worker.settings.amqp.max_job_bytes;
         let exposed = match self {
             Self::Jobs(..) | Self::Unrouted => came_back,
             Self::Suspects(_) => false,
@@ -199,7 +201,8 @@ impl Sink {
                 worker.providers[provider].suspects.put(lane, delivery);
             }
             Self::Parked(step) => {
-                spawn_local(parking::hold(Rc::clone(worker), step.clone(), delivery));
+                let worker = Rc::clone(worker);
+                spawn_local(parking::hold(worker, step.clone(), delivery, crowded));
             }
             Self::Unrouted => {
                 // A provider that was configured since is served; anybody else is told.

@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::task::spawn_local;
 
 use super::{Worker, gauges};
 use crate::{
-    broker::{BrokerError, Notice, Notices, Session},
+    broker::{BrokerError, Notice, Notices, PauseNotice, Session},
     job::Lane,
+    policy::pause::By,
     quota::is_common,
 };
 
@@ -42,10 +44,16 @@ pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), Bro
         gauges::watch(Rc::clone(worker), Rc::clone(session)),
     );
     for name in providers {
-        if worker.look_for_pause(&name, session).await? || !hears {
+        let lying = if worker.pause_lies(&name, session).await? {
+            worker.read_pauses(&name, session).await?
+        } else {
+            Vec::new()
+        };
+        if !lying.is_empty() || !hears {
+            let (worker, session_) = (Rc::clone(worker), Rc::clone(session));
             spawn(
                 session,
-                follow(Rc::clone(worker), name.clone(), Rc::clone(session), hears),
+                follow(worker, name.clone(), session_, hears, lying),
             );
         }
         spawn(session, tell(Rc::clone(worker), name, Rc::clone(session)));
@@ -68,9 +76,14 @@ async fn listen(worker: Rc<Worker>, mut notices: Notices) -> Result<(), BrokerEr
     while let Some(notice) = notices.next().await {
         match notice {
             Notice::Room(queue) => worker.has_room(&queue),
-            Notice::Pause(name, wait) => {
+            Notice::Pause(name, pause) => worker.take_over(&name, pause.by, pause.wait),
+            Notice::Resume(name) => {
                 if let Some(provider) = worker.providers.get(&name) {
-                    provider.engine.circuit.pause(wait, true, Instant::now());
+                    tracing::info!(
+                        provider = name,
+                        "somebody says that it is to be asked again"
+                    );
+                    provider.engine.circuit.lift();
                 }
             }
         }
@@ -78,17 +91,36 @@ async fn listen(worker: Rc<Worker>, mut notices: Notices) -> Result<(), BrokerEr
     Err(BrokerError::Lost("the consumer of notices ended".into()))
 }
 
-/// Leaves the provider alone as long as another worker's message says so. Whoever hears no notices goes on looking.
+/// Leaves the provider alone as long as a message says so, and no longer. Whoever hears no notices goes on looking.
 async fn follow(
     worker: Rc<Worker>,
     name: String,
     session: Rc<Session>,
     hears: bool,
+    mut lying: Vec<PauseNotice>,
 ) -> Result<(), BrokerError> {
-    while worker.look_for_pause(&name, &session).await? || !hears {
+    let circuit = &worker.providers[&name].engine.circuit;
+    let mut gone = None;
+    loop {
         tokio::time::sleep(LOOK_AGAIN).await;
+        if worker.pause_lies(&name, &session).await? {
+            if lying.is_empty() {
+                lying = worker.read_pauses(&name, &session).await?;
+            }
+            worker.hold_on(&name, &lying);
+            gone = None;
+            continue;
+        }
+        // Whoever reads what lies there has it in hand for a moment: one look is none.
+        let now = circuit.paused();
+        if gone.replace(now) == Some(now) {
+            circuit.forget_told();
+            lying.clear();
+            if hears {
+                return Ok(());
+            }
+        }
     }
-    Ok(())
 }
 
 /// Lets other workers know what this one was asked for, and shows it.
@@ -98,16 +130,18 @@ async fn tell(worker: Rc<Worker>, name: String, session: Rc<Session>) -> Result<
         engine
             .metrics
             .paused
-            .set(engine.circuit.paused_until().is_some().into());
+            .set(engine.circuit.paused().is_some().into());
         if let Some(until) = engine.circuit.untold() {
             let wait = until.saturating_duration_since(Instant::now());
-            session.tell_pause(&worker.names, &name, wait).await?;
+            session
+                .tell_pause(&worker.names, &name, By::Provider, Some(wait))
+                .await?;
             engine.circuit.told(until);
             continue;
         }
         tokio::select! {
             () = engine.circuit.changed() => {}
-            () = engine.circuit.resumed(), if engine.circuit.paused_until().is_some() => {}
+            () = engine.circuit.resumed(), if engine.circuit.paused().is_some() => {}
         }
     }
 }
@@ -140,18 +174,70 @@ impl Worker {
         }
     }
 
-    /// Whether a pause lasts that was told before; if so, it is kept until the next look.
-    async fn look_for_pause(&self, name: &str, session: &Rc<Session>) -> Result<bool, BrokerError> {
-        let lasts = session
-            .depth(&self.names.pause(name))
-            .await?
-            .is_some_and(|messages| messages > 0);
-        if lasts {
-            self.providers[name]
-                .engine
-                .circuit
-                .pause(UNTIL_NEXT_LOOK, true, Instant::now());
+    /// What another said of a provider counts here too. By the provider's own word it is not left alone for longer than
+    /// `max_pause`, whoever heard it.
+    fn take_over(&self, name: &str, by: By, wait: Option<Duration>) {
+        let Some(provider) = self.providers.get(name) else {
+            return;
+        };
+        let (engine, now) = (&provider.engine, Instant::now());
+        match by {
+            By::Provider => {
+                let most = engine.settings.max_pause;
+                let wait = wait.map_or(most, |wait| wait.min(most));
+                engine.circuit.pause(wait, true, now);
+            }
+            By::Hand => engine.circuit.pause_by_hand(wait, now),
         }
-        Ok(lasts)
+    }
+
+    /// Whether a pause lies there that was told before and lasts.
+    async fn pause_lies(&self, name: &str, session: &Rc<Session>) -> Result<bool, BrokerError> {
+        let depth = session.depth(&self.names.pause(name)).await?;
+        Ok(depth.is_some_and(|messages| messages > 0))
+    }
+
+    /// Takes over what lies there.
+    async fn read_pauses(
+        &self,
+        name: &str,
+        session: &Rc<Session>,
+    ) -> Result<Vec<PauseNotice>, BrokerError> {
+        let lying = match session.lying_pauses(&self.names, name).await {
+            // Without the right to read there, it is known only that something lies there.
+            Err(_) if session.health.is_well() => vec![PauseNotice {
+                by: By::Provider,
+                wait: Some(UNTIL_NEXT_LOOK),
+                told: None,
+            }],
+            read => read?,
+        };
+        for pause in &lying {
+            self.take_over(name, pause.by, pause.left(Timestamp::now()));
+        }
+        self.hold_on(name, &lying);
+        Ok(lying)
+    }
+
+    /// By its clock a pause may be over that still lies there: then it lasts until the next look. One that the provider
+    /// asked for before `max_pause` bounded it lasts no longer than that.
+    fn hold_on(&self, name: &str, lying: &[PauseNotice]) {
+        let (engine, now) = (&self.providers[name].engine, Instant::now());
+        let soon = now + UNTIL_NEXT_LOOK;
+        let paused = engine.circuit.paused();
+        if paused.is_some_and(|pause| pause.until.is_none_or(|until| until > soon)) {
+            return;
+        }
+        let by_hand = lying.iter().any(|pause| pause.by == By::Hand);
+        let bounded = lying.iter().any(|pause| {
+            pause
+                .wait
+                .is_some_and(|wait| wait <= engine.settings.max_pause)
+        });
+        if by_hand {
+            engine.circuit.pause_by_hand(Some(UNTIL_NEXT_LOOK), now);
+        } else if bounded {
+            engine.circuit.pause(UNTIL_NEXT_LOOK, true, now);
+        }
     }
 }

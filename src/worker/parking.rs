@@ -3,49 +3,111 @@
 //! The broker's own way (TTL and dead lettering) loses or strands jobs when a queue's leader dies. Here a job is
 //! taken from its delay queue only once its next place is confirmed, like any other.
 
-use std::{rc::Rc, time::Duration};
+//!
+//! Whoever parked it may have had another clock. What its headers tell are lengths of time, each between two points of
+//! one clock: how long it is to wait, and how old it was ([`Parked`]).
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{Worker, load::Held};
 use crate::{
     broker::{BrokerError, Delivery, Route, header},
     config::Step,
-    policy::retry,
-    provider::class::until,
+    job::Address,
+    policy::{
+        parked::{Parked, Stay},
+        retry,
+    },
 };
 
-/// Holds a job of the delay queue `step` until it is due, or until its time there is over.
-pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held) {
+/// Holds a job of the delay queue `step` until it is due, or until its time there is over. It comes `late` where it lay
+/// in the queue for a while before it was given to anybody.
+pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held, late: bool) {
     let now = Timestamp::now();
-    // What somebody put here by hand goes on at once.
-    let due = delivery.due.unwrap_or(now);
-    let mut stay = until(due, now).min(rest_of_step(&delivery, &step, now));
+    let stay = worker.stay(&delivery, late, now);
+    let taken = Instant::now();
+    let mut here = stay.left.min(step.wait);
     if worker.is_suspicious(&delivery) {
         // Not for anything of its own, but the broker counts how often it hands the same one out.
-        stay = Duration::ZERO;
+        here = Duration::ZERO;
     }
-    tokio::select! {
-        () = tokio::time::sleep(stay) => {}
+    let provider = worker.providers.get(provider_of(&delivery));
+    let lifted = async {
+        match provider {
+            Some(provider) => provider.engine.circuit.lifted().await,
+            None => std::future::pending().await,
+        }
+    };
+    let left = tokio::select! {
+        () = tokio::time::sleep(here) => stay.left.saturating_sub(taken.elapsed().max(here)),
+        // A person says that the provider is to be asked.
+        () = lifted => Duration::ZERO,
         _ = delivery.session.health.ended() => return,
-    }
-    if let Err(error) = worker.send_on(&delivery, due).await {
+    };
+    let age = stay.age + taken.elapsed();
+    if let Err(error) = worker.send_on(&delivery, left, age).await {
         tracing::debug!(%error, "a parked job is left to redelivery");
     }
 }
 
-/// A job is not held longer than its queue's step, since the broker takes back what is held too long.
-fn rest_of_step(delivery: &Delivery, step: &Step, now: Timestamp) -> Duration {
-    let held = delivery
-        .parked
-        .map_or(Duration::ZERO, |parked| until(now, parked));
-    step.wait.saturating_sub(held)
+fn provider_of(delivery: &Delivery) -> &str {
+    Address::of(delivery.first_routing_key.as_deref().unwrap_or_default()).provider
+}
+
+/// What a job allows itself, if it says so.
+fn deadline_of(body: &[u8]) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Deadline {
+        deadline_ms: Option<u64>,
+    }
+    let body: Deadline = serde_json::from_slice(body).ok()?;
+    body.deadline_ms.map(Duration::from_millis)
 }
 
 impl Worker {
-    async fn send_on(&self, delivery: &Delivery, due: Timestamp) -> Result<(), BrokerError> {
+    /// How long it is still to wait, and how old it is. No wait is longer than a worker of today would park a job for.
+    fn stay(&self, delivery: &Delivery, late: bool, now: Timestamp) -> Stay {
+        let (Some(parked), Some(due)) = (delivery.parked, delivery.due) else {
+            // What somebody put here by hand goes on at once.
+            return Stay::default();
+        };
+        let parked = Parked {
+            at: parked,
+            due,
+            received: delivery.envelope.progress.received,
+            deadline: deadline_of(&delivery.body),
+            late: late || delivery.redeliveries > 0,
+        };
+        let mut stay = parked.stay(now);
+        if let Some(provider) = self.providers.get(provider_of(delivery)) {
+            let settings = &provider.engine.settings;
+            let steps = settings.retry.delays.iter().map(|step| step.wait);
+            let longest = steps.chain([settings.max_pause, settings.retry.max_delay]);
+            stay.left = stay.left.min(longest.max().unwrap_or_default());
+        }
+        stay
+    }
+
+    /// Back to where it came from, or into the next queue for the time that is left; with its times by our clock.
+    async fn send_on(
+        &self,
+        delivery: &Delivery,
+        left: Duration,
+        age: Duration,
+    ) -> Result<(), BrokerError> {
         let now = Timestamp::now();
-        let left = until(due, now);
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
+        let now_ms = now.as_millisecond();
+        let mut message = delivery.forward();
+        if delivery.envelope.progress.received.is_some() {
+            message = message.count_header(header::RECEIVED_AT, now_ms - milliseconds(age));
+        }
         if left.is_zero() {
             let (exchange, key) = (
                 self.names.jobs_exchange(),
@@ -55,15 +117,15 @@ impl Worker {
                 exchange: &exchange,
                 key,
             };
-            self.publish_or_fail(delivery, route, delivery.forward(), &exchange)
+            self.publish_or_fail(delivery, route, message, &exchange)
                 .await?;
         } else {
             let queue = self
                 .names
                 .delay(retry::step(&self.settings.retry.delays, left));
-            let message = delivery
-                .forward()
-                .count_header(header::PARKED_AT, now.as_millisecond());
+            let message = message
+                .count_header(header::PARKED_AT, now_ms)
+                .count_header(header::DUE_AT, now_ms.saturating_add(milliseconds(left)));
             self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
                 .await?;
         }

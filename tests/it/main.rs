@@ -15,6 +15,7 @@ mod collector; // where spans go
 mod keeper; // how such a node is run, and ended whatever happens
 mod proxy; // between worker and broker, to cut what passes
 mod road; // a worker, a sandbox and a broker, joined
+mod scripted; // a provider that answers as it is told
 mod tally; // what became of every job
 mod worker; // the built program, running
 
@@ -24,6 +25,7 @@ mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
 
 mod alarm; // a broker that takes no publishes
+mod bad_records; // what fails alone is its own affair
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod cuts; // connections cut in the middle
@@ -46,7 +48,9 @@ mod progress; // connected is not enough; and not too much at once
 mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
+mod refusals; // what says nothing of the customer uses up no backlog
 mod renewal; // SIGHUP: new secrets without losing a job
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
-mod traces; // a job's way as one trace, seen in a collector
+mod traces;
+mod waits; // how long a provider is left alone // a job's way as one trace, seen in a collector

@@ -51,14 +51,12 @@ async fn while_a_provider_is_dark_its_jobs_wait_in_their_queue_and_none_is_used_
     road.sandbox
         .fault(Kind::Antsomi, "8491", json!({"status": 503}), None)
         .await;
-    for n in 0..40 {
-        road.publish(
-            "antsomi",
-            &format!("dark-{n}"),
-            &json!({"query": {"phone": format!("8491{n:07}")}}),
-        )
+    // At once: the first alone would be used up by what one job alone meets.
+    let dark =
+        |n| Job::json(&json!({"query": {"phone": format!("8491{n:07}")}})).id(&format!("dark-{n}"));
+    road.client
+        .publish_all("lookup.jobs", "antsomi.bulk", (0..40).map(dark))
         .await;
-    }
     wait_for_readyz(&road.worker, |text| {
         text.starts_with("ready") && text.contains("provider antsomi: circuit open")
     })

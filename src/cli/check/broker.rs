@@ -2,11 +2,14 @@
 
 use std::{fmt::Write, rc::Rc, time::Duration};
 
+use jiff::Timestamp;
+
 use super::finding::Finding;
 use crate::{
     backlog::{Backlog, together},
     broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
     config::{AmqpSettings, ProviderSettings, Settings},
+    policy::{circuit::Why, pause::By},
     quota::is_common,
 };
 
@@ -97,7 +100,12 @@ pub async fn findings(settings: &Settings, session: &Session) -> Vec<Finding> {
     findings.push(dead_letters(session, &names).await);
     for provider in settings.providers.values() {
         let found = backlog(session, &names, provider).await;
+        let is_paused = found.as_ref().is_ok_and(|(_, is_paused)| *is_paused);
+        let found = found.map(|(text, _)| text);
         findings.push(Finding::of(format!("backlog {}", provider.name), found));
+        if is_paused {
+            findings.push(pause(session, &names, &provider.name).await);
+        }
     }
     findings.push(alarms(session).await);
     findings
@@ -241,7 +249,7 @@ async fn backlog(
     session: &Session,
     names: &Names,
     provider: &ProviderSettings,
-) -> Result<String, String> {
+) -> Result<(String, bool), String> {
     let backlog = Backlog::look(session, names, provider)
         .await
         .map_err(|error: BrokerError| error.to_string())?;
@@ -268,10 +276,38 @@ async fn backlog(
             limit.requests
         );
     }
-    if backlog.paused {
-        text += "; paused: the provider answered 429 and asks to be left alone for a while";
-    }
-    Ok(text)
+    Ok((text, backlog.paused))
+}
+
+/// Until when a provider is left alone, and by whose word.
+async fn pause(session: &Session, names: &Names, provider: &str) -> Finding {
+    let check = format!("pause {provider}");
+    let pauses = match session.lying_pauses(names, provider).await {
+        Ok(pauses) => pauses,
+        Err(error) => return Finding::bad(check, error.to_string()),
+    };
+    let now = Timestamp::now();
+    // Without an end is longer than any.
+    let last = pauses.into_iter().max_by_key(|pause| {
+        let left = pause.left(now);
+        (left.is_none(), left)
+    });
+    let Some(last) = last else {
+        return Finding::well(check, "over just now");
+    };
+    let why = match last.by {
+        By::Hand => Why::ByHand,
+        By::Provider => Why::RateLimited,
+    };
+    let end = match last.left(now).map(|left| now.checked_add(left)) {
+        Some(Ok(end)) => format!("until about {end:.0}"),
+        _ => "until it is resumed".to_owned(),
+    };
+    Finding::note(
+        check,
+        format!("left alone {end}: {why}; its jobs wait in their queues"),
+        format!("`lookup-worker resume {provider}` ends it"),
+    )
 }
 
 async fn alarms(session: &Session) -> Finding {

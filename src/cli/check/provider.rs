@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{Response, header::DATE};
+use http::{
+    Response,
+    header::{CONTENT_TYPE, DATE},
+};
 
 use super::finding::Finding;
 use crate::{
@@ -38,13 +41,38 @@ async fn reach(check: String, provider: &ProviderSettings, client: &Client) -> F
     let (kind, status) = (provider.adapter.kind(), head.status().as_u16());
     let reached = format!("reached (kind {kind}; its root answers HTTP {status})");
     let Some((difference, way)) = clock_difference(&head, SystemTime::now()) else {
-        return Finding::well(check, reached);
+        return match odd(provider, &head) {
+            Some((what, advice)) => Finding::note(check, format!("{reached}; {what}"), advice),
+            None => Finding::well(check, reached),
+        };
     };
     let difference = humantime::format_duration(Duration::from_secs(difference.as_secs()));
     let message = format!("{reached}; this machine's clock is {difference} {way} its clock");
     let advice =
         "let both be set by NTP: deadlines, Retry-After dates and tokens' lives are read by them";
     Finding::note(check, message, advice)
+}
+
+/// What the root's answer may be besides an API's own, and what to do if it is.
+fn odd(provider: &ProviderSettings, head: &Response<()>) -> Option<(&'static str, String)> {
+    let (name, status) = (&provider.name, head.status().as_u16());
+    let content_type = head.headers().get(CONTENT_TYPE);
+    let is_page = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if status == 400 && provider.base_url.scheme() == "https" {
+        let advice = match provider.tls.client_cert_file {
+            None => format!("if it wants a client certificate: providers.{name}.client_cert_file"),
+            Some(_) => format!("does it accept the one in providers.{name}.client_cert_file?"),
+        };
+        return Some((
+            "so answers a server that wants a client certificate",
+            advice,
+        ));
+    }
+    let what = "that is a page, as a proxy's, or one of maintenance";
+    (is_page && status != 404).then(|| {
+        let advice = format!("is providers.{name}.base_url the API's own? `lookup` tries it");
+        (what, advice)
+    })
 }
 
 fn out_of_reach(check: String, provider: &ProviderSettings, problem: &str) -> Finding {
@@ -94,6 +122,37 @@ async fn credentials(provider: &ProviderSettings, client: &Client) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_root_says_that_is_no_apis_word_is_told_with_what_it_may_be() {
+        let provider = |scheme: &str| {
+            let text = format!(
+                "[providers.p]\nkind = \"plume\"\nbase_url = \"{scheme}://localhost\"\ntoken = \"t\"\n"
+            );
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let mut settings = crate::config::load(Some(file.path())).unwrap();
+            settings.providers.remove("p").unwrap()
+        };
+        let told = |scheme: &str, status: u16, kind: &str| {
+            let head = Response::builder().status(status);
+            let head = head.header(CONTENT_TYPE, kind).body(()).unwrap();
+            odd(&provider(scheme), &head).map(|(what, advice)| format!("{what} -> {advice}"))
+        };
+        let certificate = told("https", 400, "text/html").unwrap();
+        assert!(certificate.contains("providers.p.client_cert_file"));
+        assert_eq!(told("http", 400, "application/json"), None);
+        for status in [200, 302, 400, 503] {
+            let page = told("http", status, "text/html; charset=utf-8").unwrap();
+            assert!(page.contains("a page") && page.contains("providers.p.base_url"));
+        }
+        assert_eq!(
+            told("https", 404, "text/html"),
+            None,
+            "many an API has no root"
+        );
+        assert_eq!(told("https", 200, "application/json"), None);
+    }
 
     #[test]
     fn a_clock_is_told_from_a_date_only_where_it_does_harm() {

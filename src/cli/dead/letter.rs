@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::mask::{HIDDEN, is_key, is_name};
 use crate::{
     broker::{DIRECT_REPLY_TO, Delivery, header},
+    failure::ErrorKind,
     job::{Address, Envelope},
     result::MESSAGE_TYPE,
 };
@@ -135,6 +136,14 @@ impl Letter {
             home,
             headers,
         }
+    }
+}
+
+impl Letter {
+    /// Whether it asks for nobody: it is no job, and its requester was told so.
+    pub fn is_answered(&self) -> bool {
+        let mut kinds = ErrorKind::ALL.iter();
+        kinds.any(|kind| kind.is_requesters() && kind.as_str() == self.error)
     }
 }
 

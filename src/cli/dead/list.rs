@@ -15,6 +15,7 @@ pub(super) struct Groups(BTreeMap<(Option<String>, String), Group>);
 #[derive(Default)]
 struct Group {
     count: u64,
+    answered: bool,
     oldest: Option<Timestamp>,
     newest: Option<Timestamp>,
 }
@@ -26,6 +27,7 @@ impl Groups {
             .entry((letter.provider.clone(), letter.error.clone()))
             .or_default();
         group.count += 1;
+        group.answered = letter.is_answered();
         group.oldest = group.oldest.into_iter().chain(letter.died).min();
         group.newest = group.newest.into_iter().chain(letter.died).max();
     }
@@ -36,7 +38,8 @@ impl Groups {
             for ((provider, error), group) in &self.0 {
                 let (oldest, newest) = (group.oldest, group.newest);
                 let line = json!({
-                    "provider": provider, "error": error, "count": group.count, "oldest": oldest, "newest": newest,
+                    "provider": provider, "error": error, "count": group.count, "answered": group.answered,
+                    "oldest": oldest, "newest": newest,
                 });
                 print_line(line.to_string().as_bytes())?;
             }
@@ -45,26 +48,22 @@ impl Groups {
         if self.0.is_empty() {
             return Ok(print_line(none.as_bytes())?);
         }
-        let row = |provider: &str, error: &str, count: &str, oldest: &str, newest: &str| {
-            print_line(
-                format!("{provider:<24} {error:<22} {count:>8}  {oldest:<20}  {newest}")
-                    .trim_end()
-                    .as_bytes(),
-            )
+        let row = |[provider, error, count, asks_for, oldest, newest]: [&str; 6]| {
+            let text = format!(
+                "{provider:<24} {error:<22} {count:>8}  {asks_for:<9} {oldest:<20}  {newest}"
+            );
+            print_line(text.trim_end().as_bytes())
         };
-        row("PROVIDER", "ERROR", "COUNT", "OLDEST", "NEWEST")?;
+        row(["PROVIDER", "ERROR", "COUNT", "ASKS FOR", "OLDEST", "NEWEST"])?;
         let time =
             |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| format!("{time:.0}"));
         for ((provider, error), group) in &self.0 {
             let provider = provider.as_deref().unwrap_or("(none)");
             let count = group.count.to_string();
-            row(
-                provider,
-                &clean(error),
-                &count,
-                &time(group.oldest),
-                &time(group.newest),
-            )?;
+            // Whoever sent it was told, and nobody else need do anything.
+            let asks_for = if group.answered { "nobody" } else { "a person" };
+            let (oldest, newest) = (time(group.oldest), time(group.newest));
+            row([provider, &clean(error), &count, asks_for, &oldest, &newest])?;
         }
         Ok(())
     }

@@ -12,14 +12,15 @@ use http::{
 };
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::{
     config::{ClientSecretPlace, OAuthSettings},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
-    provider::{class, scalar::Scalar},
+    provider::{class, scalar::Scalar, wait},
 };
 
 /// In what the kinds' token endpoints differ.
@@ -114,14 +115,14 @@ impl Grant {
         request.body(form.finish().into()).map_err(no_address)
     }
 
-    /// The token that the endpoint answered with.
+    /// The token that the endpoint answered with, under any 2xx.
     ///
     /// # Errors
-    /// `unauthorized` where the client is refused, `bad_response` where the answer cannot be read, else as the
-    /// status says.
+    /// `unauthorized` where the client is refused; else `provider_error`: whatever came is no word on the client, and
+    /// may be otherwise soon.
     pub fn read(&self, response: &Response<Bytes>, now: Timestamp) -> Result<Token, Failure> {
-        let (status, body) = (response.status().as_u16(), response.body());
-        if status != 200 {
+        let body = response.body();
+        if !response.status().is_success() {
             return Err(self.failure(response, now));
         }
         let token = match self.dialect.reply {
@@ -131,39 +132,40 @@ impl Grant {
             }
         };
         token.map_err(|problem| {
-            let message = format!("the token endpoint's HTTP 200 cannot be read: {problem}");
-            Failure::new(ErrorKind::BadResponse, message).with_status(status)
+            if is_refusal(response) {
+                return self.failure(response, now);
+            }
+            let status = response.status().as_u16();
+            let message = format!("the token endpoint's HTTP {status} holds no token: {problem}");
+            Failure::new(ErrorKind::ProviderError, message).with_status(status)
         })
     }
 
     fn failure(&self, response: &Response<Bytes>, now: Timestamp) -> Failure {
         let status = response.status().as_u16();
-        let (kind, advice) = match status {
-            400 | 401 | 403 => (
-                ErrorKind::Unauthorized,
-                "the client was refused; check oauth.client_id, oauth.client_secret and oauth.scope",
-            ),
-            404 => (
-                ErrorKind::EndpointNotFound,
-                "there is no such address; check oauth.token_url",
-            ),
-            408 => (ErrorKind::Timeout, "it gave up waiting"),
-            429 => (ErrorKind::RateLimited, "too many requests"),
-            402..=499 => (
-                ErrorKind::Rejected,
-                "it refuses the request; check oauth.token_url and oauth.auth",
-            ),
-            500..=599 => (ErrorKind::ProviderError, "it failed"),
-            300..=399 => (
-                ErrorKind::BadResponse,
-                "redirects are not followed; check oauth.token_url",
-            ),
-            _ => (ErrorKind::BadResponse, "there is no such answer"),
+        let refused = is_refusal(response);
+        let advice = match status {
+            _ if refused => {
+                "the client was refused; check oauth.client_id, oauth.client_secret and oauth.scope"
+            }
+            404 => "there is no such address; check oauth.token_url",
+            408 => "it gave up waiting",
+            429 => "too many requests",
+            400..=499 => "its body is no word on the client; check oauth.token_url and oauth.auth",
+            500..=599 => "it failed",
+            300..=399 => "redirects are not followed; check oauth.token_url",
+            _ => "there is no such answer",
+        };
+        let kind = if refused {
+            ErrorKind::Unauthorized
+        } else {
+            ErrorKind::ProviderError
         };
         let message = format!("the token endpoint answered HTTP {status}, expected 200: {advice}");
         let mut failure = Failure::new(kind, message).with_status(status);
         if kind.retryable() {
-            failure.retry_after = class::retry_after(response.headers(), now);
+            let now = wait::clock(response.headers(), now);
+            failure.retry_after = wait::asked(response.headers(), now).wait();
         }
         match self.words(response.body()) {
             Some(words) => failure.said(&words),
@@ -187,6 +189,29 @@ impl Grant {
     }
 }
 
+/// An answer of the endpoint that could not be read at all is no word on the client.
+pub fn of_endpoint(failure: Failure) -> Failure {
+    match failure.kind {
+        ErrorKind::BadResponse => Failure {
+            kind: ErrorKind::ProviderError,
+            message: format!("the token endpoint's answer: {}", failure.message).into(),
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+/// Whether the endpoint itself refuses the client: by 401 or 403 with a body of JSON, or by an OAuth error object
+/// (RFC 6749 §5.2), which some send under 200.
+fn is_refusal(response: &Response<Bytes>) -> bool {
+    let (status, body) = (response.status().as_u16(), response.body());
+    match status {
+        401 | 403 => json::is_container(body),
+        404 | 408 | 429 | 500.. => false,
+        _ => json::read::<Problem>(body).is_ok_and(|problem| problem.is_of_client()),
+    }
+}
+
 /// The client's name and secret in a header, each form-encoded before (RFC 6749 §2.3.1).
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, Failure> {
     let form = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
@@ -206,7 +231,7 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, Failure> {
 struct SnakeCase<'a> {
     #[serde(borrow, default)]
     access_token: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     expires_in: Option<Scalar<'a>>,
 }
 
@@ -215,21 +240,46 @@ struct SnakeCase<'a> {
 struct CamelCase<'a> {
     #[serde(borrow, default)]
     access_token: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     access_token_expires_at: Option<Scalar<'a>>,
 }
 
 /// The RFC's error, and Antsomi's.
 #[derive(Deserialize)]
 struct Problem<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     error: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     error_description: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     name: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "if_readable")]
     message: Option<Scalar<'a>>,
+}
+
+/// A member that decides nothing alone may be anything.
+fn if_readable<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Scalar<'a>>, D::Error> {
+    let raw = <&'a RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+impl Problem<'_> {
+    /// By its code, as `invalid_client`; not by words of a server, as `Not Found`, nor by its own bad hour.
+    fn is_of_client(&self) -> bool {
+        let code = self.error.as_ref().or(self.name.as_ref());
+        code.and_then(Scalar::text).is_some_and(|code| {
+            code.contains('_')
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                && !matches!(
+                    code.as_str(),
+                    "server_error" | "temporarily_unavailable" | "slow_down"
+                )
+        })
+    }
 }
 
 fn secret(token: Option<&Scalar>, field: &str) -> Result<SecretString, Malformed> {
@@ -240,31 +290,27 @@ fn secret(token: Option<&Scalar>, field: &str) -> Result<SecretString, Malformed
 
 impl SnakeCase<'_> {
     fn token(self) -> Result<Token, Malformed> {
-        let unfit = || Malformed::at("expires_in", "expected a number of seconds");
-        let seconds = self
-            .expires_in
-            .map(|seconds| seconds.text()?.parse::<f64>().ok())
-            .map(|seconds| {
-                Duration::try_from_secs_f64(seconds.ok_or_else(unfit)?.max(0.0))
-                    .map_err(|_| unfit())
-            });
         Ok(Token {
             secret: secret(self.access_token.as_ref(), "access_token")?,
-            life: seconds.transpose()?,
+            life: self.expires_in.as_ref().and_then(lifetime),
         })
     }
 }
 
+/// Where it cannot be read, none was told: the token is used until it is refused.
+fn lifetime(expires_in: &Scalar) -> Option<Duration> {
+    let seconds = expires_in.text()?.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 impl CamelCase<'_> {
     fn token(self, now: Timestamp) -> Result<Token, Malformed> {
-        let unfit = || Malformed::at("accessTokenExpiresAt", "expected a date-time");
         let expiry = self
             .access_token_expires_at
-            .map(|expiry| expiry.text()?.parse::<Timestamp>().ok());
-        let life = expiry.map(|expiry| Ok(class::until(expiry.ok_or_else(unfit)?, now)));
+            .and_then(|expiry| expiry.text()?.parse::<Timestamp>().ok());
         Ok(Token {
             secret: secret(self.access_token.as_ref(), "accessToken")?,
-            life: life.transpose()?,
+            life: expiry.map(|expiry| class::until(expiry, now)),
         })
     }
 }

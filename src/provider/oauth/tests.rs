@@ -98,7 +98,7 @@ fn each_dialects_reply_is_read() {
         (Dialect::RFC_6749, r#"{"access_token":"abc"}"#, None),
         (
             Dialect::RFC_6749,
-            r#"{"access_token":"abc","expires_in":-5}"#,
+            r#"{"access_token":"abc","expires_in":0}"#,
             Some(Duration::ZERO),
         ),
         (Dialect::ANTSOMI, antsomi, hour),
@@ -113,81 +113,119 @@ fn each_dialects_reply_is_read() {
 }
 
 #[test]
-fn an_unreadable_reply_is_bad_and_says_what_was_expected() {
+fn an_answer_without_a_token_is_the_endpoints_bad_hour_and_says_what_was_expected() {
+    let expected = "missing; expected a string that is not blank";
+    let no_access_token = format!("`access_token`: {expected}");
+    let no_other = format!("`accessToken`: {expected}");
+    let (rfc, antsomi) = (Dialect::RFC_6749, Dialect::ANTSOMI);
+    let doubled = r#"{"access_token":"a","access_token":"b"}"#;
     for (dialect, body, problem) in [
-        (
-            Dialect::RFC_6749,
-            "<html>",
-            "expected JSON: expected value at line 1 column 1",
-        ),
-        (
-            Dialect::RFC_6749,
-            "{}",
-            "`access_token`: missing; expected a string that is not blank",
-        ),
-        (
-            Dialect::RFC_6749,
-            r#"{"access_token":" "}"#,
-            "`access_token`: missing; expected a string that is not blank",
-        ),
-        (
-            Dialect::RFC_6749,
-            r#"{"access_token":"a","access_token":"b"}"#,
-            "expected each key of an object once",
-        ),
-        (
-            Dialect::RFC_6749,
-            r#"{"access_token":"a","expires_in":"soon"}"#,
-            "`expires_in`: expected a number of seconds",
-        ),
-        (
-            Dialect::RFC_6749,
-            r#"{"access_token":"a","expires_in":1e300}"#,
-            "`expires_in`: expected a number of seconds",
-        ),
-        (
-            Dialect::ANTSOMI,
-            r#"{"access_token":"a"}"#,
-            "`accessToken`: missing; expected a string that is not blank",
-        ),
-        (
-            Dialect::ANTSOMI,
-            r#"{"accessToken":"a","accessTokenExpiresAt":"soon"}"#,
-            "`accessTokenExpiresAt`: expected a date-time",
-        ),
+        (rfc, "<html>", "expected JSON"),
+        (rfc, "", "expected JSON"),
+        (rfc, "{}", &*no_access_token),
+        (rfc, r#"{"access_token":" "}"#, &no_access_token),
+        (rfc, r#"{"error":"Not Found"}"#, &no_access_token),
+        (rfc, doubled, "expected each key of an object once"),
+        (antsomi, r#"{"access_token":"a"}"#, &no_other),
     ] {
         let failure = grant(dialect)
             .read(&answer(200, body), Timestamp::UNIX_EPOCH)
             .unwrap_err();
-        assert_eq!(failure.kind, ErrorKind::BadResponse);
-        assert_eq!(
-            failure.message,
-            format!("the token endpoint's HTTP 200 cannot be read: {problem}"),
-            "{body}"
-        );
+        assert_eq!(failure.kind, ErrorKind::ProviderError, "{body}");
+        let begin = format!("the token endpoint's HTTP 200 holds no token: {problem}");
+        assert!(failure.message.starts_with(&begin), "{}", failure.message);
     }
 }
 
 #[test]
-fn every_status_of_the_token_endpoint_has_its_class() {
-    for status in 100..=599 {
-        let expected = match status {
-            200 => continue,
-            400 | 401 | 403 => ErrorKind::Unauthorized,
-            404 => ErrorKind::EndpointNotFound,
-            408 => ErrorKind::Timeout,
-            429 => ErrorKind::RateLimited,
-            402..=499 => ErrorKind::Rejected,
-            500..=599 => ErrorKind::ProviderError,
-            _ => ErrorKind::BadResponse,
-        };
-        let failure = grant(Dialect::PLUME)
-            .read(&answer(status, "{}"), Timestamp::UNIX_EPOCH)
-            .unwrap_err();
+fn a_token_is_one_under_any_2xx_and_an_expiry_that_cannot_be_read_is_none() {
+    let rfc = |expiry: &str| format!(r#"{{"access_token":"a","expires_in":{expiry}}}"#);
+    let hour = Some(Duration::from_secs(3600));
+    for status in [200, 201, 202, 203, 299] {
+        let token = grant(Dialect::RFC_6749)
+            .read(&answer(status, &rfc("3600")), Timestamp::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!((token.secret.expose_secret(), token.life), ("a", hour));
+    }
+    for expiry in [
+        "\"\"",
+        "\"soon\"",
+        "\"2026-11-29T01:00:00Z\"",
+        "null",
+        "true",
+        "{}",
+        "[3600]",
+        "-1",
+        "1e300",
+    ] {
+        let token = grant(Dialect::RFC_6749)
+            .read(&answer(200, &rfc(expiry)), Timestamp::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(
-            (failure.kind, failure.http_status),
-            (expected, Some(status))
+            (token.secret.expose_secret(), token.life),
+            ("a", None),
+            "{expiry}"
         );
+    }
+    for expiry in ["3600", "\"3600\"", "3600.0"] {
+        let token = grant(Dialect::RFC_6749)
+            .read(&answer(200, &rfc(expiry)), Timestamp::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(token.life, hour, "{expiry}");
+    }
+    let antsomi = r#"{"accessToken":"a","accessTokenExpiresAt":"soon"}"#;
+    let token = grant(Dialect::ANTSOMI)
+        .read(&answer(200, antsomi), Timestamp::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(token.life, None);
+}
+
+#[test]
+fn every_status_of_the_token_endpoint_has_its_class() {
+    for (body, refused) in [
+        ("{}", &[401, 403][..]),
+        ("<html>", &[]),
+        ("", &[]),
+        (r#"{"error":"Bad Request"}"#, &[401, 403]),
+    ] {
+        for status in 100..=599 {
+            let failure = grant(Dialect::PLUME)
+                .read(&answer(status, body), Timestamp::UNIX_EPOCH)
+                .unwrap_err();
+            let expected = if refused.contains(&status) {
+                ErrorKind::Unauthorized
+            } else {
+                ErrorKind::ProviderError
+            };
+            assert_eq!(
+                (failure.kind, failure.http_status),
+                (expected, Some(status)),
+                "{body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_oauth_error_object_refuses_the_client_whatever_the_status_but_for_a_servers_own() {
+    let invalid = r#"{"error":"invalid_client","error_description":"no such client"}"#;
+    let antsomi =
+        r#"{"statusCode":400,"code":400,"message":"Invalid scope: x","name":"invalid_scope"}"#;
+    let later = r#"{"error":"temporarily_unavailable"}"#;
+    for (status, body, kind) in [
+        (200, invalid, ErrorKind::Unauthorized),
+        (400, invalid, ErrorKind::Unauthorized),
+        (401, invalid, ErrorKind::Unauthorized),
+        (400, antsomi, ErrorKind::Unauthorized),
+        (400, later, ErrorKind::ProviderError),
+        (404, invalid, ErrorKind::ProviderError),
+        (429, invalid, ErrorKind::ProviderError),
+        (503, invalid, ErrorKind::ProviderError),
+    ] {
+        let failure = grant(Dialect::RFC_6749)
+            .read(&answer(status, body), Timestamp::UNIX_EPOCH)
+            .unwrap_err();
+        assert_eq!(failure.kind, kind, "HTTP {status}, {body}");
     }
 }
 
@@ -313,6 +351,33 @@ async fn a_token_is_kept_until_it_is_refused() {
     );
     assert_eq!(endpoint.authorization().await.unwrap(), "Bearer second");
     assert_eq!(endpoint.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_token_that_is_handed_out_again_is_asked_for_anew_after_a_moment() {
+    let endpoint = Endpoint::with(&[FIRST, FIRST, FIRST, SECOND], false).await;
+    let first = endpoint.authorization().await.unwrap();
+    endpoint.tokens.refused(&first);
+    for _ in 0..100 {
+        // Each of many jobs is refused with it, and none of them asks before the moment is over.
+        assert_eq!(endpoint.authorization().await.unwrap(), first);
+        endpoint.tokens.refused(&first);
+    }
+    assert_eq!(endpoint.asked(), 2);
+    let source = endpoint.tokens.source();
+    let Source::Fetched(fetched) = &*source else {
+        panic!("a token that is fetched")
+    };
+    let expiry = fetched.memory().token.as_ref().unwrap().1.unwrap();
+    assert!(expiry <= Instant::now() + A_MOMENT);
+    let over = || fetched.memory().token.as_mut().unwrap().1 = Some(Instant::now());
+    over();
+    assert_eq!(endpoint.authorization().await.unwrap(), first);
+    // Now it is let in, so it is as good as any.
+    over();
+    assert_eq!(endpoint.authorization().await.unwrap(), "Bearer second");
+    assert_eq!(endpoint.asked(), 4);
+    assert!(fetched.memory().token.as_ref().unwrap().1 > Some(Instant::now() + 2 * A_MOMENT));
 }
 
 #[tokio::test]

@@ -21,9 +21,11 @@ pub struct ProviderMetrics {
     pub in_flight: IntGauge,
     /// 1 while no attempts are made but probes.
     pub circuit_open: IntGauge,
+    /// 1 while the next job will be the probe.
+    pub circuit_half_open: IntGauge,
     /// Jobs that were set aside.
     pub suspects: IntCounter,
-    /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`.
+    /// 1 while the provider is left alone, as it asked for by 429 and `Retry-After`, or by hand.
     pub paused: IntGauge,
     /// Lookups that went in a request with others.
     pub batched: IntCounter,
@@ -46,6 +48,7 @@ impl ProviderMetrics {
             requests_found: all.requests.with_label_values(&[name, "found"]),
             in_flight: all.in_flight.with_label_values(&[name]),
             circuit_open: all.circuit_open.with_label_values(&[name]),
+            circuit_half_open: all.circuit_half_open.with_label_values(&[name]),
             suspects: all.suspects.with_label_values(&[name]),
             paused: all.paused.with_label_values(&[name]),
             batched: all.shared.batched.with_label_values(&[name]),

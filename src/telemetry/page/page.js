@@ -14,6 +14,7 @@ const WORDS = {
   idle: "– not asked",
   paused: "‖ paused",
   circuit_open: "✕ circuit open",
+  half_open: "◐ half-open",
   not_ready: "✕ not ready",
   gone: "✕ gone",
 };

@@ -9,14 +9,7 @@ use super::target;
 
 /// What an answer comes to, as the table says it.
 fn class(adapter: &Adapter, status: u16, body: &str) -> String {
-    let lookup = adapter
-        .lookup(&to_raw_value(&target::query(adapter.kind())).unwrap(), None)
-        .unwrap();
-    let response = Response::builder()
-        .status(status)
-        .body(Bytes::copy_from_slice(body.as_bytes()))
-        .unwrap();
-    match adapter.read(&lookup, &response, jiff::Timestamp::UNIX_EPOCH) {
+    match outcome(adapter, status, body) {
         Outcome::Found(customers, _) => format!("found {}", customers.len()),
         Outcome::NotFound(_) => "not_found".into(),
         Outcome::Failed(failure) => {
@@ -24,6 +17,22 @@ fn class(adapter: &Adapter, status: u16, body: &str) -> String {
             failure.kind.as_str().into()
         }
     }
+}
+
+/// Whether an answer is a refusal: final, and no word on the customer.
+fn is_refusal(adapter: &Adapter, status: u16, body: &str) -> bool {
+    matches!(outcome(adapter, status, body), Outcome::Failed(failure) if failure.is_refusal())
+}
+
+fn outcome(adapter: &Adapter, status: u16, body: &str) -> Outcome {
+    let lookup = adapter
+        .lookup(&to_raw_value(&target::query(adapter.kind())).unwrap(), None)
+        .unwrap();
+    let response = Response::builder()
+        .status(status)
+        .body(Bytes::copy_from_slice(body.as_bytes()))
+        .unwrap();
+    adapter.read(&lookup, &response, jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// Statuses from..=to, and their class for a body that is a JSON object of no meaning.
@@ -78,6 +87,56 @@ fn every_status_of_every_kind_has_the_class_of_the_table() {
             );
         }
     }
+}
+
+/// The classes that say nothing of the customer, whatever the body is.
+const REFUSALS: [&str; 4] = [
+    "bad_response",
+    "endpoint_not_found",
+    "forbidden",
+    "unauthorized",
+];
+
+#[test]
+fn every_final_class_is_a_refusal_unless_the_provider_itself_speaks_of_the_customer() {
+    for kind in target::KINDS {
+        let adapter = target::plain(kind);
+        for status in 100..=599 {
+            let by_json = by_the_table(kind, status);
+            assert_eq!(
+                is_refusal(&adapter, status, "{}"),
+                REFUSALS.contains(&by_json),
+                "{kind}, HTTP {status} with JSON"
+            );
+            for page in ["<html>502</html>", "", "\"no\""] {
+                let by_page = class(&adapter, status, page);
+                let refuses = REFUSALS.contains(&&*by_page) || by_page == "rejected";
+                assert_eq!(
+                    is_refusal(&adapter, status, page),
+                    refuses,
+                    "{kind}, HTTP {status}, {page:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_body_under_200_rejects_is_the_providers_own_word() {
+    for (kind, body) in [
+        ("antsomi", r#"{"code":400,"message":"no such operator"}"#),
+        ("kapture", r#"{"status":"failed","message":"Try again."}"#),
+        (
+            "omeda",
+            r#"{"Errors":[{"Error":"No phone number found."}]}"#,
+        ),
+    ] {
+        let adapter = target::plain(kind);
+        assert_eq!(class(&adapter, 200, body), "rejected", "{kind}");
+        assert!(!is_refusal(&adapter, 200, body), "{kind}");
+    }
+    let antsomi = target::plain("antsomi");
+    assert!(is_refusal(&antsomi, 200, r#"{"code":301,"message":"no"}"#));
 }
 
 #[test]
