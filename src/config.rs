@@ -4,10 +4,12 @@
 //! [`Settings`], checked as a whole before anything is connected. Every error names the key, what came
 //! and what was expected. The field documentation here is the manual (contract §8).
 
+mod environment;
 mod given;
 mod load;
 mod problem;
 mod provider;
+mod secret;
 mod value;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -27,8 +29,9 @@ pub use provider::{
     Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat,
     ProviderSettings, Quota, QuotaLimit, QuotaScope,
 };
+pub use secret::Secret;
 pub use value::Step;
-pub(crate) use value::{secret, secret_option, word};
+pub(crate) use value::word;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -13,18 +13,16 @@ use url::{Host, Url};
 
 use super::{
     AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings,
-    WorkerSettings,
+    WorkerSettings, environment,
     problem::{self, Unknown},
     provider::CommonKeys,
+    secret::SecretFiles,
 };
 use crate::{
     json::Malformed,
     provider::Adapter,
     tls::{TlsFiles, TlsProblem},
 };
-
-/// The keys whose value may stand in a file of its own, `KEY_file`.
-const SECRET_KEYS: [&str; 5] = ["url", "token", "app_id", "client_secret", "headers"];
 
 /// The configuration cannot be used. The message names the key, what came and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +45,7 @@ impl ConfigError {
 /// # Errors
 /// The first thing that is wrong, by its key.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    let mut files = SecretFiles::default();
     let mut root = match file {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|error| {
@@ -55,17 +54,12 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
                     path.display()
                 ))
             })?;
-            table(
-                File::from_str(&text, FileFormat::Toml),
-                &format!("{}: ", path.display()),
-            )?
+            let read = table(File::from_str(&text, FileFormat::Toml), &mut files);
+            read.map_err(|problem| of_file(path, &text, problem))?
         }
         None => Map::new(),
     };
-    let environment = Environment::with_prefix("LOOKUP")
-        .prefix_separator("__")
-        .separator("__");
-    put_over(&mut root, table(environment, "")?);
+    put_over(&mut root, variables(&mut files)?);
 
     let given = Given::of(&root);
     let worker: WorkerSettings = section(&mut root, "worker")?;
@@ -86,7 +80,12 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         traces,
         reply: section(&mut root, "reply")?,
         retry: section(&mut root, "retry")?,
-        providers: providers(root.remove("providers"), retry_table.as_ref(), &worker)?,
+        providers: providers(
+            root.remove("providers"),
+            retry_table.as_ref(),
+            &worker,
+            &files,
+        )?,
         worker,
         amqp,
         given,
@@ -101,19 +100,47 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
+/// What the environment gives, and the files that its secrets stand in over those of `files`.
+fn variables(files: &mut SecretFiles) -> Result<Map<String, Value>, ConfigError> {
+    let environment = Environment::with_prefix("LOOKUP")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(environment::variables()?));
+    let mut own = SecretFiles::default();
+    let table = table(environment, &mut own).map_err(|problem| match problem {
+        Unread::Syntax(error) => ConfigError(problem::of_syntax(&error)),
+        Unread::Secret(problem) => problem,
+    })?;
+    files.put_over(own, &Given::of(&table).keys());
+    Ok(table)
+}
+
+/// Why a source gives no keys.
+enum Unread {
+    Syntax(config::ConfigError),
+    Secret(ConfigError),
+}
+
+fn of_file(path: &Path, text: &str, problem: Unread) -> ConfigError {
+    match problem {
+        Unread::Syntax(error) => {
+            let problem = problem::of_syntax(&error);
+            let key = problem::key_that_stands_twice(&problem, text);
+            ConfigError(format!("{}: {problem}{key}", path.display()))
+        }
+        Unread::Secret(problem) => problem,
+    }
+}
+
 /// One source's keys, each `KEY_file` replaced by what the file holds.
 fn table(
     source: impl Source + Send + Sync + 'static,
-    name: &str,
-) -> Result<Map<String, Value>, ConfigError> {
+    files: &mut SecretFiles,
+) -> Result<Map<String, Value>, Unread> {
     let read = Config::builder().add_source(source).build();
-    let read =
-        read.map_err(|error| ConfigError(format!("{name}{}", problem::of_syntax(&error))))?;
-    let mut table = read
-        .cache
-        .into_table()
-        .map_err(|error| ConfigError(error.to_string()))?;
-    read_secret_files("", &mut table)?;
+    let read = read.map_err(Unread::Syntax)?;
+    let mut table = read.cache.into_table().map_err(Unread::Syntax)?;
+    files.read("", &mut table).map_err(Unread::Secret)?;
     Ok(table)
 }
 
@@ -169,6 +196,7 @@ fn providers(
     value: Option<Value>,
     retry: Option<&Value>,
     worker: &WorkerSettings,
+    files: &SecretFiles,
 ) -> Result<BTreeMap<String, ProviderSettings>, ConfigError> {
     let Some(value) = value else {
         return Ok(BTreeMap::new());
@@ -177,7 +205,7 @@ fn providers(
         .into_table()
         .map_err(|_| ConfigError::at("providers", "expected one table for each provider"))?;
     let provider = |(name, value): (String, Value)| {
-        provider(&name, value, retry, worker).map(|provider| (name, provider))
+        provider(&name, value, retry, worker, files).map(|provider| (name, provider))
     };
     table
         .into_iter()
@@ -192,6 +220,7 @@ fn provider(
     value: Value,
     retry: Option<&Value>,
     worker: &WorkerSettings,
+    files: &SecretFiles,
 ) -> Result<ProviderSettings, ConfigError> {
     let path = format!("providers.{name}");
     let legal = name.len() <= 64
@@ -209,8 +238,9 @@ fn provider(
     let table = Value::new(None, ValueKind::Table(table));
 
     let (common, unknown_to_all): (CommonKeys, _) = read(&path, table.clone())?;
-    let (adapter, credentials, unknown_to_kind) =
+    let (adapter, mut credentials, unknown_to_kind) =
         Adapter::configure(&path, &common.kind, &common.base_url, table)?;
+    credentials.stood_in(files, &path);
     if let Some(key) = unknown_to_all
         .keys
         .intersection(&unknown_to_kind.keys)
@@ -347,39 +377,4 @@ fn https_or_local(key: &str, url: &Url, allowed: bool) -> Result<(), ConfigError
             format_args!("expected an https:// address, its scheme is {other:?}"),
         )),
     }
-}
-
-/// Puts each file's text in the place of its `KEY_file`.
-fn read_secret_files(path: &str, table: &mut Map<String, Value>) -> Result<(), ConfigError> {
-    for key in SECRET_KEYS {
-        let file_key = format!("{key}_file");
-        let Some(value) = table.remove(&file_key) else {
-            continue;
-        };
-        let full = format!("{path}{file_key}");
-        if table.contains_key(key) {
-            return Err(ConfigError::at(
-                &full,
-                format_args!("`{path}{key}` is given too; expected one of them"),
-            ));
-        }
-        let file = PathBuf::from(
-            value
-                .into_string()
-                .map_err(|_| ConfigError::at(&full, "expected a file's path"))?,
-        );
-        let text = fs::read_to_string(&file).map_err(|error| {
-            ConfigError::at(
-                &full,
-                format_args!("{} cannot be read: {error}", file.display()),
-            )
-        })?;
-        table.insert(key.into(), Value::from(text.trim_end_matches(['\r', '\n'])));
-    }
-    for (key, value) in table.iter_mut() {
-        if let ValueKind::Table(inner) = &mut value.kind {
-            read_secret_files(&format!("{path}{key}."), inner)?;
-        }
-    }
-    Ok(())
 }

@@ -13,14 +13,13 @@ use http::{
     header::{AUTHORIZATION, InvalidHeaderValue},
 };
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, trimmed};
 use crate::{
-    config::{self, Batch, Credentials, OAuthSettings, PhoneFormat},
+    config::{self, Batch, Credentials, OAuthSettings, PhoneFormat, Secret},
     json::{self, Malformed},
     policy::batch,
 };
@@ -49,8 +48,7 @@ pub struct Antsomi {
 /// The keys of kind `antsomi` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
     #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,

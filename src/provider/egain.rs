@@ -13,7 +13,6 @@ use http::{
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use url::Url;
@@ -29,7 +28,7 @@ use super::{
     encoded, phone, scrub, trimmed,
 };
 use crate::{
-    config::{self, Credentials, OAuthSettings, PhoneFormat},
+    config::{self, Credentials, OAuthSettings, PhoneFormat, Secret},
     failure::{ErrorKind, Failure},
     json::Malformed,
 };
@@ -53,8 +52,7 @@ pub struct EGain {
 /// The keys of kind `egain` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
     #[serde(default = "english")]
     language: String,

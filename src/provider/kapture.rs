@@ -12,7 +12,6 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue},
 };
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
@@ -26,7 +25,7 @@ use super::{
     trimmed,
 };
 use crate::{
-    config::{self, Credentials, PhoneFormat},
+    config::{self, Credentials, PhoneFormat, Secret},
     customer::{Contact, Customer, Email, Phone},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -44,8 +43,7 @@ pub struct Kapture {
 /// The keys of kind `kapture` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(deserialize_with = "config::secret")]
-    token: SecretString,
+    token: Secret,
     #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
 }

@@ -9,13 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, header::InvalidHeaderValue};
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
 use super::{Kind, Outcome, class::Rules, criterion::Id, date, scalar::Scalar, trimmed};
 use crate::{
-    config::{self, Credentials},
+    config::{Credentials, Secret},
     customer::{Customer, Phone},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
@@ -31,8 +30,7 @@ pub struct Omeda {
 #[derive(Debug, Deserialize)]
 pub struct Settings {
     brand: String,
-    #[serde(deserialize_with = "config::secret")]
-    app_id: SecretString,
+    app_id: Secret,
 }
 
 /// Whom to look for.

@@ -13,7 +13,6 @@ use http::{
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
@@ -23,7 +22,7 @@ use super::{
     trimmed,
 };
 use crate::{
-    config::{self, Credentials, OAuthSettings},
+    config::{Credentials, OAuthSettings, Secret},
     customer::{Customer, Email, Location},
     failure::Failure,
     json::{self, Malformed},
@@ -40,8 +39,7 @@ pub struct Plume {
 /// The keys of kind `plume` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
 }
 
