@@ -17,10 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use url::Url;
 
-use self::{
-    parameters::{ATTRIBUTES, LANGUAGES, SORTS},
-    reply::Reply,
-};
+use self::parameters::{ATTRIBUTES, LANGUAGES, SORTS};
 use super::{
     Kind, Outcome,
     class::{self, Rules},
@@ -30,7 +27,7 @@ use super::{
 use crate::{
     config::{self, Credentials, OAuthSettings, PhoneFormat, Secret},
     failure::{ErrorKind, Failure},
-    json::Malformed,
+    json::{Malformed, Node},
 };
 
 mod parameters; // what a value may be
@@ -296,7 +293,6 @@ impl Kind for EGain {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let Settings {
@@ -361,11 +357,11 @@ impl Kind for EGain {
         options.raw
     }
 
-    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
-        reply.outcome()
+    fn read(&self, _query: &Query, _options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        reply::outcome(answer)
     }
 
-    fn said(body: &[u8]) -> Option<String> {
+    fn said(body: Node) -> Option<String> {
         reply::words(body)
     }
 
@@ -373,7 +369,7 @@ impl Kind for EGain {
     fn refine(
         _status: u16,
         headers: &HeaderMap,
-        _body: &[u8],
+        _body: Node,
         now: Timestamp,
         failure: &mut Failure,
     ) {
@@ -385,7 +381,7 @@ impl Kind for EGain {
         }
     }
 
-    fn raw(body: &[u8]) -> Option<Box<RawValue>> {
-        scrub::without(body, &SECRETS)
+    fn raw(payload: &str) -> Option<Box<RawValue>> {
+        scrub::without(payload, &SECRETS)
     }
 }

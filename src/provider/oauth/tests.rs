@@ -125,7 +125,7 @@ fn an_answer_without_a_token_is_the_endpoints_bad_hour_and_says_what_was_expecte
         (rfc, "{}", &*no_access_token),
         (rfc, r#"{"access_token":" "}"#, &no_access_token),
         (rfc, r#"{"error":"Not Found"}"#, &no_access_token),
-        (rfc, doubled, "expected each key of an object once"),
+        (rfc, doubled, "duplicate field `access_token`"),
         (antsomi, r#"{"access_token":"a"}"#, &no_other),
     ] {
         let failure = grant(dialect)
