@@ -7,6 +7,8 @@
 mod environment;
 mod given;
 mod load;
+mod mistake;
+mod place;
 mod problem;
 mod provider;
 mod secret;
@@ -22,8 +24,10 @@ use url::Url;
 use crate::tls::TlsFiles;
 
 pub use given::Given;
+pub use load::load;
 pub(crate) use load::read;
-pub use load::{ConfigError, load};
+pub use mistake::ConfigError;
+pub use place::{USUAL_FILES, broker_is_meant, find};
 pub(crate) use problem::Unknown;
 pub use provider::{
     Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat,

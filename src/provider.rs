@@ -243,19 +243,20 @@ macro_rules! kinds {
             /// The names of all kinds.
             pub const KINDS: &'static [&'static str] = &[$(<$module::$kind as Kind>::NAME),+];
 
-            /// The adapter of `kind`, from the provider's table; with it the keys that the kind does not know.
+            /// The adapter of `kind`, from the provider's table; beside it the keys that the kind does not know.
             pub(crate) fn configure(
                 path: &str,
                 kind: &str,
                 base_url: &Url,
                 table: ::config::Value,
-            ) -> Result<(Self, Credentials, Unknown), ConfigError> {
+            ) -> (Result<(Self, Credentials), ConfigError>, Unknown) {
                 $(if kind == <$module::$kind as Kind>::NAME {
-                    let (adapter, credentials, unknown) = configure::<$module::$kind>(path, base_url, table)?;
-                    return Ok((Self::$kind(Arc::new(adapter)), credentials, unknown));
+                    let (configured, unknown) = configure::<$module::$kind>(path, base_url, table);
+                    let configured = configured.map(|(adapter, credentials)| (Self::$kind(Arc::new(adapter)), credentials));
+                    return (configured, unknown);
                 })+
-                let expected = Self::KINDS.join(", ");
-                Err(ConfigError::at(&format!("{path}.kind"), format_args!("got {kind:?}, expected one of {expected}")))
+                let problem = format!("got {kind:?}, expected one of {}", Self::KINDS.join(", "));
+                (Err(ConfigError::at(&format!("{path}.kind"), problem)), Unknown::default())
             }
 
             /// The kind's name.
@@ -373,20 +374,19 @@ fn configure<K: Kind>(
     path: &str,
     base_url: &Url,
     table: ::config::Value,
-) -> Result<(K, Credentials, Unknown), ConfigError> {
-    let (settings, unknown) = config::read::<K::Settings>(path, table)?;
-    let (adapter, credentials) =
-        K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
-    if let Credentials::Token(token) = &credentials {
-        use secrecy::ExposeSecret;
-        K::authorization(token.expose_secret()).map_err(|_| {
-            ConfigError::at(
-                path,
-                "the token holds a character that no HTTP header may hold",
-            )
-        })?;
-    }
-    Ok((adapter, credentials, unknown))
+) -> (Result<(K, Credentials), ConfigError>, Unknown) {
+    let (settings, unknown) = config::read::<K::Settings>(path, table);
+    let configured = settings.and_then(|settings| {
+        let (adapter, credentials) =
+            K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
+        if let Credentials::Token(token) = &credentials {
+            use secrecy::ExposeSecret;
+            let problem = "the token holds a character that no HTTP header may hold";
+            K::authorization(token.expose_secret()).map_err(|_| ConfigError::at(path, problem))?;
+        }
+        Ok((adapter, credentials))
+    });
+    (configured, unknown)
 }
 
 /// What a job asks of a kind: query and options.

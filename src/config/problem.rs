@@ -91,7 +91,7 @@ fn header(line: &str) -> Option<&str> {
 }
 
 /// The keys of a table that a type does not know, by their full paths, and those that it knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Unknown {
     pub keys: BTreeSet<String>,
     pub known: &'static [&'static str],

@@ -389,7 +389,8 @@ mod tests {
         let table = ::config::ValueKind::Table(std::iter::once(token).collect());
         let table = ::config::Value::new(None, table);
         let url = Url::parse("https://plume.example").unwrap();
-        let (adapter, ..) = Adapter::configure("providers.p", "plume", &url, table).unwrap();
+        let (configured, _) = Adapter::configure("providers.p", "plume", &url, table);
+        let (adapter, _) = configured.unwrap();
         let query = to_raw_value(&serde_json::json!({ "account_id": "a" })).unwrap();
         Rc::new(adapter.lookup(&query, None).unwrap())
     }

@@ -745,3 +745,75 @@ async fn a_key_that_stands_twice_is_named() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_command_that_finds_no_configuration_says_so_and_asks_no_broker() {
+    for command in [
+        &["run"][..],
+        &["check"],
+        &["pipe"],
+        &["send"],
+        &["dead", "list"],
+        &["dead", "drop", "--all"],
+    ] {
+        let ran = Call::new(command).run().await.expect(2);
+        for place in [
+            "--config",
+            "LOOKUP_CONFIG",
+            "lookup-worker.toml",
+            "/etc/lookup-worker/",
+        ] {
+            assert!(ran.err.contains(place), "{place}: {ran:?}");
+        }
+    }
+    // Variables may be all of it; but then they must say which broker is meant.
+    for command in [&["send"][..], &["dead", "drop", "--all"]] {
+        let call = Call::new(command).env("LOOKUP__LOG__LEVEL", "warn");
+        let ran = call.run().await.expect(2);
+        assert!(ran.err.contains("`amqp.url`"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_is_found_where_it_usually_is() {
+    let here = || Call::new(&["pipe"]).file("lookup-worker.toml", GOOD);
+    here().run().await.expect(0);
+    // Whoever names another means it.
+    let other = |call: Call| call.file("other.toml", "[worker]\nconcurrency = 0\n");
+    let by_variable = other(here()).env("LOOKUP_CONFIG", "other.toml");
+    let ran = by_variable.run().await.expect(2);
+    assert!(ran.err.contains("`worker.concurrency`"), "{ran:?}");
+    let by_flag = other(here()).env("LOOKUP_CONFIG", "other.toml");
+    let by_flag = by_flag.arguments(&["--config", "lookup-worker.toml"]);
+    by_flag.run().await.expect(0);
+    let help = Call::new(&["--help"]).run().await.expect(0);
+    assert!(
+        help.out.contains("LOOKUP_CONFIG") && help.out.contains("/etc/lookup-worker/"),
+        "{help:?}"
+    );
+}
+
+#[tokio::test]
+async fn several_mistakes_are_told_at_once() {
+    let toml = "[worker]\nconcurrency = 0\nshutdown_grace = 'never'\n[amqp]\nnope = 1\n[sky]\n\
+        [providers.antsomi]\nkind = 'antsomi'\nbase_url = 'https://api.example'\ntokn = 'hunter2'\n\
+        timeout = '1M'\n[providers.omeda]\nkind = 'omeda'\nbase_url = 'http://api.example'\nbrand = 'A'\n\
+        app_id = 'hunter2'\n";
+    let ran = Call::new(&["pipe"]).config(toml).run().await.expect(2);
+    let keys = [
+        "worker.concurrency",
+        "worker.shutdown_grace",
+        "amqp.nope",
+        "sky",
+        "providers.antsomi.tokn",
+        "providers.antsomi.token",
+        "providers.antsomi.timeout",
+        "providers.omeda.base_url",
+    ];
+    for key in keys {
+        assert!(ran.err.contains(&format!("  `{key}`: ")), "{key}: {ran:?}");
+    }
+    assert!(ran.err.contains("8 mistakes\n"), "{ran:?}");
+    assert_eq!(ran.err.trim_end().lines().count(), 9, "{ran:?}");
+    assert!(!ran.err.contains(SECRET), "{ran:?}");
+}
