@@ -18,7 +18,7 @@ use std::{
     fmt::Display,
     future::Future,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -38,8 +38,15 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(version, after_help = examples::PROGRAM)]
 struct Cli {
-    /// Configuration file (TOML); variables LOOKUP__SECTION__KEY stand over it.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Configuration file (TOML), else lookup-worker.toml here, else /etc/lookup-worker/lookup-worker.toml; variables
+    /// LOOKUP__SECTION__KEY stand over it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "LOOKUP_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -153,32 +160,51 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
-    let settings = || -> Result<Settings, Failed> {
-        let settings = config::load(cli.config.as_deref())?;
+    let load = |file: Option<&Path>| -> Result<Settings, Failed> {
+        let settings = config::load(file)?;
         logs::begin(&settings.log);
+        Ok(settings)
+    };
+    let file = || config::find(cli.config.clone());
+    // Of a broker that was not named, whoever looks on or acts there is to be told.
+    let of_broker = || -> Result<Settings, Failed> {
+        let file = file()?;
+        let settings = load(file.as_deref())?;
+        let address_given = settings.amqp.url.is_some() || !settings.amqp.urls.is_empty();
+        config::broker_is_meant(file.as_deref(), address_given)?;
         Ok(settings)
     };
     match cli.command {
         Command::Run => {
-            let settings = with_providers(settings()?)?;
-            on_one_thread(run::run(settings, cli.config))
+            let file = file()?;
+            let settings = with_providers(load(file.as_deref())?)?;
+            on_one_thread(run::run(settings, file))
         }
         Command::Check(arguments) => {
-            let settings = with_providers(settings()?)?;
-            on_one_thread(check::run(settings, cli.config, arguments))
+            let file = file()?;
+            let settings = with_providers(load(file.as_deref())?)?;
+            on_one_thread(check::run(settings, file, arguments))
         }
-        Command::Health(arguments) => on_one_thread(health::run(settings()?, arguments)),
+        // Of a worker that runs by defaults, the address is the default too.
+        Command::Health(arguments) => {
+            let file = file().unwrap_or_default();
+            on_one_thread(health::run(load(file.as_deref())?, arguments))
+        }
         Command::Lookup(arguments) => {
-            on_one_thread(lookup::run(with_providers(settings()?)?, arguments))
+            let settings = with_providers(load(file()?.as_deref())?)?;
+            on_one_thread(lookup::run(settings, arguments))
         }
-        Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
-        Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
-        Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
+        Command::Pipe => {
+            let settings = with_providers(load(file()?.as_deref())?)?;
+            on_one_thread(pipe::run(settings))
+        }
+        Command::Send(arguments) => on_one_thread(send::run(of_broker()?, arguments)),
+        Command::Dead(arguments) => on_one_thread(dead::run(of_broker()?, arguments)),
         Command::Pause(arguments) => {
-            on_one_thread(pause::pause(with_providers(settings()?)?, arguments))
+            on_one_thread(pause::pause(with_providers(of_broker()?)?, arguments))
         }
         Command::Resume(arguments) => {
-            on_one_thread(pause::resume(with_providers(settings()?)?, arguments))
+            on_one_thread(pause::resume(with_providers(of_broker()?)?, arguments))
         }
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await?;

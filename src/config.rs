@@ -4,10 +4,14 @@
 //! [`Settings`], checked as a whole before anything is connected. Every error names the key, what came
 //! and what was expected. The field documentation here is the manual (contract §8).
 
+mod environment;
 mod given;
 mod load;
+mod mistake;
+mod place;
 mod problem;
 mod provider;
+mod secret;
 mod value;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -20,15 +24,18 @@ use url::Url;
 use crate::tls::TlsFiles;
 
 pub use given::Given;
+pub use load::load;
 pub(crate) use load::read;
-pub use load::{ConfigError, load};
+pub use mistake::ConfigError;
+pub use place::{USUAL_FILES, broker_is_meant, find};
 pub(crate) use problem::Unknown;
 pub use provider::{
     Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat,
     ProviderSettings, Quota, QuotaLimit, QuotaScope,
 };
+pub use secret::Secret;
 pub use value::Step;
-pub(crate) use value::{secret, secret_option, word};
+pub(crate) use value::word;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]

@@ -63,6 +63,17 @@ pub struct Phone {
     pub id: Option<String>,
 }
 
+impl Phone {
+    /// A number of which nothing else is known.
+    #[must_use]
+    pub fn of(number: String) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+}
+
 /// An email address.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Email {
@@ -71,6 +82,17 @@ pub struct Email {
     /// Whether it is the one to write to first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<bool>,
+}
+
+impl Email {
+    /// An address of which nothing else is known.
+    #[must_use]
+    pub fn of(address: String) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
 }
 
 /// A place.

@@ -2,23 +2,20 @@
 //!
 //! Jobs and answers hold telephone numbers and names, and serde's own messages quote them.
 
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    fmt::{self, Write},
-};
+use std::fmt::{self, Write};
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_path_to_error::Track;
-use smallvec::SmallVec;
 
 use self::objects::Objects;
 
-mod glance;
-mod objects;
+mod node; // one value of an answer, read with patience
+mod number; // numbers to their last digit
+mod objects; // a struct is read from an object alone
+mod text; // what is forgiven in a text
+
+pub use node::{Members, Node};
+pub use text::{depth, is_page, text};
 
 /// Where and why a text is not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,46 +93,26 @@ fn read_slowly<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed
     Ok(value)
 }
 
-/// The same of a text that must be sound throughout, as [`check`] says.
+/// The same of a text that may begin with a byte order mark.
 ///
 /// # Errors
 /// The place and the expectation.
 pub fn read_sound<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
-    match glance::is_surely_sound(text)
-        .then(|| read_fast(text))
-        .flatten()
-    {
-        Some(value) => Ok(value),
-        None => check(text).and_then(|()| read_slowly(text)),
-    }
-}
-
-/// Checks what no typed reading checks: that the text is UTF-8 throughout, that no object anywhere in it has
-/// a key twice, that no number is beyond the range of an `f64`, and that it is not nested deeper than 127 levels.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check(text: &[u8]) -> Result<(), Malformed> {
-    let text = std::str::from_utf8(text)
-        .map_err(|_| Malformed::at("", "expected UTF-8, other bytes came"))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    Strict
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| {
-            let problem = if error.is_data() {
-                "expected each key of an object once".into()
-            } else {
-                problem_of(&error)
-            };
-            Malformed::at("", problem)
-        })
+    read(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text))
 }
 
 /// Whether `text` is a well-formed JSON object or array.
 #[must_use]
 pub fn is_container(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) && check(text).is_ok()
+    self::text(text).is_ok_and(|text| Node::parse(&text).is_ok_and(Node::is_container))
+}
+
+/// Whether the text is JSON, whatever it holds.
+///
+/// # Errors
+/// Where it is none, with the place.
+pub fn check(text: &[u8]) -> Result<(), Malformed> {
+    Node::parse(&self::text(text)?).map(drop)
 }
 
 /// The field; none where the text is no JSON, since the problem then tells line and column.
@@ -261,94 +238,6 @@ fn type_of(came: &str) -> &str {
     }
 }
 
-/// Walks through a value and keeps nothing.
-struct Strict;
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Strict)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut keys = Keys::default();
-        while let Some(Key(key)) = entries.next_key()? {
-            if !keys.insert(key) {
-                return Err(A::Error::custom("duplicate key"));
-            }
-            entries.next_value_seed(Strict)?;
-        }
-        Ok(())
-    }
-}
-
-/// A key, borrowed from the text wherever it stands there as it is: serde's own reading of a `Cow` copies it.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The keys of one object. Most have few, which are compared sooner than hashed.
-#[derive(Default)]
-struct Keys<'a> {
-    few: SmallVec<[Cow<'a, str>; FEW]>,
-    many: HashSet<Cow<'a, str>>,
-}
-
-/// More keys than this are hashed.
-const FEW: usize = 8;
-
-impl<'a> Keys<'a> {
-    /// Whether the key is new.
-    fn insert(&mut self, key: Cow<'a, str>) -> bool {
-        if self.few.contains(&key) || self.many.contains(&key) {
-            return false;
-        }
-        if self.few.len() < FEW {
-            self.few.push(key);
-        } else {
-            self.many.insert(key);
-        }
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,33 +298,5 @@ mod tests {
             problem(r#"{"count":1} {}"#),
             "expected JSON: trailing characters at line 1 column 13"
         );
-    }
-
-    #[test]
-    fn the_check_finds_what_no_type_looks_at() {
-        assert_eq!(
-            check(br#"{"a":{"b":1,"b":2}}"#).unwrap_err().to_string(),
-            "expected each key of an object once"
-        );
-        let many = |last: u32| {
-            let keys = (0..40)
-                .chain([last])
-                .map(|key| format!("\"k{key}\":0"))
-                .collect::<Vec<_>>();
-            check(format!("{{{}}}", keys.join(",")).as_bytes())
-        };
-        assert_eq!(many(40), Ok(()));
-        assert!((0..40).all(|key| many(key).is_err()));
-        assert!(
-            check("[".repeat(10_000).as_bytes())
-                .unwrap_err()
-                .to_string()
-                .contains("recursion limit")
-        );
-        assert_eq!(
-            check(b"{\"a\":\"\xff\"}").unwrap_err().to_string(),
-            "expected UTF-8, other bytes came"
-        );
-        assert_eq!(check(br#"{"a":[{"b":1},{"b":2}],"c":null}"#), Ok(()));
     }
 }

@@ -29,6 +29,7 @@ pub mod scrub; // secrets out of a payload
 pub mod wait; // how long it asks to be left alone
 
 use std::{
+    borrow::Cow,
     hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -38,7 +39,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -46,7 +47,7 @@ use crate::{
     config::{self, ConfigError, Credentials, Unknown},
     customer::{Customer, Page},
     failure::{ErrorKind, Failure},
-    json::{self, Malformed},
+    json::{self, Malformed, Node},
 };
 use class::{Class, Rules};
 use oauth::Dialect;
@@ -69,9 +70,6 @@ pub trait Kind: Sized {
     type Query: DeserializeOwned + JsonSchema;
     /// `options` of a job.
     type Options: DeserializeOwned + JsonSchema + Default;
-    /// The body of a 200.
-    type Reply<'a>: Deserialize<'a>;
-
     /// The adapter for one provider of this kind, and what it is let in by.
     ///
     /// # Errors
@@ -102,23 +100,29 @@ pub trait Kind: Sized {
     /// What a 200 says of a query.
     ///
     /// # Errors
-    /// Where it is not as the document says.
-    fn read(&self, query: &Self::Query, reply: Self::Reply<'_>) -> Result<Outcome, Malformed>;
+    /// Where it lacks what a customer cannot be without, or is another's.
+    fn read(
+        &self,
+        query: &Self::Query,
+        options: &Self::Options,
+        answer: Node,
+    ) -> Result<Outcome, Malformed>;
 
     /// The provider's own words about a failure, from the body of another status.
-    fn said(body: &[u8]) -> Option<String>;
+    fn said(body: Node) -> Option<String>;
 
     /// What the body of a 4xx says more exactly than its status: a 404 that speaks of a customer who is there
     /// after all. Most kinds have nothing to add.
-    fn despite(_status: u16, _body: &[u8]) -> Option<Failure> {
+    fn despite(_status: u16, _body: Node) -> Option<Failure> {
         None
     }
 
-    /// What a response to `status` says beyond its class; most kinds have nothing to add.
+    /// What a response to `status` says beyond its class; most kinds have nothing to add. A body that is no JSON is
+    /// nothing.
     fn refine(
         _status: u16,
         _headers: &HeaderMap,
-        _body: &[u8],
+        _body: Node,
         _now: Timestamp,
         _failure: &mut Failure,
     ) {
@@ -144,19 +148,18 @@ pub trait Kind: Sized {
     ///
     /// # Errors
     /// What befalls them all.
-    fn split(
-        &self,
-        _parts: &[&str],
-        _reply: Self::Reply<'_>,
-    ) -> Result<Option<Vec<Outcome>>, Outcome> {
+    fn split(&self, _parts: &[&str], _answer: Node) -> Result<Option<Vec<Outcome>>, Outcome> {
         Ok(None)
     }
 
     /// The payload, for a result's `raw`: verbatim, but for secrets.
-    fn raw(body: &[u8]) -> Option<Box<RawValue>> {
-        serde_json::from_slice(body).ok()
+    fn raw(payload: &str) -> Option<Box<RawValue>> {
+        RawValue::from_string(payload.to_owned()).ok()
     }
 }
+
+/// Deeper is no payload that goes into a result; serde_json itself reads 127 levels, and a result adds its own.
+const DEEPEST_PAYLOAD: usize = 120;
 
 /// What an answer came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,26 +236,27 @@ macro_rules! kinds {
 
         #[derive(Debug, Clone)]
         enum Question {
-            $($kind(Arc<<$module::$kind as Kind>::Query>),)+
+            $($kind(Arc<Asked<$module::$kind>>),)+
         }
 
         impl Adapter {
             /// The names of all kinds.
             pub const KINDS: &'static [&'static str] = &[$(<$module::$kind as Kind>::NAME),+];
 
-            /// The adapter of `kind`, from the provider's table; with it the keys that the kind does not know.
+            /// The adapter of `kind`, from the provider's table; beside it the keys that the kind does not know.
             pub(crate) fn configure(
                 path: &str,
                 kind: &str,
                 base_url: &Url,
                 table: ::config::Value,
-            ) -> Result<(Self, Credentials, Unknown), ConfigError> {
+            ) -> (Result<(Self, Credentials), ConfigError>, Unknown) {
                 $(if kind == <$module::$kind as Kind>::NAME {
-                    let (adapter, credentials, unknown) = configure::<$module::$kind>(path, base_url, table)?;
-                    return Ok((Self::$kind(Arc::new(adapter)), credentials, unknown));
+                    let (configured, unknown) = configure::<$module::$kind>(path, base_url, table);
+                    let configured = configured.map(|(adapter, credentials)| (Self::$kind(Arc::new(adapter)), credentials));
+                    return (configured, unknown);
                 })+
-                let expected = Self::KINDS.join(", ");
-                Err(ConfigError::at(&format!("{path}.kind"), format_args!("got {kind:?}, expected one of {expected}")))
+                let problem = format!("got {kind:?}, expected one of {}", Self::KINDS.join(", "));
+                (Err(ConfigError::at(&format!("{path}.kind"), problem)), Unknown::default())
             }
 
             /// The kind's name.
@@ -297,8 +301,8 @@ macro_rules! kinds {
             pub fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
                 match self {
                     $(Self::$kind(adapter) => {
-                        let (request, raw, part, query) = prepare(&**adapter, query, options)?;
-                        Ok(Lookup { request, raw, part, question: Question::$kind(Arc::new(query)) })
+                        let (request, raw, part, asked) = prepare(&**adapter, query, options)?;
+                        Ok(Lookup { request, raw, part, question: Question::$kind(Arc::new(asked)) })
                     })+
                 }
             }
@@ -307,7 +311,7 @@ macro_rules! kinds {
             #[must_use]
             pub fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
                 match (self, &lookup.question) {
-                    $((Self::$kind(adapter), Question::$kind(query)) => read(&**adapter, query, response, now),)+
+                    $((Self::$kind(adapter), Question::$kind(asked)) => read(&**adapter, asked, response, now),)+
                     _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
                 }
             }
@@ -337,10 +341,13 @@ macro_rules! kinds {
                 match self { $(Self::$kind(adapter) => split(&**adapter, parts, response, now),)+ }
             }
 
-            /// The payload of a response, for a result's `raw`.
+            /// The payload of a response, for a result's `raw`. None of one that is nested deeper than most readers
+            /// of JSON go: they could not read the result.
             #[must_use]
             pub fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(body),)+ }
+                let payload = json::text(body).ok()?;
+                Node::parse(&payload).ok().filter(|_| json::depth(&payload) <= DEEPEST_PAYLOAD)?;
+                match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(&payload),)+ }
             }
 
             /// For each kind its name and the schemas of query and options.
@@ -367,23 +374,25 @@ fn configure<K: Kind>(
     path: &str,
     base_url: &Url,
     table: ::config::Value,
-) -> Result<(K, Credentials, Unknown), ConfigError> {
-    let (settings, unknown) = config::read::<K::Settings>(path, table)?;
-    let (adapter, credentials) =
-        K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
-    if let Credentials::Token(token) = &credentials {
-        use secrecy::ExposeSecret;
-        K::authorization(token.expose_secret()).map_err(|_| {
-            ConfigError::at(
-                path,
-                "the token holds a character that no HTTP header may hold",
-            )
-        })?;
-    }
-    Ok((adapter, credentials, unknown))
+) -> (Result<(K, Credentials), ConfigError>, Unknown) {
+    let (settings, unknown) = config::read::<K::Settings>(path, table);
+    let configured = settings.and_then(|settings| {
+        let (adapter, credentials) =
+            K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
+        if let Credentials::Token(token) = &credentials {
+            use secrecy::ExposeSecret;
+            let problem = "the token holds a character that no HTTP header may hold";
+            K::authorization(token.expose_secret()).map_err(|_| ConfigError::at(path, problem))?;
+        }
+        Ok((adapter, credentials))
+    });
+    (configured, unknown)
 }
 
-type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, <K as Kind>::Query);
+/// What a job asks of a kind: query and options.
+type Asked<K> = (<K as Kind>::Query, <K as Kind>::Options);
+
+type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, Asked<K>);
 
 fn prepare<K: Kind>(
     adapter: &K,
@@ -399,23 +408,20 @@ fn prepare<K: Kind>(
         None => K::Options::default(),
     };
     let request = adapter.request(&query, &options)?;
-    Ok((
-        request,
-        K::wants_raw(&options),
-        adapter.part(&query, &options),
-        query,
-    ))
+    let (raw, part) = (K::wants_raw(&options), adapter.part(&query, &options));
+    Ok((request, raw, part, (query, options)))
 }
 
 fn read<K: Kind>(
     adapter: &K,
-    query: &K::Query,
+    (query, options): &Asked<K>,
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Outcome {
     let now = wait::clock(response.headers(), now);
-    let outcome = reply::<K>(response, now).and_then(|reply| {
-        let outcome = adapter.read(query, reply).map(in_its_own_words);
+    let text = json::text(response.body());
+    let outcome = answer::<K>(response, &text, now).and_then(|answer| {
+        let outcome = adapter.read(query, options, answer).map(in_its_own_words);
         outcome.map_err(|problem| Outcome::unreadable(&problem))
     });
     with_head(outcome.unwrap_or_else(|outcome| outcome), response, now)
@@ -428,38 +434,49 @@ fn split<K: Kind>(
     now: Timestamp,
 ) -> Result<Option<Vec<Outcome>>, Outcome> {
     let now = wait::clock(response.headers(), now);
-    let outcomes = reply::<K>(response, now)
-        .and_then(|reply| adapter.split(parts, reply).map_err(in_its_own_words));
+    let text = json::text(response.body());
+    let outcomes = answer::<K>(response, &text, now)
+        .and_then(|answer| adapter.split(parts, answer).map_err(in_its_own_words));
     outcomes.map_err(|outcome| with_head(outcome, response, now))
 }
 
-/// The body that answers.
+/// The body that answers, as `text`.
 ///
 /// # Errors
-/// What the status alone says, or a body that is not as the document says.
-fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply<'_>, Outcome> {
-    let (status, body) = (response.status().as_u16(), response.body());
+/// What the status alone says, or a body that is no JSON.
+fn answer<'a, K: Kind>(
+    response: &Response<Bytes>,
+    text: &'a Result<Cow<str>, Malformed>,
+    now: Timestamp,
+) -> Result<Node<'a>, Outcome> {
+    let status = response.status().as_u16();
+    let read = match text {
+        Ok(text) => Node::parse(text),
+        Err(problem) => Err(problem.clone()),
+    };
     let class = class::of(status, K::RULES);
+    if class == Class::Answer {
+        return read.map_err(|problem| Outcome::unreadable(&named(problem, response.body())));
+    }
+    let body = read.unwrap_or_default();
     if matches!(
         class,
         Class::NoneIfJson | Class::Failed(ErrorKind::Rejected)
-    ) && json::is_container(body)
+    ) && body.is_container()
         && let Some(failure) = K::despite(status, body)
     {
         return Err(Outcome::Failed(failure.about_customer()));
     }
     let kind = match class {
-        Class::Answer => {
-            return json::read_sound(body).map_err(|problem| Outcome::unreadable(&problem));
-        }
         Class::None => return Err(Outcome::NotFound(None)),
-        Class::NoneIfJson if json::is_container(body) => return Err(Outcome::NotFound(None)),
+        Class::NoneIfJson if body.is_container() => return Err(Outcome::NotFound(None)),
         Class::NoneIfJson => ErrorKind::EndpointNotFound,
         Class::Failed(kind) => kind,
+        Class::Answer => ErrorKind::BadResponse,
     };
     let mut failure = if kind != ErrorKind::Rejected {
         Failure::new(kind, class::message(status, kind))
-    } else if json::is_container(body) {
+    } else if body.is_container() {
         Failure::new(kind, class::message(status, kind)).about_customer()
     } else {
         Failure::new(kind, class::message_of_another(status))
@@ -472,6 +489,19 @@ fn reply<K: Kind>(response: &Response<Bytes>, now: Timestamp) -> Result<K::Reply
     }
     K::refine(status, response.headers(), body, now, &mut failure);
     Err(Outcome::Failed(failure))
+}
+
+/// A page in the place of JSON is named as one: it is a proxy's or a login's, and its syntax is of no interest.
+fn named(problem: Malformed, body: &[u8]) -> Malformed {
+    if json::is_page(body) {
+        Malformed::at(
+            "",
+            "expected JSON, got a page (HTML or XML): a proxy's, a login's or a notice of maintenance; \
+             check the provider's base_url, and what stands between",
+        )
+    } else {
+        problem
+    }
 }
 
 /// What a body that was read as the document says refuses, the provider refuses itself.

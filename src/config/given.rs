@@ -27,6 +27,11 @@ impl Given {
         }
     }
 
+    /// Every key.
+    pub(super) fn keys(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// The keys that came, went or have another value in `later`.
     #[must_use]
     pub fn changed(&self, later: &Self) -> BTreeSet<String> {

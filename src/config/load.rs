@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -12,108 +12,127 @@ use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use super::{
-    AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings,
-    WorkerSettings,
+    AmqpSettings, ConfigError, Credentials, Given, ProviderSettings, RetrySettings, Settings,
+    TracesSettings, WorkerSettings, environment,
+    mistake::Mistakes,
     problem::{self, Unknown},
     provider::CommonKeys,
+    secret::SecretFiles,
 };
 use crate::{
-    json::Malformed,
     provider::Adapter,
     tls::{TlsFiles, TlsProblem},
 };
 
-/// The keys whose value may stand in a file of its own, `KEY_file`.
-const SECRET_KEYS: [&str; 5] = ["url", "token", "app_id", "client_secret", "headers"];
-
-/// The configuration cannot be used. The message names the key, what came and what was expected.
-#[derive(Debug, thiserror::Error)]
-#[error("configuration: {0}")]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    pub(crate) fn at(key: &str, problem: impl std::fmt::Display) -> Self {
-        Self(format!("`{key}`: {problem}"))
-    }
-
-    pub(crate) fn below(path: &str, problem: Malformed) -> Self {
-        let Malformed { path, problem } = problem.below(path);
-        Self::at(&path, problem)
-    }
-}
-
 /// Reads `file`, where one is given, and the environment over it.
 ///
 /// # Errors
-/// The first thing that is wrong, by its key.
+/// All that is wrong, as far as it can be told at once, by its keys.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
+    let mut files = SecretFiles::default();
     let mut root = match file {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|error| {
-                ConfigError(format!(
-                    "the file {} cannot be read: {error}",
-                    path.display()
-                ))
+                let path = path.display();
+                ConfigError::of_source(format!("the file {path} cannot be read: {error}"))
             })?;
-            table(
-                File::from_str(&text, FileFormat::Toml),
-                &format!("{}: ", path.display()),
-            )?
+            let read = table(File::from_str(&text, FileFormat::Toml), &mut files);
+            read.map_err(|problem| of_file(path, &text, problem))?
         }
         None => Map::new(),
     };
-    let environment = Environment::with_prefix("LOOKUP")
-        .prefix_separator("__")
-        .separator("__");
-    put_over(&mut root, table(environment, "")?);
+    put_over(&mut root, variables(&mut files)?);
 
     let given = Given::of(&root);
-    let worker: WorkerSettings = section(&mut root, "worker")?;
-    let amqp: AmqpSettings = section(&mut root, "amqp")?;
-    if amqp.url.is_some() && !amqp.urls.is_empty() {
-        return Err(ConfigError::at(
-            "amqp.urls",
-            "`amqp.url` is given too; expected one of them",
-        ));
-    }
-    tls_to_broker(&amqp)?;
-    let traces: TracesSettings = section(&mut root, "traces")?;
-    traces_to_collector(&traces)?;
+    let mut mistakes = Mistakes::default();
+    let worker: WorkerSettings = section(&mut root, "worker", &mut mistakes);
+    let amqp: AmqpSettings = section(&mut root, "amqp", &mut mistakes);
+    mistakes.note(one_broker(&amqp));
+    mistakes.note(tls_to_broker(&amqp));
+    let traces: TracesSettings = section(&mut root, "traces", &mut mistakes);
+    mistakes.note(traces_to_collector(&traces));
     let retry_table = root.get("retry").cloned();
-    let settings = Settings {
-        http: section(&mut root, "http")?,
-        log: section(&mut root, "log")?,
-        traces,
-        reply: section(&mut root, "reply")?,
-        retry: section(&mut root, "retry")?,
-        providers: providers(root.remove("providers"), retry_table.as_ref(), &worker)?,
+    let retry = section(&mut root, "retry", &mut mistakes);
+    let shared = Shared {
+        retry: retry_table.filter(|table| read::<RetrySettings>("retry", table.clone()).0.is_ok()),
         worker,
+        files,
+    };
+    let settings = Settings {
+        http: section(&mut root, "http", &mut mistakes),
+        log: section(&mut root, "log", &mut mistakes),
+        traces,
+        reply: section(&mut root, "reply", &mut mistakes),
+        retry,
+        providers: providers(root.remove("providers"), &shared, &mut mistakes),
+        worker: shared.worker,
         amqp,
         given,
     };
-    if let Some(unknown) = root.keys().min() {
+    for unknown in root.keys().collect::<BTreeSet<_>>() {
         let expected = "expected amqp, worker, http, log, traces, retry, reply or providers";
-        return Err(ConfigError::at(
-            unknown,
-            format_args!("unknown key; {expected}"),
-        ));
+        mistakes.add(unknown, format_args!("unknown key; {expected}"));
     }
-    Ok(settings)
+    mistakes.none().map(|()| settings)
+}
+
+/// What a provider takes from elsewhere.
+struct Shared {
+    /// `[retry]`, where nothing is wrong with it.
+    retry: Option<Value>,
+    worker: WorkerSettings,
+    files: SecretFiles,
+}
+
+fn one_broker(amqp: &AmqpSettings) -> Result<(), ConfigError> {
+    if amqp.url.is_some() && !amqp.urls.is_empty() {
+        let problem = "`amqp.url` is given too; expected one of them";
+        return Err(ConfigError::at("amqp.urls", problem));
+    }
+    Ok(())
+}
+
+/// What the environment gives, and the files that its secrets stand in over those of `files`.
+fn variables(files: &mut SecretFiles) -> Result<Map<String, Value>, ConfigError> {
+    let environment = Environment::with_prefix("LOOKUP")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(environment::variables()?));
+    let mut own = SecretFiles::default();
+    let table = table(environment, &mut own).map_err(|problem| match problem {
+        Unread::Syntax(error) => ConfigError::of_source(problem::of_syntax(&error)),
+        Unread::Secret(problem) => problem,
+    })?;
+    files.put_over(own, &Given::of(&table).keys());
+    Ok(table)
+}
+
+/// Why a source gives no keys.
+enum Unread {
+    Syntax(config::ConfigError),
+    Secret(ConfigError),
+}
+
+fn of_file(path: &Path, text: &str, problem: Unread) -> ConfigError {
+    match problem {
+        Unread::Syntax(error) => {
+            let problem = problem::of_syntax(&error);
+            let key = problem::key_that_stands_twice(&problem, text);
+            ConfigError::of_source(format!("{}: {problem}{key}", path.display()))
+        }
+        Unread::Secret(problem) => problem,
+    }
 }
 
 /// One source's keys, each `KEY_file` replaced by what the file holds.
 fn table(
     source: impl Source + Send + Sync + 'static,
-    name: &str,
-) -> Result<Map<String, Value>, ConfigError> {
+    files: &mut SecretFiles,
+) -> Result<Map<String, Value>, Unread> {
     let read = Config::builder().add_source(source).build();
-    let read =
-        read.map_err(|error| ConfigError(format!("{name}{}", problem::of_syntax(&error))))?;
-    let mut table = read
-        .cache
-        .into_table()
-        .map_err(|error| ConfigError(error.to_string()))?;
-    read_secret_files("", &mut table)?;
+    let read = read.map_err(Unread::Syntax)?;
+    let mut table = read.cache.into_table().map_err(Unread::Syntax)?;
+    files.read("", &mut table).map_err(Unread::Secret)?;
     Ok(table)
 }
 
@@ -127,21 +146,53 @@ fn put_over(base: &mut Map<String, Value>, over: Map<String, Value>) {
     }
 }
 
+/// A section. A key that is wrong is noted and left out, so that the next one can be told too.
 fn section<T: DeserializeOwned + Default>(
     root: &mut Map<String, Value>,
     name: &str,
-) -> Result<T, ConfigError> {
-    root.remove(name).map_or_else(
-        || Ok(T::default()),
-        |value| read(name, value).map(|(section, _)| section),
-    )
+    mistakes: &mut Mistakes,
+) -> T {
+    let Some(value) = root.remove(name) else {
+        return T::default();
+    };
+    read_all(name, value, mistakes).0.unwrap_or_default()
+}
+
+/// The value as a `T`, as far as it can be read without the keys that are wrong, which are noted; and those that `T`
+/// does not know.
+fn read_all<T: DeserializeOwned>(
+    path: &str,
+    mut value: Value,
+    mistakes: &mut Mistakes,
+) -> (Option<T>, Unknown) {
+    let mut wrong = BTreeSet::new();
+    loop {
+        let (read, unknown) = read::<T>(path, value.clone());
+        let error = match read {
+            Ok(read) => return (Some(read), unknown),
+            Err(error) => error,
+        };
+        let key = error.key_in(path).unwrap_or_default().to_owned();
+        let left_out = match &mut value.kind {
+            ValueKind::Table(table) => table.remove(&key).is_some(),
+            _ => false,
+        };
+        // That it is missing now is no second mistake.
+        if !wrong.contains(&key) {
+            mistakes.note::<()>(Err(error));
+        }
+        if !left_out {
+            return (None, unknown);
+        }
+        wrong.insert(key);
+    }
 }
 
 /// The value as a `T`, and the keys that `T` does not know.
 pub(crate) fn read<T: DeserializeOwned>(
     path: &str,
     value: Value,
-) -> Result<(T, Unknown), ConfigError> {
+) -> (Result<T, ConfigError>, Unknown) {
     let mut unknown = Unknown {
         keys: BTreeSet::new(),
         known: problem::fields_of::<T>(),
@@ -151,7 +202,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     };
     let value =
         serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
-    value.map(|value| (value, unknown)).map_err(|error| {
+    let value = value.map_err(|error| {
         let inner = error.path().to_string();
         let key = if inner == "." {
             path.to_owned()
@@ -162,37 +213,35 @@ pub(crate) fn read<T: DeserializeOwned>(
             (Some(below), problem) => ConfigError::at(&format!("{key}.{below}"), problem),
             (None, problem) => ConfigError::at(&key, problem),
         }
-    })
+    });
+    (value, unknown)
 }
 
 fn providers(
     value: Option<Value>,
-    retry: Option<&Value>,
-    worker: &WorkerSettings,
-) -> Result<BTreeMap<String, ProviderSettings>, ConfigError> {
+    shared: &Shared,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, ProviderSettings> {
     let Some(value) = value else {
-        return Ok(BTreeMap::new());
+        return BTreeMap::new();
     };
     let table = value
         .into_table()
-        .map_err(|_| ConfigError::at("providers", "expected one table for each provider"))?;
-    let provider = |(name, value): (String, Value)| {
-        provider(&name, value, retry, worker).map(|provider| (name, provider))
+        .map_err(|_| ConfigError::at("providers", "expected one table for each provider"));
+    let table: BTreeMap<_, _> = mistakes.note(table).into_iter().flatten().collect();
+    let mut provider = |(name, value): (String, Value)| {
+        let provider = provider(&name, value, shared, mistakes)?;
+        Some((name, provider))
     };
-    table
-        .into_iter()
-        .collect::<BTreeMap<_, _>>()
-        .into_iter()
-        .map(provider)
-        .collect()
+    table.into_iter().filter_map(&mut provider).collect()
 }
 
 fn provider(
     name: &str,
     value: Value,
-    retry: Option<&Value>,
-    worker: &WorkerSettings,
-) -> Result<ProviderSettings, ConfigError> {
+    shared: &Shared,
+    mistakes: &mut Mistakes,
+) -> Option<ProviderSettings> {
     let path = format!("providers.{name}");
     let legal = name.len() <= 64
         && name
@@ -200,77 +249,80 @@ fn provider(
             .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if !legal || name.is_empty() {
         let expected = "a provider's name stands in routing keys; expected 1 to 64 letters, digits, '_' or '-'";
-        return Err(ConfigError::at(&path, expected));
+        mistakes.add(&path, expected);
+        return None;
     }
-    let mut table = value
+    let table = value
         .into_table()
-        .map_err(|_| ConfigError::at(&path, "expected a table"))?;
-    let retry = retry_of(&path, retry, table.remove("retry"))?;
+        .map_err(|_| ConfigError::at(&path, "expected a table"));
+    let mut table = mistakes.note(table)?;
+    let retry = mistakes.note(retry_of(
+        &path,
+        shared.retry.as_ref(),
+        table.remove("retry"),
+    ));
     let table = Value::new(None, ValueKind::Table(table));
 
-    let (common, unknown_to_all): (CommonKeys, _) = read(&path, table.clone())?;
-    let (adapter, credentials, unknown_to_kind) =
-        Adapter::configure(&path, &common.kind, &common.base_url, table)?;
-    if let Some(key) = unknown_to_all
-        .keys
-        .intersection(&unknown_to_kind.keys)
-        .next()
-    {
-        let known = [unknown_to_all.known, unknown_to_kind.known, &["retry"]]
-            .concat()
-            .join(", ");
-        return Err(ConfigError::at(
+    let (common, unknown_to_all) = read_all::<CommonKeys>(&path, table.clone(), mistakes);
+    let common = common?;
+    let (configured, unknown_to_kind) =
+        Adapter::configure(&path, &common.kind, &common.base_url, table);
+    let strange = unknown_to_all.keys.intersection(&unknown_to_kind.keys);
+    let known = [unknown_to_all.known, unknown_to_kind.known, &["retry"]].concat();
+    for key in strange {
+        let (kind, known) = (&common.kind, known.join(", "));
+        mistakes.add(
             key,
-            format_args!(
-                "unknown key for kind {}, expected one of {known}",
-                common.kind
-            ),
-        ));
+            format_args!("unknown key for kind {kind}, expected one of {known}"),
+        );
     }
-    https_or_local(
-        &format!("{path}.base_url"),
-        &common.base_url,
-        common.allow_insecure_http,
-    )?;
-    if let Credentials::OAuth(oauth) = &credentials {
-        https_or_local(
-            &format!("{path}.oauth.token_url"),
-            &oauth.token_url,
-            common.allow_insecure_http,
-        )?;
-    }
-    let CommonKeys {
-        ca_file,
-        client_cert_file,
-        client_key_file,
-        ..
-    } = common;
+    let (adapter, mut credentials) = mistakes.note(configured)?;
+    credentials.stood_in(&shared.files, &path);
+    mistakes.note(encrypted(&path, &common, &credentials));
     let tls = TlsFiles {
-        ca_file,
-        client_cert_file,
-        client_key_file,
+        ca_file: common.ca_file,
+        client_cert_file: common.client_cert_file,
+        client_key_file: common.client_key_file,
     };
-    usable(&path, &tls)?;
+    mistakes.note(usable(&path, &tls));
     let quota = common
         .quota
         .limit(adapter.default_quota())
-        .map_err(|problem| ConfigError::below(&path, problem))?;
-    Ok(ProviderSettings {
+        .map_err(|problem| ConfigError::below(&path, problem));
+    let quota = mistakes.note(quota)?;
+    Some(ProviderSettings {
         name: name.into(),
         adapter,
         base_url: common.base_url,
         credentials,
         timeout: common.timeout,
-        concurrency: common.concurrency.unwrap_or(worker.concurrency),
+        concurrency: common.concurrency.unwrap_or(shared.worker.concurrency),
         quota,
         breaker: common.breaker,
         max_pause: common.max_pause,
         auth_failure_limit: common.auth_failure_limit,
         cache: common.cache,
         max_response_bytes: common.max_response_bytes,
-        retry,
+        retry: retry?,
         tls,
     })
+}
+
+/// Neither a token nor a client's secret may cross a network in clear.
+fn encrypted(
+    path: &str,
+    common: &CommonKeys,
+    credentials: &Credentials,
+) -> Result<(), ConfigError> {
+    let allowed = common.allow_insecure_http;
+    https_or_local(&format!("{path}.base_url"), &common.base_url, allowed)?;
+    match credentials {
+        Credentials::Token(_) => Ok(()),
+        Credentials::OAuth(oauth) => {
+            let key = format!("{path}.oauth.token_url");
+            https_or_local(&key, &oauth.token_url, allowed)
+        }
+    }
 }
 
 /// The provider's own `retry` over `[retry]`, key by key.
@@ -287,7 +339,7 @@ fn retry_of(
     };
     let mut merged = all.cloned().map(table).transpose()?.unwrap_or_default();
     merged.extend(own.map(table).transpose()?.unwrap_or_default());
-    read(&path, Value::new(None, ValueKind::Table(merged))).map(|(retry, _)| retry)
+    read(&path, Value::new(None, ValueKind::Table(merged))).0
 }
 
 /// What is meant to be encrypted must not go in clear by a mistake in the address.
@@ -347,39 +399,4 @@ fn https_or_local(key: &str, url: &Url, allowed: bool) -> Result<(), ConfigError
             format_args!("expected an https:// address, its scheme is {other:?}"),
         )),
     }
-}
-
-/// Puts each file's text in the place of its `KEY_file`.
-fn read_secret_files(path: &str, table: &mut Map<String, Value>) -> Result<(), ConfigError> {
-    for key in SECRET_KEYS {
-        let file_key = format!("{key}_file");
-        let Some(value) = table.remove(&file_key) else {
-            continue;
-        };
-        let full = format!("{path}{file_key}");
-        if table.contains_key(key) {
-            return Err(ConfigError::at(
-                &full,
-                format_args!("`{path}{key}` is given too; expected one of them"),
-            ));
-        }
-        let file = PathBuf::from(
-            value
-                .into_string()
-                .map_err(|_| ConfigError::at(&full, "expected a file's path"))?,
-        );
-        let text = fs::read_to_string(&file).map_err(|error| {
-            ConfigError::at(
-                &full,
-                format_args!("{} cannot be read: {error}", file.display()),
-            )
-        })?;
-        table.insert(key.into(), Value::from(text.trim_end_matches(['\r', '\n'])));
-    }
-    for (key, value) in table.iter_mut() {
-        if let ValueKind::Table(inner) = &mut value.kind {
-            read_secret_files(&format!("{path}{key}."), inner)?;
-        }
-    }
-    Ok(())
 }

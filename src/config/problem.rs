@@ -51,8 +51,47 @@ pub(super) fn of_syntax(error: &Library) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
+/// Where a syntax error says that a key stands twice: which, and where it stands again.
+pub(super) fn key_that_stands_twice(problem: &str, text: &str) -> String {
+    key_at_fault(problem, text).map_or_else(String::new, |key| {
+        format!(" `{key}`; expected each key once")
+    })
+}
+
+/// The parser tells line and column, and not the key. What stands there up to the next sign is the key's last part;
+/// its table is told by the header above.
+fn key_at_fault(problem: &str, text: &str) -> Option<String> {
+    let place = problem.strip_suffix("; duplicate key")?;
+    let (line, column) = place.rsplit_once("line ")?.1.split_once(", column ")?;
+    let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+    let before = text.lines().take(line.checked_sub(1)?);
+    let table = before.filter_map(header).last().unwrap_or_default();
+    let rest = text
+        .lines()
+        .nth(line - 1)?
+        .chars()
+        .skip(column.checked_sub(1)?);
+    let key: String = rest
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '"' | '\''))
+        .collect();
+    let key = key.trim_matches(['"', '\'']);
+    let is_header = text.lines().nth(line - 1).and_then(header).is_some();
+    Some(match table {
+        "" => key.to_owned(),
+        _ if is_header => key.to_owned(),
+        table => format!("{table}.{key}"),
+    })
+}
+
+/// The table that a line opens.
+fn header(line: &str) -> Option<&str> {
+    let inner = line.trim().strip_prefix('[')?;
+    let (name, _) = inner.trim_start_matches('[').split_once(']')?;
+    Some(name.trim())
+}
+
 /// The keys of a table that a type does not know, by their full paths, and those that it knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Unknown {
     pub keys: BTreeSet<String>,
     pub known: &'static [&'static str],
@@ -100,6 +139,25 @@ mod tests {
         assert_eq!(
             fields_of::<crate::config::LogSettings>(),
             ["format", "level"]
+        );
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_with_its_table() {
+        let text = "a = 1\na = 2\n[b.c]\nd = 'x'\n \"e\" = { f = 1, f = 2 }\n[b.c]\n";
+        for (place, expected) in [
+            ("line 2, column 1", " `a`; expected each key once"),
+            ("line 4, column 1", " `b.c.d`; expected each key once"),
+            ("line 5, column 17", " `b.c.f`; expected each key once"),
+            ("line 6, column 4", " `c`; expected each key once"),
+            ("line 99, column 1", ""),
+        ] {
+            let problem = format!("TOML parse error at {place}; duplicate key");
+            assert_eq!(key_that_stands_twice(&problem, text), expected, "{place}");
+        }
+        assert_eq!(
+            key_that_stands_twice("TOML parse error at line 1, column 1; why", text),
+            ""
         );
     }
 

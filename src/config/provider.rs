@@ -2,14 +2,13 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 use url::Url;
 
-use super::{RetrySettings, value};
+use super::{RetrySettings, Secret, secret::SecretFiles, value};
 use crate::{json::Malformed, provider::Adapter, tls::TlsFiles};
 
 /// One configured provider.
@@ -102,8 +101,8 @@ fn max_response_bytes() -> usize {
 /// What a request carries to be let in.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// The same token for ever.
-    Token(SecretString),
+    /// The same token, until it is renewed.
+    Token(Secret),
     /// Tokens fetched by the client-credentials grant.
     OAuth(OAuthSettings),
 }
@@ -113,10 +112,7 @@ impl Credentials {
     ///
     /// # Errors
     /// A sentence that names both keys.
-    pub fn one_of(
-        token: Option<SecretString>,
-        oauth: Option<OAuthSettings>,
-    ) -> Result<Self, Malformed> {
+    pub fn one_of(token: Option<Secret>, oauth: Option<OAuthSettings>) -> Result<Self, Malformed> {
         match (token, oauth) {
             (Some(token), None) => Ok(Self::Token(token)),
             (None, Some(oauth)) => Ok(Self::OAuth(oauth)),
@@ -132,6 +128,20 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// Notes the file that they were read from, for the provider at `path`.
+    pub(super) fn stood_in(&mut self, files: &SecretFiles, path: &str) {
+        let (secret, keys) = match self {
+            Self::Token(token) => (token, &["token", "app_id"][..]),
+            Self::OAuth(oauth) => (&mut oauth.client_secret, &["oauth.client_secret"][..]),
+        };
+        let file = keys
+            .iter()
+            .find_map(|key| files.get(&format!("{path}.{key}")));
+        secret.stood_in(file);
+    }
+}
+
 /// The client-credentials grant (RFC 6749 §4.4).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,8 +152,7 @@ pub struct OAuthSettings {
     /// The client's name.
     pub client_id: String,
     /// The client's secret.
-    #[serde(deserialize_with = "value::secret")]
-    pub client_secret: SecretString,
+    pub client_secret: Secret,
     /// What the token is to allow.
     #[serde(default)]
     pub scope: Option<String>,
@@ -250,6 +259,7 @@ pub enum Quota {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuotaKeys {
+    #[serde(deserialize_with = "value::count_option")]
     requests: Option<u32>,
     #[serde(deserialize_with = "optional_positive_duration")]
     per: Option<Duration>,

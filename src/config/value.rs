@@ -39,12 +39,22 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 }
 
 fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
-    humantime::parse_duration(text).map_err(|_| {
-        E::invalid_value(
-            Unexpected::Str(text),
-            &"a duration such as \"250ms\", \"30s\" or \"5m\"",
-        )
-    })
+    let duration = humantime::parse_duration(text).ok();
+    duration
+        .filter(|_| !is_of_the_calendar(text))
+        .ok_or_else(|| {
+            E::invalid_value(
+                Unexpected::Str(text),
+                &"a duration such as \"250ms\", \"30s\" or \"5m\"",
+            )
+        })
+}
+
+/// Whether a duration is given in months or years, of which none is as long as the next; `1M` is most often meant to be
+/// a minute.
+fn is_of_the_calendar(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphabetic())
+        .any(|unit| unit == "M" || unit.starts_with("mo") || unit.starts_with('y'))
 }
 
 /// A duration longer than nothing.
@@ -83,16 +93,55 @@ pub fn steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D:
     Ok(steps)
 }
 
+/// A count: an integer of at least 0, or a text that is one, as variables are. A number with a fraction is none.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    struct Count;
+    impl Visitor<'_> for Count {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("an integer of at least 0")
+        }
+
+        fn visit_u64<E: Error>(self, count: u64) -> Result<u64, E> {
+            Ok(count)
+        }
+
+        fn visit_i64<E: Error>(self, count: i64) -> Result<u64, E> {
+            u64::try_from(count).map_err(|_| E::invalid_value(Unexpected::Signed(count), &self))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+            let count = text.trim().parse();
+            count.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_any(Count)
+}
+
+/// A count that is no larger than its type.
+fn fitting<T: TryFrom<u64> + fmt::Display, E: Error>(count: u64, largest: T) -> Result<T, E> {
+    T::try_from(count).map_err(|_| {
+        let expected = format!("an integer of at most {largest}");
+        E::invalid_value(Unexpected::Unsigned(count), &expected.as_str())
+    })
+}
+
+/// As [`count`], where it may be left out.
+pub fn count_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    fitting(count(deserializer)?, u32::MAX).map(Some)
+}
+
 macro_rules! positive {
     ($name:ident, $type:ty) => {
         /// A count of at least 1.
         pub fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-            match <$type>::deserialize(deserializer)? {
+            match count(deserializer)? {
                 0 => Err(D::Error::invalid_value(
                     Unexpected::Unsigned(0),
                     &"an integer of at least 1",
                 )),
-                count => Ok(count),
+                count => fitting(count, <$type>::MAX),
             }
         }
     };
@@ -157,24 +206,6 @@ pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     word(deserializer).map(Some)
-}
-
-/// A secret that can be sent: not empty, and no line of a header can end in it.
-pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(D::Error::custom(
-            "expected at least one character, and no control characters such as line breaks",
-        ));
-    }
-    Ok(text.into())
-}
-
-/// As [`secret`], where it may be left out.
-pub fn secret_option<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<SecretString>, D::Error> {
-    secret(deserializer).map(Some)
 }
 
 /// `HOST:PORT`.

@@ -206,8 +206,12 @@ impl Engine {
         let failure = heard
             .failure()
             .map(|failure| (failure.kind, failure.http_status));
-        let unauthorized = failure.is_some_and(|(kind, _)| kind == ErrorKind::Unauthorized);
-        heard.token_refused = unauthorized && used.is_some_and(|used| self.tokens.refused(used));
+        heard.token_refused = used.is_some_and(|used| match failure {
+            Some((ErrorKind::Unauthorized, _)) => self.tokens.refused(used),
+            // So answers Antsomi to a token that has expired.
+            Some((ErrorKind::Forbidden, _)) => self.tokens.replaced(used),
+            _ => false,
+        });
         // A provider that says so says it with a status.
         heard.unsent = used.is_some() && failure == Some((ErrorKind::RateLimited, None));
         heard

@@ -134,9 +134,14 @@ impl Inquiry {
         self.put(Place::Called(call, number));
     }
 
-    /// Whether its answer is there. Whoever asks then is to hear another.
-    fn is_answered(&self) -> bool {
-        matches!(&*self.place.borrow(), Some(Place::Called(call, _)) if call.peek().is_some())
+    /// Whether its answer is there, or its wait ended without leave. Whoever asks then is to hear another, or to wait
+    /// anew: those who waited are told once, and must not meet the wait that is over again.
+    fn is_over(&self) -> bool {
+        match &*self.place.borrow() {
+            Some(Place::Called(call, _)) => call.peek().is_some(),
+            Some(Place::Waiting(seat)) => seat.boarding.peek().is_some_and(Result::is_err),
+            None => false,
+        }
     }
 
     fn put(&self, place: Place) {
@@ -219,14 +224,14 @@ impl Pool {
             .insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
     }
 
-    /// Joins the inquiry that asks the same and is not answered yet, if there is one. Says whether it must board another
+    /// Joins the inquiry that asks the same and is not over yet, if there is one. Says whether it must board another
     /// batch: it became more urgent, or may go with fewer.
     pub fn join(&self, lookup: &Lookup, lane: Lane, size: usize) -> Option<(Rc<Inquiry>, bool)> {
         let inquiry = self
             .inquiries
             .borrow()
             .get(lookup)
-            .filter(|inquiry| !inquiry.is_answered())
+            .filter(|inquiry| !inquiry.is_over())
             .cloned()?;
         inquiry.count(lane, 1);
         inquiry.size.set(inquiry.size().min(size));
@@ -367,5 +372,56 @@ impl Pool {
             self.last_full.set(Some(Moment::now()));
         }
         riders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use serde_json::value::to_raw_value;
+    use url::Url;
+
+    use super::*;
+    use crate::provider::Adapter;
+
+    fn lookup() -> Rc<Lookup> {
+        let token = ("token".to_owned(), ::config::Value::from("unused"));
+        let table = ::config::ValueKind::Table(std::iter::once(token).collect());
+        let table = ::config::Value::new(None, table);
+        let url = Url::parse("https://plume.example").unwrap();
+        let (configured, _) = Adapter::configure("providers.p", "plume", &url, table);
+        let (adapter, _) = configured.unwrap();
+        let query = to_raw_value(&serde_json::json!({ "account_id": "a" })).unwrap();
+        Rc::new(adapter.lookup(&query, None).unwrap())
+    }
+
+    /// Whoever joined a wait that is over would meet its end at once, again and again, and never let the others go on.
+    #[test]
+    fn a_wait_that_ended_without_leave_is_joined_by_nobody() {
+        let (pool, lookup) = (Pool::new(1, 1, Duration::ZERO), lookup());
+        let inquiry = Inquiry::new(&lookup, Lane::Bulk, 1);
+        pool.enter(&inquiry);
+        let ended = async { Err(Unpermitted::NotSoon) };
+        let seat = pool.seat(&inquiry, |_| ended.boxed_local().shared());
+        assert!(
+            pool.join(&lookup, Lane::Bulk, 1).is_some(),
+            "it still waits"
+        );
+
+        assert!(
+            seat.boarding
+                .now_or_never()
+                .is_some_and(|ended| ended.is_err())
+        );
+        assert!(pool.join(&lookup, Lane::Bulk, 1).is_none());
+
+        let next = Inquiry::new(&lookup, Lane::Bulk, 1);
+        pool.enter(&next);
+        pool.leave(&inquiry, Lane::Bulk);
+        pool.leave(&inquiry, Lane::Bulk);
+        let (joined, _) = pool
+            .join(&lookup, Lane::Bulk, 1)
+            .expect("the one that waits now");
+        assert!(Rc::ptr_eq(&joined, &next));
     }
 }

@@ -13,24 +13,26 @@ use http::{
     header::{AUTHORIZATION, InvalidHeaderValue},
 };
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, trimmed};
 use crate::{
-    config::{self, Batch, Credentials, OAuthSettings, PhoneFormat},
-    json::{self, Malformed},
+    config::{self, Batch, Credentials, OAuthSettings, PhoneFormat, Secret},
+    customer::Customer,
+    json::{self, Malformed, Node},
     policy::batch,
 };
-use reply::Reply;
 
 /// Customers on a batch's page for each of its numbers; where that is too few, the batch is asked again in parts.
 const PLACES_FOR_EACH: usize = 4;
 
 /// Bytes of an address behind the endpoint, for most lookups.
 const USUAL_PARAMETERS: usize = 64;
+
+/// The provider's default, and so the least that a full page of a batch's answer has.
+const SHORTEST_PAGE: usize = 25;
 
 /// The name `phone_number[]`.
 const ONE_OF_SEVERAL: &str = "phone_number%5B%5D";
@@ -49,8 +51,7 @@ pub struct Antsomi {
 /// The keys of kind `antsomi` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
     #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
@@ -177,7 +178,6 @@ impl Kind for Antsomi {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
@@ -275,12 +275,21 @@ impl Kind for Antsomi {
         options.raw
     }
 
-    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
-        Ok(reply.outcome().unwrap_or_else(|outcome| outcome))
+    fn read(&self, query: &Query, options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        let (customers, total) = match reply::found(answer) {
+            Ok(found) => found,
+            Err(outcome) => return Ok(outcome),
+        };
+        if let (Some(Phones::One(number)), None | Some(Operator::Equals)) =
+            (&query.phone, options.operator)
+        {
+            are_of(&customers, number)?;
+        }
+        Ok(Outcome::of(customers, reply::page(total)))
     }
 
-    fn said(body: &[u8]) -> Option<String> {
-        json::read::<Reply>(body).ok()?.words()
+    fn said(body: Node) -> Option<String> {
+        reply::words(body)
     }
 
     fn most_in_batch(&self) -> usize {
@@ -319,7 +328,32 @@ impl Kind for Antsomi {
         Request::get(uri).body(Bytes::new()).ok()
     }
 
-    fn split(&self, numbers: &[&str], reply: Reply) -> Result<Option<Vec<Outcome>>, Outcome> {
-        reply.split(numbers)
+    fn split(&self, numbers: &[&str], answer: Node) -> Result<Option<Vec<Outcome>>, Outcome> {
+        let (customers, total) = reply::found(answer)?;
+        Ok(batch::split(numbers, customers, total, SHORTEST_PAGE))
+    }
+}
+
+/// Whether an answer is to this question: a proxy that mixes answers up must not hand on somebody else's record. An
+/// entry that tells no number may be anybody's who was asked for.
+///
+/// # Errors
+/// The first entry that has another number than was asked for.
+fn are_of(customers: &[Customer], asked: &str) -> Result<(), Malformed> {
+    let digits = |number: &str| phone::written(number, PhoneFormat::Digits, "").ok();
+    let asked_digits = digits(asked);
+    let is_other = |number: &str| {
+        number != asked && (asked_digits.is_none() || digits(number) != asked_digits)
+    };
+    let other = customers
+        .iter()
+        .position(|customer| customer.phones.iter().any(|phone| is_other(&phone.number)));
+    match other {
+        None => Ok(()),
+        Some(at) => Err(Malformed::at(
+            &format!("data.entries[{at}].phone.value"),
+            "expected the number that was asked for, got another; \
+             check what stands between this worker and the provider",
+        )),
     }
 }

@@ -55,6 +55,15 @@ pub fn of(status: u16, rules: Rules) -> Class {
 #[must_use]
 pub fn message(status: u16, kind: ErrorKind) -> String {
     let advice = match kind {
+        _ if status == 304 => {
+            "it says that nothing has changed, which was not asked; check what stands between, most likely a cache"
+        }
+        _ if status == 407 => {
+            "a proxy on the way wants credentials; let this machine's requests to base_url pass it"
+        }
+        _ if status == 511 => {
+            "the network wants a login first, not the provider; let this machine in there"
+        }
         ErrorKind::Unauthorized => "the credentials were not accepted; check the provider's token",
         ErrorKind::Forbidden => {
             "the credentials do not allow this lookup; check the token and its scope"

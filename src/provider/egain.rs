@@ -13,15 +13,11 @@ use http::{
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use url::Url;
 
-use self::{
-    parameters::{ATTRIBUTES, LANGUAGES, SORTS},
-    reply::Reply,
-};
+use self::parameters::{ATTRIBUTES, LANGUAGES, SORTS};
 use super::{
     Kind, Outcome,
     class::{self, Rules},
@@ -29,9 +25,9 @@ use super::{
     encoded, phone, scrub, trimmed,
 };
 use crate::{
-    config::{self, Credentials, OAuthSettings, PhoneFormat},
+    config::{self, Credentials, OAuthSettings, PhoneFormat, Secret},
     failure::{ErrorKind, Failure},
-    json::Malformed,
+    json::{Malformed, Node},
 };
 
 mod parameters; // what a value may be
@@ -53,8 +49,7 @@ pub struct EGain {
 /// The keys of kind `egain` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
     #[serde(default = "english")]
     language: String,
@@ -298,7 +293,6 @@ impl Kind for EGain {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let Settings {
@@ -363,11 +357,11 @@ impl Kind for EGain {
         options.raw
     }
 
-    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
-        reply.outcome()
+    fn read(&self, _query: &Query, _options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        reply::outcome(answer)
     }
 
-    fn said(body: &[u8]) -> Option<String> {
+    fn said(body: Node) -> Option<String> {
         reply::words(body)
     }
 
@@ -375,7 +369,7 @@ impl Kind for EGain {
     fn refine(
         _status: u16,
         headers: &HeaderMap,
-        _body: &[u8],
+        _body: Node,
         now: Timestamp,
         failure: &mut Failure,
     ) {
@@ -387,7 +381,7 @@ impl Kind for EGain {
         }
     }
 
-    fn raw(body: &[u8]) -> Option<Box<RawValue>> {
-        scrub::without(body, &SECRETS)
+    fn raw(payload: &str) -> Option<Box<RawValue>> {
+        scrub::without(payload, &SECRETS)
     }
 }

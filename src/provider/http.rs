@@ -158,16 +158,16 @@ impl Client {
                 })?;
         let (head, mut body) = answer.into_parts();
         let limit = self.max_response_bytes;
-        let encoding = head
-            .headers
-            .get(CONTENT_ENCODING)
-            .filter(|encoding| *encoding != "identity");
+        let encoding = head.headers.get(CONTENT_ENCODING).filter(|encoding| {
+            let name = encoding.as_bytes().trim_ascii();
+            !name.is_empty() && !name.eq_ignore_ascii_case(b"identity")
+        });
         let unreadable = match encoding {
             Some(encoding) => {
                 // Whatever else stands there is the provider's text, which may hold anything.
                 let known = CODINGS
                     .iter()
-                    .find(|known| encoding == **known)
+                    .find(|known| encoding.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
                     .unwrap_or(&"of another name");
                 Err(format!(
                     "expected an answer that is not compressed, got Content-Encoding {known}"
@@ -250,6 +250,11 @@ fn broken(what: &str, error: &(dyn Error + 'static)) -> Failure {
         );
     }
     let mut cause = error;
+    if is_head_too_large(error) {
+        let message = "the head of the provider's answer is too large: more than 100 headers, or some 400 KB; \
+                       check what stands between, and adds them";
+        return Failure::new(ErrorKind::Connection, message);
+    }
     while let Some(inner) = cause.source() {
         cause = inner;
     }
@@ -259,4 +264,18 @@ fn broken(what: &str, error: &(dyn Error + 'static)) -> Failure {
         return Failure::new(ErrorKind::RateLimited, message);
     }
     Failure::new(ErrorKind::Connection, format!("{what}: {cause}"))
+}
+
+fn is_head_too_large(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse_too_large)
+        {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }

@@ -4,7 +4,7 @@
 //! document's text has a misspelling that may be mended one day); a reply with an object there and no `status`
 //! is a success.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -12,7 +12,6 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue},
 };
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
@@ -21,15 +20,13 @@ use super::{
     Kind, Outcome,
     class::Rules,
     criterion::{Id, filled},
-    date, phone,
-    scalar::Scalar,
-    trimmed,
+    date, phone, trimmed,
 };
 use crate::{
-    config::{self, Credentials, PhoneFormat},
+    config::{self, Credentials, PhoneFormat, Secret},
     customer::{Contact, Customer, Email, Phone},
     failure::{ErrorKind, Failure},
-    json::{self, Malformed},
+    json::{Malformed, Members, Node},
 };
 
 const PATH: &str = "/search-customer-by-customer-id.html";
@@ -44,8 +41,7 @@ pub struct Kapture {
 /// The keys of kind `kapture` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(deserialize_with = "config::secret")]
-    token: SecretString,
+    token: Secret,
     #[serde(default, deserialize_with = "config::word")]
     phone_format: PhoneFormat,
 }
@@ -102,7 +98,6 @@ impl Kind for Kapture {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let endpoint = trimmed(base_url)? + PATH;
@@ -168,67 +163,57 @@ impl Kind for Kapture {
         options.raw
     }
 
-    fn read(&self, _query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
-        reply.outcome()
+    fn read(&self, _query: &Query, _options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        Reply::of(answer.object("")?).outcome()
     }
 
-    fn said(body: &[u8]) -> Option<String> {
-        json::read::<Reply>(body).ok()?.words()
+    fn said(body: Node) -> Option<String> {
+        Reply::of(body.members()).words()
     }
 }
 
-/// What a reply may have; older documents capitalise.
-#[derive(Deserialize)]
-pub struct Reply<'a> {
-    #[serde(borrow, default, rename = "Customer Details")]
-    details: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "Status")]
-    status: Option<Scalar<'a>>,
-    #[serde(borrow, default, alias = "Message")]
-    message: Option<Scalar<'a>>,
+/// What a reply has; older documents capitalise.
+struct Reply<'a> {
+    details: Node<'a>,
+    status: Option<String>,
+    message: Option<String>,
 }
 
-impl Reply<'_> {
-    /// `Customer Details` where it is a text: then it says why there are none.
-    fn excuse(&self) -> Option<Cow<'_, str>> {
-        serde_json::from_str(self.details?.get()).ok()
+impl<'a> Reply<'a> {
+    fn of(members: Members<'a>) -> Self {
+        let either = |name, older| members.get(name).or(members.get(older)).text();
+        Self {
+            details: members.get("Customer Details"),
+            status: either("status", "Status"),
+            message: either("message", "Message"),
+        }
     }
 
+    /// The message, or `Customer Details` where it is a text: then it says why there are none.
     fn words(&self) -> Option<String> {
-        self.message
-            .as_ref()
-            .and_then(Scalar::text)
-            .or_else(|| self.excuse().map(Cow::into_owned))
+        self.message.clone().or_else(|| self.details.text())
     }
 
     fn is_failed(&self) -> bool {
-        match self.status.as_ref().and_then(Scalar::text) {
+        match &self.status {
             Some(status) => !status.eq_ignore_ascii_case("success"),
             None => self.message.is_some(),
         }
     }
 
-    fn is_success(&self) -> bool {
-        self.status.is_some() && !self.is_failed()
-    }
-
     fn outcome(&self) -> Result<Outcome, Malformed> {
         let said_that_none = self
-            .excuse()
+            .details
+            .text()
             .is_some_and(|text| text.to_ascii_lowercase().contains("does not exist"));
-        if said_that_none && !self.is_success() {
+        let is_success = self.status.is_some() && !self.is_failed();
+        if said_that_none && !is_success {
             return Ok(Outcome::NotFound(None));
         }
         if self.is_failed() {
             return Ok(Outcome::Failed(self.failure()));
         }
-        let expected = "missing; expected an object";
-        let details = self
-            .details
-            .ok_or_else(|| Malformed::at("Customer Details", expected))?;
-        let details: Details = json::read(details.get().as_bytes())
-            .map_err(|problem| problem.below("Customer Details"))?;
-        Ok(Outcome::Found(vec![details.customer()?], None))
+        Ok(Outcome::Found(vec![customer(self.details)?], None))
     }
 
     fn failure(&self) -> Failure {
@@ -249,119 +234,57 @@ impl Reply<'_> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Details<'a> {
-    #[serde(borrow, default)]
-    id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    name: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    customer_type: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    generation_date: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    contacts: Option<Vec<Person<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Person<'a> {
-    #[serde(borrow, default)]
-    id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    contact_person: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    phone: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    additional_phone: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    email: Option<Scalar<'a>>,
-    #[serde(default)]
-    is_primary_contact: Option<bool>,
-}
-
-/// Gson's other form of a date.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Parts {
-    year: i64,
-    month: i64,
-    day_of_month: i64,
-    #[serde(default)]
-    hour_of_day: i64,
-    #[serde(default)]
-    minute: i64,
-    #[serde(default)]
-    second: i64,
-}
-
-fn text(value: Option<&Scalar>) -> Option<String> {
-    value.and_then(Scalar::text)
-}
-
-fn moment(raw: &RawValue) -> Option<String> {
-    if let Ok(text) = serde_json::from_str::<Cow<str>>(raw.get()) {
-        return date::gson(&text);
-    }
-    let Parts {
-        year,
-        month,
-        day_of_month,
-        hour_of_day,
-        minute,
-        second,
-    } = json::read(raw.get().as_bytes()).ok()?;
-    date::from_parts([year, month, day_of_month, hour_of_day, minute, second])
-}
-
-impl Details<'_> {
-    fn customer(&self) -> Result<Customer, Malformed> {
-        let customer_id = text(self.id.as_ref()).ok_or_else(|| {
-            Malformed::at(
-                "Customer Details.id",
-                "expected a string or a number that is not blank",
-            )
-        })?;
-        Ok(Customer {
-            customer_id,
-            name: text(self.name.as_ref()),
-            kind: text(self.customer_type.as_ref()),
-            contacts: self
-                .contacts
-                .iter()
-                .flatten()
-                .map(Person::contact)
-                .collect(),
-            created_at: self.generation_date.and_then(moment),
-            ..Customer::default()
-        })
-    }
-}
-
-impl Person<'_> {
-    fn contact(&self) -> Contact {
-        let numbers = [&self.phone, &self.additional_phone]
+fn customer(details: Node) -> Result<Customer, Malformed> {
+    let path = "Customer Details";
+    let members = details.object(path)?;
+    let customer_id = members.get("id").required_id("id");
+    Ok(Customer {
+        customer_id: customer_id.map_err(|problem| problem.below(path))?,
+        name: members.get("name").text(),
+        kind: members.get("customerType").text(),
+        contacts: members
+            .get("contacts")
+            .list()
             .into_iter()
-            .filter_map(|number| text(number.as_ref()));
-        let address = text(self.email.as_ref());
-        Contact {
-            id: text(self.id.as_ref()),
-            name: text(self.contact_person.as_ref()),
-            phones: numbers
-                .map(|number| Phone {
-                    number,
-                    ..Phone::default()
-                })
-                .collect(),
-            emails: address
-                .map(|address| Email {
-                    address,
-                    ..Email::default()
-                })
-                .into_iter()
-                .collect(),
-            primary: self.is_primary_contact,
-        }
+            .filter_map(contact)
+            .collect(),
+        created_at: moment(members.get("generationDate")),
+        ..Customer::default()
+    })
+}
+
+/// Gson writes a date as text or in parts; a calendar's month counts from 0.
+fn moment(date: Node) -> Option<String> {
+    if !date.is_container() {
+        return date::of(date);
     }
+    let parts = date.members();
+    let required = ["year", "month", "dayOfMonth"].map(|name| parts.get(name).number());
+    let [year, month, day] = required;
+    let [hour, minute, second] =
+        ["hourOfDay", "minute", "second"].map(|name| match parts.get(name) {
+            part if part.is_nothing() => Some(0),
+            part => part.number(),
+        });
+    date::from_parts([year?, month?.checked_add(1)?, day?, hour?, minute?, second?])
+}
+
+/// A person, where it is an object.
+fn contact(person: Node) -> Option<Contact> {
+    let members = person.object("").ok()?;
+    let numbers = ["phone", "additionalPhone"].into_iter();
+    Some(Contact {
+        id: members.get("id").id(),
+        name: members.get("contactPerson").text(),
+        phones: numbers
+            .filter_map(|name| members.get(name).id().map(Phone::of))
+            .collect(),
+        emails: members
+            .get("email")
+            .text()
+            .map(Email::of)
+            .into_iter()
+            .collect(),
+        primary: members.get("isPrimaryContact").flag(),
+    })
 }

@@ -16,14 +16,14 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 
 pub use grant::{Dialect, Grant, Token};
 
 use super::{Adapter, http::Client};
 use crate::{
-    config::Credentials,
+    config::{Credentials, Secret},
     failure::{ErrorKind, Failure},
 };
 
@@ -48,14 +48,14 @@ pub struct Tokens {
 
 #[derive(Debug)]
 enum Source {
-    /// The same until it is renewed; none if no header can hold it.
-    Fixed(Option<Header>),
+    /// The same until it is renewed; no header if none can hold it.
+    Fixed(Option<Header>, Secret),
     Fetched(Box<Fetched>),
 }
 
 struct Fetched {
     adapter: Adapter,
-    grant: Grant,
+    grant: Mutex<Arc<Grant>>,
     /// Held by the one who asks for a token.
     asking: tokio::sync::Mutex<()>,
     /// How often somebody has asked and had an answer.
@@ -117,11 +117,32 @@ impl Tokens {
         self.source().at_hand()
     }
 
+    /// Whether a fixed token is another than `used` by now: it was renewed, or its file was replaced since it was read.
+    /// Kubernetes replaces a secret's file without a word to the process.
+    pub fn replaced(&self, used: &HeaderValue) -> bool {
+        let Source::Fixed(header, token) = &*self.source() else {
+            return false;
+        };
+        if header.as_ref().is_some_and(|(_, value)| value != used) {
+            return true;
+        }
+        let Some(token) = token.read_again() else {
+            return false;
+        };
+        self.renew(Credentials::Token(token));
+        tracing::info!(
+            kind = self.adapter.kind(),
+            "the token was refused, and another one stands in its file; that one is used from now on"
+        );
+        true
+    }
+
     /// The provider answered 401 to `used`: forgets it, unless another has already taken its place, or it is the same
-    /// that was refused before, which is kept for a moment. Says whether an attempt with a fresh token makes sense; with a fixed one only where it was renewed meanwhile.
+    /// that was refused before, which is kept for a moment. Says whether an attempt with a fresh token makes sense; with
+    /// a fixed one only where it was renewed meanwhile, or another stands in its file by now.
     pub fn refused(&self, used: &HeaderValue) -> bool {
         match &*self.source() {
-            Source::Fixed(header) => header.as_ref().is_some_and(|(_, value)| value != used),
+            Source::Fixed(..) => self.replaced(used),
             Source::Fetched(fetched) => {
                 fetched.memory().forget(used);
                 true
@@ -133,9 +154,9 @@ impl Tokens {
 impl Source {
     fn new(adapter: &Adapter, credentials: Credentials) -> Self {
         match credentials {
-            Credentials::Token(token) => Self::Fixed(header(adapter, &token)),
+            Credentials::Token(token) => Self::Fixed(header(adapter, &token), token),
             Credentials::OAuth(settings) => Self::Fetched(Box::new(Fetched {
-                grant: Grant::new(settings, adapter.tokens()),
+                grant: Mutex::new(Arc::new(Grant::new(settings, adapter.tokens()))),
                 adapter: adapter.clone(),
                 asking: tokio::sync::Mutex::default(),
                 asked: AtomicU64::default(),
@@ -146,8 +167,8 @@ impl Source {
 
     async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
         match self {
-            Self::Fixed(Some(header)) => Ok(header.clone()),
-            Self::Fixed(None) => Err(Failure::new(
+            Self::Fixed(Some(header), _) => Ok(header.clone()),
+            Self::Fixed(None, _) => Err(Failure::new(
                 ErrorKind::Internal,
                 "no HTTP header can hold the token",
             )),
@@ -168,7 +189,7 @@ impl Source {
     /// The header, where nobody has to be asked for it.
     fn at_hand(&self) -> Option<Header> {
         match self {
-            Self::Fixed(header) => header.clone(),
+            Self::Fixed(header, _) => header.clone(),
             Self::Fetched(fetched) => fetched.remembered(),
         }
     }
@@ -234,7 +255,11 @@ impl Fetched {
         {
             return Err(failure);
         }
-        let answer = self.ask(http, limit).await;
+        let mut answer = self.ask(http, limit).await;
+        let refused = matches!(&answer, Err(failure) if failure.kind == ErrorKind::Unauthorized);
+        if refused && self.read_secret_again() {
+            answer = self.ask(http, limit).await;
+        }
         // Another's time may have been shorter than that of those who wait: that is no answer for them.
         let of_all = !matches!(&answer, Err(failure) if failure.kind == ErrorKind::Timeout);
         let mut memory = self.memory();
@@ -247,15 +272,29 @@ impl Fetched {
         answer.map(|(header, _)| header)
     }
 
+    fn grant(&self) -> Arc<Grant> {
+        Arc::clone(&self.grant.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the client's secret from its file, where another one stands there by now.
+    fn read_secret_again(&self) -> bool {
+        let Some(grant) = self.grant().with_secret_of_now() else {
+            return false;
+        };
+        *self.grant.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(grant);
+        true
+    }
+
     async fn ask(
         &self,
         http: &Client,
         limit: Duration,
     ) -> Result<(Header, Option<Instant>), Failure> {
-        let response = http.send(self.grant.request()?, limit).await;
+        let grant = self.grant();
+        let response = http.send(grant.request()?, limit).await;
         let response = response.map_err(grant::of_endpoint)?;
         let now = Instant::now();
-        let Token { secret, life } = self.grant.read(&response, Timestamp::now())?;
+        let Token { secret, life } = grant.read(&response, Timestamp::now())?;
         let unfit = || {
             Failure::new(
                 ErrorKind::ProviderError,
@@ -272,7 +311,7 @@ impl Fetched {
 }
 
 /// The header that carries the token.
-fn header(adapter: &Adapter, token: &SecretString) -> Option<Header> {
+fn header(adapter: &Adapter, token: &impl ExposeSecret<str>) -> Option<Header> {
     let (name, mut value) = adapter.authorization(token.expose_secret()).ok()?;
     value.set_sensitive(true);
     Some((name, value))
@@ -282,7 +321,7 @@ fn header(adapter: &Adapter, token: &SecretString) -> Option<Header> {
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Fetched")
-            .field("grant", &self.grant)
+            .field("grant", &self.grant())
             .finish_non_exhaustive()
     }
 }

@@ -9,17 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, header::InvalidHeaderValue};
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, criterion::Id, date, scalar::Scalar, trimmed};
+use super::{Kind, Outcome, class::Rules, criterion::Id, date, trimmed};
 use crate::{
-    config::{self, Credentials},
+    config::{Credentials, Secret},
     customer::{Customer, Phone},
     failure::{ErrorKind, Failure},
-    json::{self, Malformed},
+    json::{Malformed, Members, Node},
 };
+
+/// The member that tells into whom a customer was merged.
+const HEIR: &str = "MergedIntoCustomerId";
 
 /// The adapter.
 #[derive(Debug)]
@@ -31,8 +33,7 @@ pub struct Omeda {
 #[derive(Debug, Deserialize)]
 pub struct Settings {
     brand: String,
-    #[serde(deserialize_with = "config::secret")]
-    app_id: SecretString,
+    app_id: Secret,
 }
 
 /// Whom to look for.
@@ -64,7 +65,6 @@ impl Kind for Omeda {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Reply<'a>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let brand = settings.brand;
@@ -110,92 +110,54 @@ impl Kind for Omeda {
         options.raw
     }
 
-    fn read(&self, query: &Query, reply: Reply) -> Result<Outcome, Malformed> {
+    fn read(&self, query: &Query, _options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        let reply = Reply(answer.object("")?);
         reply.failure(200).map_or_else(
             || reply.customer(query),
             |failure| Ok(Outcome::Failed(failure)),
         )
     }
 
-    fn said(body: &[u8]) -> Option<String> {
-        json::read::<Reply>(body).ok()?.words()
+    fn said(body: Node) -> Option<String> {
+        Reply(body.members()).words()
     }
 
-    fn despite(status: u16, body: &[u8]) -> Option<Failure> {
-        let reply: Reply = json::read(body).ok()?;
+    fn despite(status: u16, body: Node) -> Option<Failure> {
+        let reply = Reply(body.members());
         (reply.is_pending() || reply.heir().is_some()).then(|| reply.failure(status))?
     }
 }
 
-/// What a reply may have: of the answer and of the error alike.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Reply<'a> {
-    #[serde(borrow, default)]
-    customer: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    phone_numbers: Option<Vec<PhoneNumber<'a>>>,
-    #[serde(borrow, default)]
-    errors: Option<Vec<Problem<'a>>>,
-    #[serde(borrow, default)]
-    merged_into_customer_id: Option<Scalar<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Problem<'a> {
-    #[serde(borrow, default)]
-    error: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    merged_into_customer_id: Option<Scalar<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PhoneNumber<'a> {
-    #[serde(borrow, default)]
-    id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    phone_contact_type: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    phone_number: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    extension: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    changed_date: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    status_code: Option<Scalar<'a>>,
-}
+/// The answer and the error have one shape.
+struct Reply<'a>(Members<'a>);
 
 impl Reply<'_> {
-    fn problems(&self) -> &[Problem<'_>] {
-        self.errors.as_deref().unwrap_or_default()
+    fn problems(&self) -> Vec<Node<'_>> {
+        let mut problems = self.0.get("Errors").list();
+        problems.retain(|problem| !problem.is_nothing());
+        problems
     }
 
     /// The customer into whom the one asked for was merged.
     fn heir(&self) -> Option<String> {
-        let inner = self
-            .problems()
-            .iter()
-            .filter_map(|problem| problem.merged_into_customer_id.as_ref());
-        self.merged_into_customer_id
-            .as_ref()
+        let inner = self.problems().into_iter().map(|problem| problem.get(HEIR));
+        [self.0.get(HEIR)]
             .into_iter()
             .chain(inner)
-            .find_map(Scalar::text)
+            .find_map(Node::id)
     }
 
     fn words(&self) -> Option<String> {
         let mut words: Vec<String> = self
             .problems()
-            .iter()
-            .filter_map(|problem| problem.error.as_ref()?.text())
+            .into_iter()
+            .filter_map(|problem| problem.get("Error").text())
             .collect();
         if let Some(heir) = self
             .heir()
             .filter(|heir| !words.iter().any(|word| word.contains(heir)))
         {
-            words.push(format!("MergedIntoCustomerId {heir}"));
+            words.push(format!("{HEIR} {heir}"));
         }
         (!words.is_empty()).then(|| words.join(" "))
     }
@@ -206,17 +168,20 @@ impl Reply<'_> {
     }
 
     fn failure(&self, status: u16) -> Option<Failure> {
-        let (kind, what) = match (self.heir(), self.problems()) {
-            _ if self.is_pending() => (
+        let (kind, what) = if self.is_pending() {
+            (
                 ErrorKind::ProviderError,
                 "the customer is being deactivated just now",
-            ),
-            (Some(_), _) => (
+            )
+        } else if self.heir().is_some() {
+            (
                 ErrorKind::Rejected,
                 "the customer was merged into another; look that one up",
-            ),
-            (None, []) => return None,
-            _ => (ErrorKind::Rejected, "the provider refuses this request"),
+            )
+        } else if self.problems().is_empty() {
+            return None;
+        } else {
+            (ErrorKind::Rejected, "the provider refuses this request")
         };
         let message = format!("HTTP {status} with errors, expected phone numbers: {what}");
         let failure = Failure::new(kind, message).about_customer();
@@ -226,23 +191,23 @@ impl Reply<'_> {
         })
     }
 
+    /// The customer is there where its address is told, or a number of it.
     fn customer(&self, query: &Query) -> Result<Outcome, Malformed> {
-        let numbers = self
-            .phone_numbers
-            .as_deref()
-            .ok_or_else(|| Malformed::at("PhoneNumbers", "missing; expected an array"))?;
-        let address = self.customer.as_ref().and_then(Scalar::text);
-        if address.is_none() && numbers.is_empty() {
-            return Err(Malformed::at(
-                "Customer",
-                "missing; expected the customer's address, there is no number either",
-            ));
+        let address = self.0.get("Customer").text();
+        let numbers = self.0.get("PhoneNumbers");
+        let phones: Vec<Phone> = numbers.list().into_iter().filter_map(phone).collect();
+        if address.is_none() && phones.is_empty() {
+            return Err(if numbers.is_container() {
+                let what = "the customer's address, there is no number either";
+                self.0.get("Customer").expected("Customer", what)
+            } else {
+                numbers.expected("PhoneNumbers", "an array")
+            });
         }
         let customer_id = address
             .as_deref()
             .and_then(number_in)
             .unwrap_or_else(|| query.customer_id.to_string());
-        let phones = numbers.iter().filter_map(PhoneNumber::phone).collect();
         Ok(Outcome::Found(
             vec![Customer {
                 customer_id,
@@ -262,24 +227,22 @@ fn number_in(address: &str) -> Option<String> {
         .then(|| number.to_owned())
 }
 
-impl PhoneNumber<'_> {
-    fn phone(&self) -> Option<Phone> {
-        let text = |value: &Option<Scalar>| value.as_ref().and_then(Scalar::text);
-        let kind_code = self.phone_contact_type.as_ref().and_then(Scalar::number);
-        Some(Phone {
-            number: text(&self.phone_number)?,
-            extension: text(&self.extension),
-            kind: kind_code.and_then(in_words).map(str::to_owned),
-            kind_code,
-            primary: match self.status_code.as_ref().and_then(Scalar::number) {
-                Some(1) => Some(true),
-                Some(2) => Some(false),
-                _ => None,
-            },
-            changed_at: text(&self.changed_date).as_deref().and_then(date::local),
-            id: text(&self.id),
-        })
-    }
+fn phone(number: Node) -> Option<Phone> {
+    let members = number.members();
+    let kind_code = members.get("PhoneContactType").number();
+    Some(Phone {
+        number: members.get("PhoneNumber").id()?,
+        extension: members.get("Extension").text(),
+        kind: kind_code.and_then(in_words).map(str::to_owned),
+        kind_code,
+        primary: match members.get("StatusCode").number() {
+            Some(1) => Some(true),
+            Some(2) => Some(false),
+            _ => None,
+        },
+        changed_at: date::of(members.get("ChangedDate")),
+        id: members.get("Id").id(),
+    })
 }
 
 /// Omeda's phone contact types; others occur and have no word.

@@ -13,20 +13,15 @@ use http::{
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use secrecy::SecretString;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use url::Url;
 
-use super::{
-    Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, scalar::Scalar,
-    trimmed,
-};
+use super::{Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, trimmed};
 use crate::{
-    config::{self, Credentials, OAuthSettings},
+    config::{Credentials, OAuthSettings, Secret},
     customer::{Customer, Email, Location},
     failure::Failure,
-    json::{self, Malformed},
+    json::{Malformed, Node},
 };
 
 const PATH: &str = "/api/Partners/customers/search/";
@@ -40,8 +35,7 @@ pub struct Plume {
 /// The keys of kind `plume` alone.
 #[derive(Debug, Deserialize)]
 pub struct Settings {
-    #[serde(default, deserialize_with = "config::secret_option")]
-    token: Option<SecretString>,
+    token: Option<Secret>,
     oauth: Option<OAuthSettings>,
 }
 
@@ -116,7 +110,6 @@ impl Kind for Plume {
     type Settings = Settings;
     type Query = Query;
     type Options = Options;
-    type Reply<'a> = Vec<Found<'a>>;
 
     fn new(base_url: &Url, settings: Settings) -> Result<(Self, Credentials), Malformed> {
         let credentials = Credentials::one_of(settings.token, settings.oauth)?;
@@ -171,29 +164,29 @@ impl Kind for Plume {
         options.raw
     }
 
-    fn read(&self, _query: &Query, found: Vec<Found>) -> Result<Outcome, Malformed> {
-        let customers = found.iter().enumerate().map(|(at, one)| one.customer(at));
-        Ok(Outcome::of(customers.collect::<Result<_, _>>()?, None))
+    fn read(&self, _query: &Query, _options: &Options, answer: Node) -> Result<Outcome, Malformed> {
+        let found =
+            answer.array("")?.into_iter().enumerate().map(|(at, one)| {
+                customer(one).map_err(|problem| problem.below(&format!("[{at}]")))
+            });
+        Ok(Outcome::of(found.collect::<Result<_, _>>()?, None))
     }
 
-    fn said(body: &[u8]) -> Option<String> {
-        let error = json::read::<Refusal>(body).ok()?.error;
-        let words: Vec<String> = [error.message, error.code]
-            .iter()
-            .flatten()
-            .filter_map(Scalar::text)
-            .collect();
+    fn said(body: Node) -> Option<String> {
+        let error = body.get("error").members();
+        let words = ["message", "code"].into_iter();
+        let words: Vec<String> = words.filter_map(|name| error.get(name).text()).collect();
         Some(words.join(" "))
     }
 
     fn refine(
         status: u16,
         _headers: &HeaderMap,
-        body: &[u8],
+        body: Node,
         _now: Timestamp,
         failure: &mut Failure,
     ) {
-        if status == 403 && !json::is_container(body) {
+        if status == 403 && !body.is_container() {
             failure.message = "HTTP 403, expected 200: a page instead of JSON, most likely the web firewall's, \
                                which allows 2,000 calls in 5 minutes from one address; check the provider's quota"
                 .into();
@@ -201,89 +194,30 @@ impl Kind for Plume {
     }
 }
 
-/// What a failure's body has.
-#[derive(Deserialize)]
-struct Refusal<'a> {
-    #[serde(borrow)]
-    error: Problem<'a>,
+fn customer(found: Node) -> Result<Customer, Malformed> {
+    let members = found.object("")?;
+    let places = members.get("locations").list().into_iter();
+    Ok(Customer {
+        customer_id: members.get("id").required_id("id")?,
+        account_id: members.get("accountId").id(),
+        name: members.get("name").text(),
+        emails: members
+            .get("email")
+            .text()
+            .map(Email::of)
+            .into_iter()
+            .collect(),
+        locations: places.filter_map(location).collect(),
+        ..Customer::default()
+    })
 }
 
-#[derive(Deserialize)]
-struct Problem<'a> {
-    #[serde(borrow, default)]
-    message: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    code: Option<Scalar<'a>>,
-}
-
-/// One customer as Plume writes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Found<'a> {
-    #[serde(borrow, default)]
-    id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    account_id: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    name: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    email: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    locations: Option<Places<'a>>,
-}
-
-/// One or several.
-struct Places<'a>(Vec<Place<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Places<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let places = if raw.starts_with('{') {
-            json::read(raw.as_bytes()).map(|one| vec![one])
-        } else {
-            json::read(raw.as_bytes())
-        };
-        places
-            .map(Places)
-            .map_err(|_| json::refuse("expected an array of objects with an id"))
-    }
-}
-
-#[derive(Deserialize)]
-struct Place<'a> {
-    #[serde(borrow, default)]
-    id: Option<Scalar<'a>>,
-}
-
-impl Found<'_> {
-    fn customer(&self, at: usize) -> Result<Customer, Malformed> {
-        let text = |value: &Option<Scalar>| value.as_ref().and_then(Scalar::text);
-        let customer_id = text(&self.id).ok_or_else(|| {
-            Malformed::at(
-                &format!("[{at}].id"),
-                "expected a string or a number that is not blank",
-            )
-        })?;
-        let places = self.locations.iter().flat_map(|places| &places.0);
-        Ok(Customer {
-            customer_id,
-            account_id: text(&self.account_id),
-            name: text(&self.name),
-            emails: text(&self.email)
-                .map(|address| Email {
-                    address,
-                    ..Email::default()
-                })
-                .into_iter()
-                .collect(),
-            locations: places
-                .filter_map(|place| {
-                    Some(Location {
-                        id: text(&place.id)?,
-                    })
-                })
-                .collect(),
-            ..Customer::default()
-        })
-    }
+/// An object with an id, or the id alone.
+fn location(place: Node) -> Option<Location> {
+    let id = if place.is_container() {
+        place.get("id").id()
+    } else {
+        place.id()
+    };
+    Some(Location { id: id? })
 }

@@ -4,14 +4,11 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::json;
-
-/// `body` without the members named in `secrets`, at any depth and in any case; none if it is no JSON.
+/// `text`, which is JSON and not nested deep, without the members named in `secrets`, at any depth and in any case.
 #[must_use]
-pub fn without(body: &[u8], secrets: &[&str]) -> Option<Box<RawValue>> {
-    json::check(body).ok()?;
+pub fn without(text: &str, secrets: &[&str]) -> Option<Box<RawValue>> {
     let mut copy = Copy {
-        text: std::str::from_utf8(body).ok()?,
+        text,
         at: 0,
         out: String::new(),
         secrets,
@@ -119,7 +116,7 @@ mod tests {
     use super::*;
 
     fn scrubbed(text: &str) -> String {
-        without(text.as_bytes(), &["pin", "secretAnswer"])
+        without(text, &["pin", "secretAnswer"])
             .unwrap()
             .get()
             .to_owned()
@@ -145,9 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_stands_twice_goes_twice() {
+        assert_eq!(scrubbed(r#"{"pin":1,"id":2,"pin":3}"#), r#"{"id":2}"#);
+    }
+
+    #[test]
     fn what_is_no_json_gives_nothing() {
-        for body in [&b"{"[..], b"", b"\"\xff\"", br#"{"pin":1,"pin":2}"#] {
-            assert!(without(body, &["pin"]).is_none());
+        for text in ["", "{", "\"", r#"{"pin"}"#, "{]"] {
+            assert!(without(text, &["pin"]).is_none(), "{text}");
         }
     }
 }

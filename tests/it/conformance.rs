@@ -4,6 +4,7 @@ mod bad_input;
 mod case;
 mod classes;
 mod invariants;
+mod oddities;
 mod properties;
 pub mod target;
 

@@ -160,6 +160,42 @@ async fn a_compressed_answer_is_refused_unread() {
 }
 
 #[tokio::test]
+async fn a_coding_that_is_none_is_none_in_any_case_and_also_where_it_is_left_empty() {
+    for coding in ["identity", "Identity", "IDENTITY", ""] {
+        let head = format!("200 OK\r\nContent-Encoding: {coding}");
+        let server = Fixed::start(answer(&head, br#"{"data":{"entries":[]}}"#)).await;
+        let result = lookup(&server.base, TOKEN).await;
+        assert_eq!(result.status, Status::NotFound, "{coding:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_road_answers_in_the_provider_s_place_has_its_own_advice() {
+    for (status, advice) in [
+        ("304 Not Modified", "most likely a cache"),
+        (
+            "407 Proxy Authentication Required",
+            "a proxy on the way wants credentials",
+        ),
+        (
+            "511 Network Authentication Required",
+            "the network wants a login first",
+        ),
+    ] {
+        let server = Fixed::start(answer(status, b"")).await;
+        let result = lookup(&server.base, TOKEN).await;
+        let message = result.error.as_ref().unwrap().message.clone();
+        assert!(message.contains(advice), "{status}: {message}");
+    }
+    let many: String = (0..150).map(|n| format!("\r\nX-{n}: {n}")).collect();
+    let server = Fixed::start(answer(&format!("200 OK{many}"), b"{}")).await;
+    let result = lookup(&server.base, TOKEN).await;
+    assert_eq!(kind(&result), "connection");
+    let message = result.error.unwrap().message;
+    assert!(message.contains("more than 100 headers"), "{message}");
+}
+
+#[tokio::test]
 async fn of_any_status_but_200_the_status_decides_however_its_body_comes() {
     let gzip = answer(
         "503 Service Unavailable\r\nContent-Encoding: gzip",

@@ -21,6 +21,12 @@ fn instead_of_token(config: &str, lines: &str) -> String {
     config.replace(TOKEN, lines)
 }
 
+/// The address of the first provider, which is antsomi.
+fn first_base(config: &str) -> String {
+    let behind = config.split("base_url = \"").nth(1).unwrap();
+    behind.split('"').next().unwrap().to_owned()
+}
+
 fn phone(n: usize) -> serde_json::Value {
     json!({"query": {"phone": format!("8491{n:07}")}})
 }
@@ -32,14 +38,7 @@ async fn renewed_secrets_are_used_at_once(lines: &dyn Fn(&str, &str) -> String, 
     let file = folder.path().join("secret");
     fs::write(&file, "hunter2\n").unwrap();
     let road = Road::open_with(&vhost.url(), |config| {
-        let base = config
-            .split("base_url = \"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap()
-            .to_owned();
+        let base = first_base(&config);
         let circuit = "auth_failure_limit = 5\nconcurrency = 1\nbreaker = { cooldown = \"1h\" }";
         instead_of_token(
             &config,
@@ -95,6 +94,68 @@ async fn so_is_the_secret_of_an_oauth_client() {
         )
     };
     renewed_secrets_are_used_at_once(&lines, "sandbox-secret").await;
+}
+
+/// As Kubernetes replaces it: the worker reads one secret at start, another stands there when the first job comes, and
+/// nobody says so.
+async fn a_replaced_file_is_read_again(
+    provider: &str,
+    old: &str,
+    lines: &dyn Fn(&str, &str) -> String,
+    secret: &str,
+) {
+    const JOBS: usize = 60;
+    let vhost = Broker::shared().vhost();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "hunter2\n").unwrap();
+    let road = Road::open_with(&vhost.url(), |config| {
+        assert!(config.contains(old), "{config}");
+        let lines = lines(&first_base(&config), file.to_str().unwrap());
+        config.replace(old, &lines)
+    })
+    .await;
+    fs::write(&file, secret).unwrap();
+    for n in 0..JOBS {
+        let body = match provider {
+            "plume" => {
+                json!({"query": {"account_id": format!("acc-{n}")}, "options": {"exact_match": false}})
+            }
+            _ => phone(n),
+        };
+        road.publish(provider, &format!("j-{n}"), &body).await;
+    }
+    let results = road.results(JOBS).await;
+    let failed: Vec<_> = results
+        .values()
+        .filter(|result| result["status"] == "failed")
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}\n{}", road.worker.log());
+    let log = road.worker.log();
+    assert!(!log.contains(secret) && !log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_token_whose_file_was_replaced_is_read_again_before_a_job_is_unauthorized() {
+    for (provider, token) in [
+        ("plume", "sandbox-plume-token"),
+        ("antsomi", "sandbox-antsomi-token"),
+    ] {
+        let old = format!("token = \"{token}\"");
+        let lines = |_: &str, file: &str| format!("token_file = \"{file}\"");
+        a_replaced_file_is_read_again(provider, &old, &lines, token).await;
+    }
+}
+
+#[tokio::test]
+async fn so_is_the_secret_of_an_oauth_client_whose_file_was_replaced() {
+    let lines = |base: &str, file: &str| {
+        format!(
+            "oauth = {{ token_url = \"{base}/oauth/token\", scope = \"profile\", client_id = \"sandbox-client\", \
+             client_secret_file = \"{file}\" }}"
+        )
+    };
+    a_replaced_file_is_read_again("antsomi", TOKEN, &lines, "sandbox-secret").await;
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub fn findings(settings: &Settings, file: Option<&Path>) -> Vec<Finding> {
     for name in names
         .iter()
         .filter(|name| name.starts_with("LOOKUP_") && !name.starts_with("LOOKUP__"))
+        .filter(|name| *name != "LOOKUP_CONFIG")
     {
         let advice = "variables are LOOKUP__SECTION__KEY, with two underscores each time";
         findings.push(Finding::note(

@@ -13,7 +13,8 @@ fn lookup(phone: u32, raw: bool) -> Rc<Lookup> {
     let table = [("token", "t")].map(|(key, value)| (key.to_owned(), ::config::Value::from(value)));
     let table = ::config::Value::from(std::collections::HashMap::from(table));
     let base = Url::parse("https://example.com").unwrap();
-    let (adapter, ..) = Adapter::configure("providers.a", "antsomi", &base, table).unwrap();
+    let (configured, _) = Adapter::configure("providers.a", "antsomi", &base, table);
+    let (adapter, _) = configured.unwrap();
     let raw_value = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
     let query = raw_value(format!(r#"{{"phone":"{phone}"}}"#));
     let options = raw_value(format!(r#"{{"raw":{raw}}}"#));

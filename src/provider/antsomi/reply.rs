@@ -1,164 +1,104 @@
-//! The wire of Antsomi's answers, and what they come to.
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
+//! What Antsomi answers, and what it comes to. `data` is an object, a string or absent, and nothing else is sure either.
 
 use crate::{
     customer::{Customer, Page, Phone},
     failure::{ErrorKind, Failure},
-    json::{self, Malformed},
-    policy::batch,
-    provider::{Outcome, scalar::Scalar},
+    json::{Malformed, Node},
+    provider::Outcome,
 };
 
-/// The provider's default, and so the least that a full page of a batch's answer has.
-const SHORTEST_PAGE: usize = 25;
-
-/// What a reply may have. `data` is an object, a string or absent, and nothing else is sure either.
-#[derive(Deserialize)]
-pub struct Reply<'a> {
-    #[serde(borrow, default)]
-    code: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-}
-
-impl Reply<'_> {
-    /// The answer to one lookup.
-    pub fn outcome(&self) -> Result<Outcome, Outcome> {
-        let (customers, total) = self.found()?;
-        Ok(Outcome::of(
-            customers,
-            total.map(|_| Page {
-                total,
-                ..Page::default()
-            }),
-        ))
-    }
-
-    /// The answer to a batch: each one's outcome; none where it is not certain whose is what.
-    pub fn split(&self, numbers: &[&str]) -> Result<Option<Vec<Outcome>>, Outcome> {
-        let (customers, total) = self.found()?;
-        Ok(batch::split(numbers, customers, total, SHORTEST_PAGE))
-    }
-
-    fn message(&self) -> String {
-        self.message
-            .and_then(|message| serde_json::from_str(message.get()).ok())
-            .unwrap_or_default()
-    }
-
-    /// Everybody on the page, and how many there are on all pages; or why it tells nothing of them.
-    fn found(&self) -> Result<(Vec<Customer>, Option<u64>), Outcome> {
-        match self.code.as_ref().map_or(Some(200), Scalar::number) {
-            Some(200) => self
-                .customers()
-                .map_err(|problem| Outcome::unreadable(&problem)),
-            Some(code) => Err(Outcome::Failed(self.failure(code))),
-            None => Err(Outcome::unreadable(&Malformed::at(
-                "code",
-                "expected a number",
-            ))),
-        }
-    }
-
-    /// The message, unless it is the gateway's HTML page.
-    pub fn words(&self) -> Option<String> {
-        Some(self.message()).filter(|message| !message.trim_start().starts_with('<'))
-    }
-
-    /// The body's own code, under HTTP 200.
-    fn failure(&self, code: i64) -> Failure {
-        let (kind, what) = match code {
-            301 => (
-                ErrorKind::Forbidden,
-                "the token is invalid, expired or lacks the scope",
-            ),
-            500 if self.message().contains("429") => (
-                ErrorKind::RateLimited,
-                "too many requests (429); check the provider's quota",
-            ),
-            500 => (ErrorKind::ProviderError, "the provider failed"),
-            _ => (ErrorKind::Rejected, "the provider refuses this request"),
-        };
-        let failure = Failure::new(
-            kind,
-            format!("HTTP 200 with the body's code {code}, expected 200: {what}"),
-        );
-        match self.words() {
-            Some(words) => failure.said(&words),
-            None => failure,
-        }
-    }
-
-    fn customers(&self) -> Result<(Vec<Customer>, Option<u64>), Malformed> {
-        let data = self
-            .data
-            .ok_or_else(|| Malformed::at("data", "missing; expected an object with entries"))?;
-        let data: Data =
-            json::read(data.get().as_bytes()).map_err(|problem| problem.below("data"))?;
-        let customers = data.entries.iter().enumerate().map(|(at, entry)| {
-            entry.customer().ok_or_else(|| {
-                let path = format!("data.entries[{at}].customer_id.value");
-                Malformed::at(&path, "expected a string or a number that is not blank")
-            })
-        });
-        let total = data
-            .meta
-            .and_then(|meta| meta.total)
-            .and_then(|total| total.number()?.try_into().ok());
-        Ok((customers.collect::<Result<_, _>>()?, total))
+/// Everybody on the page, and how many there are on all pages; or why it tells nothing of them.
+pub fn found(answer: Node) -> Result<(Vec<Customer>, Option<u64>), Outcome> {
+    let unreadable = |problem| Outcome::unreadable(&problem);
+    let members = answer.object("").map_err(unreadable)?;
+    match code(members.get("code")).map_err(unreadable)? {
+        200 => customers(members.get("data")).map_err(unreadable),
+        code => Err(Outcome::Failed(failure(code, members.get("message")))),
     }
 }
 
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    entries: Vec<Entry<'a>>,
-    #[serde(borrow, default)]
-    meta: Option<Meta<'a>>,
+/// The body's message, unless it is the gateway's HTML page.
+pub fn words(body: Node) -> Option<String> {
+    said(body.get("message"))
 }
 
-#[derive(Deserialize)]
-struct Meta<'a> {
-    #[serde(borrow, default)]
-    total: Option<Scalar<'a>>,
+/// As a result tells it.
+pub fn page(total: Option<u64>) -> Option<Page> {
+    total.map(|_| Page {
+        total,
+        ..Page::default()
+    })
 }
 
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    customer_id: Field<'a>,
-    #[serde(borrow, default)]
-    phone: Option<Field<'a>>,
+fn said(message: Node) -> Option<String> {
+    message
+        .text()
+        .filter(|message| !message.trim_start().starts_with('<'))
 }
 
-#[derive(Deserialize)]
-struct Field<'a> {
-    #[serde(borrow, default)]
-    value: Option<Scalar<'a>>,
-}
-
-impl Entry<'_> {
-    fn customer(&self) -> Option<Customer> {
-        let customer_id = self.customer_id.value.as_ref()?.text()?;
-        let number = self
-            .phone
-            .as_ref()
-            .and_then(|phone| phone.value.as_ref()?.text());
-        let phones = number
-            .map(|number| Phone {
-                number,
-                ..Phone::default()
-            })
-            .into_iter()
-            .collect();
-        Some(Customer {
-            customer_id,
-            phones,
-            ..Customer::default()
-        })
+/// The body's own code, beside HTTP 200; it decides, so it must be readable where there is one.
+fn code(code: Node) -> Result<i64, Malformed> {
+    if code.is_nothing() {
+        return Ok(200);
     }
+    code.number()
+        .ok_or_else(|| code.expected("code", "an integer"))
+}
+
+fn failure(code: i64, message: Node) -> Failure {
+    let tells_429 = || {
+        message
+            .text()
+            .is_some_and(|message| message.contains("429"))
+    };
+    let (kind, what) = match code {
+        301 => (
+            ErrorKind::Forbidden,
+            "the token is invalid, expired or lacks the scope",
+        ),
+        500 if tells_429() => (
+            ErrorKind::RateLimited,
+            "too many requests (429); check the provider's quota",
+        ),
+        500 => (ErrorKind::ProviderError, "the provider failed"),
+        _ => (ErrorKind::Rejected, "the provider refuses this request"),
+    };
+    let failure = Failure::new(
+        kind,
+        format!("HTTP 200 with the body's code {code}, expected 200: {what}"),
+    );
+    match said(message) {
+        Some(words) => failure.said(&words),
+        None => failure,
+    }
+}
+
+fn customers(data: Node) -> Result<(Vec<Customer>, Option<u64>), Malformed> {
+    let members = data.object("data")?;
+    let entries = members.get("entries").array("data.entries")?;
+    let customers = entries
+        .into_iter()
+        .enumerate()
+        .map(|(at, entry)| customer(entry, at));
+    let total = members.get("meta").get("total").number();
+    Ok((
+        customers.collect::<Result<_, _>>()?,
+        total.and_then(|total| total.try_into().ok()),
+    ))
+}
+
+fn customer(entry: Node, at: usize) -> Result<Customer, Malformed> {
+    let here = |problem: Malformed| problem.below(&format!("data.entries[{at}]"));
+    let members = entry.object("").map_err(here)?;
+    let customer_id = members
+        .get("customer_id")
+        .get("value")
+        .required_id("customer_id.value")
+        .map_err(here)?;
+    let number = members.get("phone").get("value").id();
+    Ok(Customer {
+        customer_id,
+        phones: number.map(Phone::of).into_iter().collect(),
+        ..Customer::default()
+    })
 }

@@ -80,6 +80,17 @@ impl Grant {
         Self { settings, dialect }
     }
 
+    /// The same, where another secret stands in the client's file by now.
+    #[must_use]
+    pub fn with_secret_of_now(&self) -> Option<Self> {
+        let client_secret = self.settings.client_secret.read_again()?;
+        let settings = OAuthSettings {
+            client_secret,
+            ..self.settings.clone()
+        };
+        Some(Self::new(settings, self.dialect))
+    }
+
     /// The request for a token.
     ///
     /// # Errors

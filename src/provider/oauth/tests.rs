@@ -125,7 +125,7 @@ fn an_answer_without_a_token_is_the_endpoints_bad_hour_and_says_what_was_expecte
         (rfc, "{}", &*no_access_token),
         (rfc, r#"{"access_token":" "}"#, &no_access_token),
         (rfc, r#"{"error":"Not Found"}"#, &no_access_token),
-        (rfc, doubled, "expected each key of an object once"),
+        (rfc, doubled, "duplicate field `access_token`"),
         (antsomi, r#"{"access_token":"a"}"#, &no_other),
     ] {
         let failure = grant(dialect)
@@ -294,7 +294,8 @@ impl Endpoint {
         });
         let table = config_table();
         let url = Url::parse("https://example.egain.cloud").unwrap();
-        let (adapter, ..) = Adapter::configure("providers.egain", "egain", &url, table).unwrap();
+        let (configured, _) = Adapter::configure("providers.egain", "egain", &url, table);
+        let (adapter, _) = configured.unwrap();
         let tokens = Arc::new(Tokens::new(
             adapter,
             Credentials::OAuth(settings(&token_url, None)),
@@ -450,8 +451,8 @@ async fn whoever_waits_too_long_has_a_timeout() {
 #[tokio::test]
 async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let url = Url::parse("https://example.egain.cloud").unwrap();
-    let (adapter, credentials, _) =
-        Adapter::configure("providers.egain", "egain", &url, config_table()).unwrap();
+    let (configured, _) = Adapter::configure("providers.egain", "egain", &url, config_table());
+    let (adapter, credentials) = configured.unwrap();
     let tokens = Tokens::new(adapter, credentials);
     let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
     let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();

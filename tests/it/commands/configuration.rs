@@ -634,3 +634,186 @@ async fn variables_stand_over_the_file_and_may_stand_alone() {
         .expect(2);
     assert!(ran.err.contains("`amqp.nope`"), "{ran:?}");
 }
+
+#[tokio::test]
+async fn a_variable_that_is_no_text_is_named_and_its_value_is_not_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let value = std::ffi::OsStr::from_bytes(b"amqp://u:hunter2\xff@h/");
+    for name in ["LOOKUP__PROVIDERS__ANTSOMI__TOKEN", "LOOKUP__AMQP__URL"] {
+        let ran = Call::new(&["pipe"])
+            .config(GOOD)
+            .env(name, value)
+            .run()
+            .await
+            .expect(2);
+        assert!(
+            ran.err.contains(&format!("`{name}`")) && ran.err.contains("UTF-8"),
+            "{ran:?}"
+        );
+        assert!(!ran.err.contains(SECRET), "{ran:?}");
+    }
+    // Nobody else's variable matters.
+    let call = Call::new(&["pipe"]).config(GOOD);
+    call.env("OTHER", value).run().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_count_is_a_whole_number_and_a_duration_is_none_of_the_calendar() {
+    for (toml, key) in [
+        (
+            "[worker]\nconcurrency = 2.7\n".to_owned() + GOOD,
+            "worker.concurrency",
+        ),
+        (
+            "[amqp]\ndelivery_limit = 20.5\n".to_owned() + GOOD,
+            "amqp.delivery_limit",
+        ),
+        (
+            "[amqp]\nmax_job_bytes = 1e3\n".to_owned() + GOOD,
+            "amqp.max_job_bytes",
+        ),
+        (
+            "[worker]\nconcurrency = '2.7'\n".to_owned() + GOOD,
+            "worker.concurrency",
+        ),
+        (
+            format!("{GOOD}concurrency = 2.7\n"),
+            "providers.antsomi.concurrency",
+        ),
+        (
+            format!("{GOOD}auth_failure_limit = 2.7\n"),
+            "providers.antsomi.auth_failure_limit",
+        ),
+        (
+            format!("{GOOD}max_response_bytes = 2.7\n"),
+            "providers.antsomi.max_response_bytes",
+        ),
+        (
+            format!("{GOOD}quota = {{ requests = 2.7 }}\n"),
+            "providers.antsomi.quota.requests",
+        ),
+        (
+            format!("{GOOD}breaker = {{ failures = 2.7 }}\n"),
+            "providers.antsomi.breaker.failures",
+        ),
+        (
+            format!("{GOOD}cache = {{ capacity = 2.7 }}\n"),
+            "providers.antsomi.cache.capacity",
+        ),
+        (
+            format!("{GOOD}batch = {{ max_size = 2.7 }}\n"),
+            "providers.antsomi.batch.max_size",
+        ),
+        (
+            format!("{GOOD}retry = {{ max_attempts = 2.7 }}\n"),
+            "providers.antsomi.retry.max_attempts",
+        ),
+    ] {
+        refused(&toml, key, &["expected an integer"]).await;
+    }
+    for duration in ["1M", "1month", "2months", "1y", "1year 2days", "1h 1M"] {
+        refused(
+            &format!("{GOOD}timeout = '{duration}'\n"),
+            "providers.antsomi.timeout",
+            &[duration, "30s"],
+        )
+        .await;
+    }
+    for duration in ["1m", "1min", "90s", "1h 30m", "2days"] {
+        let toml = format!("{GOOD}timeout = '{duration}'\n");
+        Call::new(&["pipe"]).config(&toml).run().await.expect(0);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_stands_twice_is_named() {
+    let twice = "[worker]\nconcurrency = 1\nconcurrency = 2\n";
+    refused(
+        &format!("{twice}{GOOD}"),
+        "worker.concurrency",
+        &["line 3", "once"],
+    )
+    .await;
+    let token = format!("{GOOD}token = \"hunter2\"\n");
+    refused(&token, "providers.antsomi.token", &["line 5"]).await;
+    let inline = format!("{GOOD}breaker = {{ failures = 1, failures = 2 }}\n");
+    refused(&inline, "providers.antsomi.failures", &["line 5"]).await;
+    refused(
+        &format!("[worker]\n[worker]\n{GOOD}"),
+        "worker",
+        &["line 2"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_finds_no_configuration_says_so_and_asks_no_broker() {
+    for command in [
+        &["run"][..],
+        &["check"],
+        &["pipe"],
+        &["send"],
+        &["dead", "list"],
+        &["dead", "drop", "--all"],
+    ] {
+        let ran = Call::new(command).run().await.expect(2);
+        for place in [
+            "--config",
+            "LOOKUP_CONFIG",
+            "lookup-worker.toml",
+            "/etc/lookup-worker/",
+        ] {
+            assert!(ran.err.contains(place), "{place}: {ran:?}");
+        }
+    }
+    // Variables may be all of it; but then they must say which broker is meant.
+    for command in [&["send"][..], &["dead", "drop", "--all"]] {
+        let call = Call::new(command).env("LOOKUP__LOG__LEVEL", "warn");
+        let ran = call.run().await.expect(2);
+        assert!(ran.err.contains("`amqp.url`"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_is_found_where_it_usually_is() {
+    let here = || Call::new(&["pipe"]).file("lookup-worker.toml", GOOD);
+    here().run().await.expect(0);
+    // Whoever names another means it.
+    let other = |call: Call| call.file("other.toml", "[worker]\nconcurrency = 0\n");
+    let by_variable = other(here()).env("LOOKUP_CONFIG", "other.toml");
+    let ran = by_variable.run().await.expect(2);
+    assert!(ran.err.contains("`worker.concurrency`"), "{ran:?}");
+    let by_flag = other(here()).env("LOOKUP_CONFIG", "other.toml");
+    let by_flag = by_flag.arguments(&["--config", "lookup-worker.toml"]);
+    by_flag.run().await.expect(0);
+    let help = Call::new(&["--help"]).run().await.expect(0);
+    assert!(
+        help.out.contains("LOOKUP_CONFIG") && help.out.contains("/etc/lookup-worker/"),
+        "{help:?}"
+    );
+}
+
+#[tokio::test]
+async fn several_mistakes_are_told_at_once() {
+    let toml = "[worker]\nconcurrency = 0\nshutdown_grace = 'never'\n[amqp]\nnope = 1\n[sky]\n\
+        [providers.antsomi]\nkind = 'antsomi'\nbase_url = 'https://api.example'\ntokn = 'hunter2'\n\
+        timeout = '1M'\n[providers.omeda]\nkind = 'omeda'\nbase_url = 'http://api.example'\nbrand = 'A'\n\
+        app_id = 'hunter2'\n";
+    let ran = Call::new(&["pipe"]).config(toml).run().await.expect(2);
+    let keys = [
+        "worker.concurrency",
+        "worker.shutdown_grace",
+        "amqp.nope",
+        "sky",
+        "providers.antsomi.tokn",
+        "providers.antsomi.token",
+        "providers.antsomi.timeout",
+        "providers.omeda.base_url",
+    ];
+    for key in keys {
+        assert!(ran.err.contains(&format!("  `{key}`: ")), "{key}: {ran:?}");
+    }
+    assert!(ran.err.contains("8 mistakes\n"), "{ran:?}");
+    assert_eq!(ran.err.trim_end().lines().count(), 9, "{ran:?}");
+    assert!(!ran.err.contains(SECRET), "{ran:?}");
+}

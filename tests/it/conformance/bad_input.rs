@@ -48,7 +48,6 @@ fn what_is_no_json_is_said_to_be_none_with_the_place() {
     for kind in target::KINDS {
         let adapter = target::plain(kind);
         let deep = ["[", r#"{"a":"#].map(|open| open.repeat(10_000));
-        let closed = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         for (body, expected) in [
             (
                 "",
@@ -56,7 +55,12 @@ fn what_is_no_json_is_said_to_be_none_with_the_place() {
             ),
             (
                 "<html>200</html>",
-                "expected JSON: expected value at line 1 column 1",
+                "expected JSON, got a page (HTML or XML): a proxy's, a login's or a notice of maintenance; \
+                 check the provider's base_url, and what stands between",
+            ),
+            (
+                "not found",
+                "expected JSON: expected ident at line 1 column 2",
             ),
             (
                 "{'a':1}",
@@ -67,28 +71,12 @@ fn what_is_no_json_is_said_to_be_none_with_the_place() {
                 "expected JSON: trailing characters at line 1 column 8",
             ),
             (
-                "{\"a\":1e999}",
-                "expected JSON: number out of range at line 1 column 10",
-            ),
-            (
                 &deep[0],
-                "expected JSON: recursion limit exceeded at line 1 column 128",
+                "expected JSON: EOF while parsing a list at line 1 column 10000",
             ),
             (
                 &deep[1],
-                "expected JSON: recursion limit exceeded at line 1 column 636",
-            ),
-            (
-                &closed,
-                "expected JSON: recursion limit exceeded at line 1 column 128",
-            ),
-            (
-                r#"{"code":200,"code":200}"#,
-                "expected each key of an object once",
-            ),
-            (
-                r#"[{"id":"1","x":{"id":1,"id":2}}]"#,
-                "expected each key of an object once",
+                "expected JSON: EOF while parsing a value at line 1 column 50000",
             ),
         ] {
             assert_eq!(message(&adapter, body.as_bytes()), expected, "{kind}");
@@ -124,11 +112,7 @@ fn an_answer_cut_short_anywhere_is_no_answer() {
 fn json_of_another_shape_is_said_to_be_so_with_the_field() {
     for (kind, body, expected) in [
         ("antsomi", "[]", "expected an object, got an array"),
-        (
-            "antsomi",
-            "{}",
-            "`data`: missing; expected an object with entries",
-        ),
+        ("antsomi", "{}", "`data`: missing; expected an object"),
         (
             "antsomi",
             r#"{"code":200,"data":"none"}"#,
@@ -142,7 +126,7 @@ fn json_of_another_shape_is_said_to_be_so_with_the_field() {
         (
             "antsomi",
             r#"{"data":{"entries":[{}]}}"#,
-            "`data.entries[0]`: missing field `customer_id`",
+            "`data.entries[0].customer_id.value`: missing; expected a string that is not blank, or a whole number",
         ),
         ("omeda", "null", "expected an object, got null"),
         ("omeda", "{}", "`PhoneNumbers`: missing; expected an array"),
@@ -154,7 +138,7 @@ fn json_of_another_shape_is_said_to_be_so_with_the_field() {
         (
             "omeda",
             r#"{"PhoneNumbers":[7]}"#,
-            "`PhoneNumbers[0]`: expected an object, got an integer",
+            "`Customer`: missing; expected the customer's address, there is no number either",
         ),
         ("kapture", "7", "expected an object, got an integer"),
         (
@@ -167,7 +151,7 @@ fn json_of_another_shape_is_said_to_be_so_with_the_field() {
             r#"{"Customer Details":[]}"#,
             "`Customer Details`: expected an object, got an array",
         ),
-        ("egain", "{}", "missing field `customer`"),
+        ("egain", "{}", "`customer`: missing; expected an array"),
         (
             "egain",
             r#"{"customer":{}}"#,
@@ -176,7 +160,7 @@ fn json_of_another_shape_is_said_to_be_so_with_the_field() {
         (
             "egain",
             r#"{"customer":[{}]}"#,
-            "`customer[0].id`: expected a string or a number that is not blank",
+            "`customer[0].id`: missing; expected a string that is not blank, or a whole number",
         ),
         ("egain", "[[]]", "expected an object, got an array"),
         ("plume", "[[]]", "`[0]`: expected an object, got an array"),
@@ -184,12 +168,12 @@ fn json_of_another_shape_is_said_to_be_so_with_the_field() {
         (
             "plume",
             "[{}]",
-            "`[0].id`: expected a string or a number that is not blank",
+            "`[0].id`: missing; expected a string that is not blank, or a whole number",
         ),
         (
             "plume",
             r#"[{"id":{}}]"#,
-            "`[0].id`: expected a string or a number, got another type",
+            "`[0].id`: expected a string that is not blank, or a whole number, got an object",
         ),
     ] {
         assert_eq!(
