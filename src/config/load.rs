@@ -15,11 +15,11 @@ use super::{
     AmqpSettings, Credentials, Given, ProviderSettings, RetrySettings, Settings, TracesSettings,
     WorkerSettings,
     problem::{self, Unknown},
-    provider::CommonKeys,
+    provider::{CommonKeys, QuotaScope},
 };
 use crate::{
     json::Malformed,
-    provider::Adapter,
+    provider::{Adapter, http::Version},
     tls::{TlsFiles, TlsProblem},
 };
 
@@ -255,6 +255,21 @@ fn provider(
         .quota
         .limit(adapter.default_quota())
         .map_err(|problem| ConfigError::below(&path, problem))?;
+    let shared = quota
+        .as_ref()
+        .is_some_and(|limit| limit.scope == QuotaScope::Broker);
+    if shared && common.http == Version::Two {
+        let expected = "got \"2\" beside a quota of all workers together, which is kept to the request over HTTP/1.1 alone; \
+                        expected \"auto\", \"1.1\", or quota = { …, scope = \"worker\" }";
+        return Err(ConfigError::at(&format!("{path}.http"), expected));
+    }
+    if let Some(proxy) = &common.proxy
+        && !(matches!(proxy.scheme(), "http" | "https") && proxy.username().is_empty())
+    {
+        let expected =
+            "expected an address such as \"http://proxy.example.com:3128\", without a user";
+        return Err(ConfigError::at(&format!("{path}.proxy"), expected));
+    }
     Ok(ProviderSettings {
         name: name.into(),
         adapter,
@@ -270,6 +285,9 @@ fn provider(
         max_response_bytes: common.max_response_bytes,
         retry,
         tls,
+        connect_timeout: common.connect_timeout,
+        http: common.http,
+        proxy: common.proxy,
     })
 }
 
