@@ -16,11 +16,11 @@ use super::{
     TracesSettings, WorkerSettings, environment,
     mistake::Mistakes,
     problem::{self, Unknown},
-    provider::CommonKeys,
+    provider::{CommonKeys, QuotaScope},
     secret::SecretFiles,
 };
 use crate::{
-    provider::Adapter,
+    provider::{Adapter, http::Version},
     tls::{TlsFiles, TlsProblem},
 };
 
@@ -290,6 +290,21 @@ fn provider(
         .limit(adapter.default_quota())
         .map_err(|problem| ConfigError::below(&path, problem));
     let quota = mistakes.note(quota)?;
+    let is_common = quota
+        .as_ref()
+        .is_some_and(|limit| limit.scope == QuotaScope::Broker);
+    if is_common && common.http == Version::Two {
+        let expected = "got \"2\" beside a quota of all workers together, which is kept to the request over HTTP/1.1 alone; \
+                        expected \"auto\", \"1.1\", or quota = { …, scope = \"worker\" }";
+        mistakes.add(&format!("{path}.http"), expected);
+    }
+    if let Some(proxy) = &common.proxy
+        && !(matches!(proxy.scheme(), "http" | "https") && proxy.username().is_empty())
+    {
+        let expected =
+            "expected an address such as \"http://proxy.example.com:3128\", without a user";
+        mistakes.add(&format!("{path}.proxy"), expected);
+    }
     Some(ProviderSettings {
         name: name.into(),
         adapter,
@@ -305,6 +320,9 @@ fn provider(
         max_response_bytes: common.max_response_bytes,
         retry: retry?,
         tls,
+        connect_timeout: common.connect_timeout,
+        http: common.http,
+        proxy: common.proxy,
     })
 }
 
