@@ -17,8 +17,13 @@ use smallvec::SmallVec;
 
 use self::objects::Objects;
 
+mod absent;
+mod depth;
 mod glance;
 mod objects;
+
+pub use absent::without_nulls;
+pub use depth::depth;
 
 /// Where and why a text is not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]

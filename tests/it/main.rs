@@ -47,6 +47,7 @@ mod providers_down; // a provider's bad hour costs waiting, not jobs
 mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
 mod renewal; // SIGHUP: new secrets without losing a job
+mod requests; // what requesters and their tools really send
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces; // a job's way as one trace, seen in a collector
