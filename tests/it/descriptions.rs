@@ -1,6 +1,7 @@
 //! The committed descriptions of the messages, and the examples in them.
 
 mod agreement; // the schema of jobs and the worker say the same
+mod generated; // classes made of the schemas, by other people's tools
 
 use lookup_worker::schema;
 use serde_json::Value;
