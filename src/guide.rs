@@ -11,6 +11,10 @@ pub mod architecture {}
 #[cfg_attr(not(doc), doc = "`docs/failures.md`")]
 pub mod failures {}
 
+#[cfg_attr(doc, doc = include_str!("../docs/from-your-program.md"))]
+#[cfg_attr(not(doc), doc = "`docs/from-your-program.md`")]
+pub mod from_your_program {}
+
 #[cfg_attr(doc, doc = "[What can fail]: crate::guide::failures\n\n")]
 #[cfg_attr(doc, doc = include_str!("../docs/operations.md"))]
 #[cfg_attr(not(doc), doc = "`docs/operations.md`")]

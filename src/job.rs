@@ -1,12 +1,19 @@
 //! One lookup request: from a message's bytes to a [`Job`], or to the reason why it is none (contract §3).
 
-use std::{borrow::Cow, fmt, rc::Rc};
+mod body; // what the JSON holds
+mod coding; // bytes that are not the JSON itself
+mod trace; // what a trace context is
 
-use jiff::{SignedDuration, Timestamp};
+use std::{fmt, rc::Rc};
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+pub use body::Body;
+pub use trace::is_traceparent;
 
 use crate::{
     failure::{ErrorKind, Failure},
@@ -17,6 +24,10 @@ use crate::{
 
 /// Largest context, in bytes of JSON.
 pub const MAX_CONTEXT_BYTES: usize = 64 * 1024;
+
+/// Deepest nesting of a context: the readers of several languages stop there by default, and its result would not be
+/// read.
+pub const MAX_CONTEXT_DEPTH: usize = 64;
 
 /// Longest id: AMQP carries ids in strings of at most 255 bytes.
 const MAX_ID_BYTES: usize = 255;
@@ -91,6 +102,10 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// As `traceparent`.
     pub tracestate: Option<String>,
+    /// The coding that the message's property names for its body.
+    pub content_encoding: Option<String>,
+    /// The coding that kombu's header `compression` names.
+    pub compression: Option<String>,
     /// What happened to the job before, if it was parked.
     pub progress: Progress,
 }
@@ -106,42 +121,6 @@ pub struct Progress {
     pub received: Option<Timestamp>,
     /// HTTP status of the last answer.
     pub http_status: Option<u16>,
-}
-
-/// A job's body as it is sent. `id`, `provider` and `lane` may repeat what the message's properties and its
-/// routing key say; in the lines of `pipe` and `send` they stand in their place.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Body<'a> {
-    /// The job's id, where the message has no `message_id`; at most 255 bytes.
-    #[serde(borrow, default)]
-    #[schemars(length(max = 255))]
-    pub id: Option<Cow<'a, str>>,
-    /// The provider's configured name; must agree with the routing key.
-    #[serde(borrow, default)]
-    pub provider: Option<Cow<'a, str>>,
-    /// The lane; must agree with the routing key.
-    #[serde(default)]
-    pub lane: Option<Lane>,
-    /// Whom to look for; see the kinds.
-    #[serde(borrow)]
-    #[schemars(with = "serde_json::Value")]
-    pub query: &'a RawValue,
-    /// How to look; see the kinds.
-    #[serde(borrow, default)]
-    #[schemars(with = "Option<serde_json::Value>")]
-    pub options: Option<&'a RawValue>,
-    /// RFC 3339: no HTTP request starts or goes on past it.
-    #[serde(borrow, default)]
-    #[schemars(extend("format" = "date-time"))]
-    pub deadline: Option<Cow<'a, str>>,
-    /// The same in milliseconds from when a worker first receives the job; the earlier of both counts.
-    #[serde(default)]
-    pub deadline_ms: Option<u64>,
-    /// Any JSON of at most 64 KiB, returned untouched; null is as absent.
-    #[serde(borrow, default)]
-    #[schemars(with = "Option<serde_json::Value>")]
-    pub context: Option<&'a RawValue>,
 }
 
 /// A lookup request that can be made.
@@ -204,7 +183,13 @@ impl Job {
             );
             Err(invalid(&Malformed::at("", problem)))
         } else {
-            Self::parts(&mut ticket, address, body, adapter)
+            let body = coding::without_mark(body);
+            coding::check(envelope)
+                .map_err(|problem| {
+                    ticket.salvage(body);
+                    invalid(&problem)
+                })
+                .and_then(|()| Self::parts(&mut ticket, address, body, adapter))
         };
         if ticket.id.is_empty() {
             ticket.id = Uuid::new_v4().to_string();
@@ -237,12 +222,12 @@ impl Job {
         // Whoever sent what is no job still wants to know which of theirs it was.
         let body: Body = json::read(body).map_err(|problem| {
             ticket.salvage(body);
-            invalid(&problem)
+            invalid(&coding::recognised(body).unwrap_or(problem))
         })?;
         ticket
             .take_identity(&body)
             .map_err(|problem| invalid(&problem))?;
-        agree(address, &body).map_err(|problem| invalid(&problem))?;
+        body.agrees(address).map_err(|problem| invalid(&problem))?;
         let deadline = body
             .deadline(ticket.received)
             .map_err(|problem| invalid(&problem))?;
@@ -261,58 +246,14 @@ fn nameless(body: &[u8]) -> Malformed {
             "missing; expected the name of a provider, here or as the routing key",
         )
     };
-    json::check(body).err().unwrap_or_else(missing)
+    let none = json::check(body).err();
+    none.map_or_else(missing, |problem| {
+        coding::recognised(body).unwrap_or(problem)
+    })
 }
 
 fn invalid(problem: &Malformed) -> Failure {
     Failure::new(ErrorKind::InvalidJob, problem.to_string())
-}
-
-/// The routing key names provider and lane; a body that repeats them must say the same.
-fn agree(address: Address, body: &Body) -> Result<(), Malformed> {
-    let Some(lane) = address.lane else {
-        let problem = "expected NAME, NAME.bulk or NAME.interactive, got another lane";
-        return Err(Malformed::at("routing key", problem));
-    };
-    if body
-        .provider
-        .as_ref()
-        .is_some_and(|provider| provider != address.provider)
-    {
-        return Err(Malformed::at(
-            "provider",
-            "expected the provider of the routing key, got another",
-        ));
-    }
-    if body.lane.is_some_and(|other| other != lane) {
-        return Err(Malformed::at(
-            "lane",
-            format!("expected {lane}, the lane of the routing key, got the other"),
-        ));
-    }
-    Ok(())
-}
-
-impl Body<'_> {
-    /// The earlier of both deadlines.
-    fn deadline(&self, received: Timestamp) -> Result<Option<Timestamp>, Malformed> {
-        let expected = "expected an RFC 3339 time such as \"2026-11-21T10:15:30Z\"";
-        let at: Option<Timestamp> = match &self.deadline {
-            Some(text) => Some(
-                text.parse()
-                    .map_err(|_| Malformed::at("deadline", expected))?,
-            ),
-            None => None,
-        };
-        let after = self.deadline_ms.map(|milliseconds| {
-            let wait = SignedDuration::from_millis(milliseconds.try_into().unwrap_or(i64::MAX));
-            received.checked_add(wait).unwrap_or(Timestamp::MAX)
-        });
-        Ok(match (at, after) {
-            (Some(at), Some(after)) => Some(at.min(after)),
-            (at, after) => at.or(after),
-        })
-    }
 }
 
 impl Ticket {
@@ -333,13 +274,7 @@ impl Ticket {
 
     fn take_identity(&mut self, body: &Body) -> Result<(), Malformed> {
         if let Some(context) = body.context.filter(|context| context.get() != "null") {
-            if context.get().len() > MAX_CONTEXT_BYTES {
-                let problem = format!(
-                    "expected at most {MAX_CONTEXT_BYTES} bytes, got {}",
-                    context.get().len()
-                );
-                return Err(Malformed::at("context", problem));
-            }
+            check_context(context.get()).map_err(|problem| Malformed::at("context", problem))?;
             self.context = Some(context.to_owned());
         }
         let Some(id) = &body.id else { return Ok(()) };
@@ -375,9 +310,25 @@ impl Ticket {
         {
             self.id = id;
         }
-        let small = |context: &&RawValue| {
-            context.get() != "null" && context.get().len() <= MAX_CONTEXT_BYTES
-        };
-        self.context = identity.context.filter(small).map(ToOwned::to_owned);
+        let fit =
+            |context: &&RawValue| context.get() != "null" && check_context(context.get()).is_ok();
+        self.context = identity.context.filter(fit).map(ToOwned::to_owned);
     }
+}
+
+/// Whether a context can be returned, and read by whoever gets it.
+fn check_context(context: &str) -> Result<(), String> {
+    if context.len() > MAX_CONTEXT_BYTES {
+        let bytes = context.len();
+        return Err(format!(
+            "expected at most {MAX_CONTEXT_BYTES} bytes, got {bytes}"
+        ));
+    }
+    let depth = json::depth(context);
+    if depth > MAX_CONTEXT_DEPTH {
+        return Err(format!(
+            "expected at most {MAX_CONTEXT_DEPTH} levels of objects and arrays, got {depth}"
+        ));
+    }
+    Ok(())
 }

@@ -9,13 +9,17 @@ use serde_path_to_error::Track;
 
 use self::objects::Objects;
 
+mod absent; // members that are null
+mod depth; // how deep a text is nested
 mod node; // one value of an answer, read with patience
 mod number; // numbers to their last digit
 mod objects; // a struct is read from an object alone
 mod text; // what is forgiven in a text
 
+pub use absent::without_nulls;
+pub use depth::depth;
 pub use node::{Members, Node};
-pub use text::{depth, is_page, text};
+pub use text::{is_page, text};
 
 /// Where and why a text is not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,4 +33,4 @@ pub mod telemetry; // logs, metrics, /livez /readyz /metrics, systemd
 
 pub mod sandbox; // the five APIs as their documents say, with faults on request
 
-pub mod guide; // docs/: architecture, failures, operations, upgrades
+pub mod guide; // docs/: architecture, from your program, failures, operations, upgrades

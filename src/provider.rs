@@ -22,6 +22,7 @@ pub mod class; // the class table
 pub mod criterion; // what every kind asks of a job's criteria
 pub mod date; // the providers' dates
 pub mod http; // the one client that calls them
+mod names; // of what any kind takes
 pub mod oauth; // tokens, where they are not given
 pub mod phone; // telephone numbers as the documents write them
 pub mod scalar; // a string here, a number there
@@ -40,7 +41,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use crate::{
@@ -50,6 +51,7 @@ use crate::{
     json::{self, Malformed, Node},
 };
 use class::{Class, Rules};
+use names::Names;
 use oauth::Dialect;
 
 pub(crate) use address::{encoded, trimmed};
@@ -96,6 +98,11 @@ pub trait Kind: Sized {
 
     /// Whether the payload is wanted in the result.
     fn wants_raw(options: &Self::Options) -> bool;
+
+    /// In the schema of jobs: those of which query and options do not go together. Most kinds have none.
+    fn unfit() -> Option<Value> {
+        None
+    }
 
     /// What a 200 says of a query.
     ///
@@ -160,6 +167,18 @@ pub trait Kind: Sized {
 
 /// Deeper is no payload that goes into a result; serde_json itself reads 127 levels, and a result adds its own.
 const DEEPEST_PAYLOAD: usize = 120;
+
+/// How the jobs of a kind are described.
+pub struct Description {
+    /// The kind's name.
+    pub kind: &'static str,
+    /// Its query, or a reference to it.
+    pub query: Schema,
+    /// Its options, or a reference to them.
+    pub options: Schema,
+    /// The jobs of which query and options do not go together.
+    pub unfit: Option<Value>,
+}
 
 /// What an answer came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -350,13 +369,14 @@ macro_rules! kinds {
                 match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(&payload),)+ }
             }
 
-            /// For each kind its name and the schemas of query and options.
-            pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema, Schema)> {
-                vec![$((
-                    <$module::$kind as Kind>::NAME,
-                    generator.subschema_for::<<$module::$kind as Kind>::Query>(),
-                    generator.subschema_for::<<$module::$kind as Kind>::Options>(),
-                )),+]
+            /// For each kind how its jobs are described.
+            pub fn descriptions(generator: &mut SchemaGenerator) -> Vec<Description> {
+                vec![$(Description {
+                    kind: <$module::$kind as Kind>::NAME,
+                    query: generator.subschema_for::<<$module::$kind as Kind>::Query>(),
+                    options: generator.subschema_for::<<$module::$kind as Kind>::Options>(),
+                    unfit: <$module::$kind as Kind>::unfit(),
+                }),+]
             }
         }
     };
@@ -392,6 +412,16 @@ fn configure<K: Kind>(
 /// What a job asks of a kind: query and options.
 type Asked<K> = (<K as Kind>::Query, <K as Kind>::Options);
 
+/// A part of a job. Classes made of the schema write null for whatever is not given, of all kinds: it is as absent.
+fn part<T: DeserializeOwned>(
+    given: &RawValue,
+    name: &str,
+    known: impl Fn(&str) -> bool,
+) -> Result<T, Malformed> {
+    let given = json::without_nulls(given, known);
+    json::read(given.get().as_bytes()).map_err(|problem| problem.below(name))
+}
+
 type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, Asked<K>);
 
 fn prepare<K: Kind>(
@@ -399,12 +429,11 @@ fn prepare<K: Kind>(
     query: &RawValue,
     options: Option<&RawValue>,
 ) -> Result<Prepared<K>, Malformed> {
-    let query: K::Query =
-        json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
-    let options: K::Options = match options {
-        Some(options) => {
-            json::read(options.get().as_bytes()).map_err(|problem| problem.below("options"))?
-        }
+    let query: K::Query = part(query, "query", |name| Names::all().criteria.contains(name))?;
+    let options: K::Options = match options.filter(|options| options.get() != "null") {
+        Some(options) => part(options, "options", |name| {
+            Names::all().options.contains(name)
+        })?,
         None => K::Options::default(),
     };
     let request = adapter.request(&query, &options)?;

@@ -47,7 +47,7 @@ impl Status {
 
 /// A result.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(title = "lookup-worker result", rename = "Result")]
+#[schemars(rename = "LookupResult")]
 pub struct LookupResult {
     /// The job's id.
     pub job_id: String,
@@ -74,11 +74,11 @@ pub struct LookupResult {
     pub completed_at: String,
     /// The job's context, untouched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<serde_json::Value>")]
+    #[schemars(with = "Option<serde_json::Value>", extend("not" = {"type": "null"}))]
     pub context: Option<Box<RawValue>>,
     /// The provider's payload, where the job asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<serde_json::Value>")]
+    #[schemars(with = "Option<serde_json::Value>", extend("not" = {"type": "null"}))]
     pub raw: Option<Box<RawValue>>,
 }
 

@@ -15,7 +15,7 @@ use lapin::{
 };
 
 use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header};
-use crate::job::{Envelope, Progress};
+use crate::job::{Envelope, Progress, is_traceparent};
 
 /// More attempts than any job has.
 const MOST_ATTEMPTS: u32 = 1_000_000;
@@ -304,14 +304,21 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
             .map(|value| value.as_str().to_owned())
             .filter(|value| !value.is_empty())
     };
+    // A tracestate has a meaning beside its traceparent alone (W3C Trace Context, 3.3).
+    let traceparent = string(properties, header::TRACEPARENT).filter(|it| is_traceparent(it));
+    let tracestate = traceparent
+        .as_ref()
+        .and_then(|_| string(properties, header::TRACESTATE));
     Envelope {
         routing_key: routing_key.to_owned(),
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
-        // Longer ones are none by the recommendation, and would not fit beside our own headers.
-        traceparent: string(properties, header::TRACEPARENT).filter(|trace| trace.len() <= 128),
-        tracestate: string(properties, header::TRACESTATE).filter(|state| state.len() <= 8192),
+        // Longer ones would not fit beside our own headers.
+        traceparent: traceparent.filter(|trace| trace.len() <= 128),
+        tracestate: tracestate.filter(|state| state.len() <= 8192),
+        content_encoding: text(properties.content_encoding()),
+        compression: string(properties, header::COMPRESSION),
         progress: progress(properties),
     }
 }

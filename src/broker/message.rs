@@ -43,6 +43,8 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// W3C trace context.
     pub const TRACESTATE: &str = "tracestate";
+    /// How kombu tells that it compressed a body.
+    pub const COMPRESSION: &str = "compression";
 }
 
 /// A message to publish; always persistent.

@@ -7,6 +7,9 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 use super::Failed;
 use crate::job::Envelope;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads lines; of one that is longer than `longest` bytes so much that it is seen to be too long.
 pub(super) struct Lines<R> {
     input: R,
@@ -44,6 +47,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let mut line = std::mem::take(&mut self.line);
             line.truncate(line.trim_ascii_end().len());
+            // .NET and PowerShell put it before the first line, and files are put behind each other.
+            if line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
             if !line.is_empty() {
                 return Ok(Some(line));
             }
@@ -89,9 +96,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_is_cut_and_the_next_is_whole() {
+    async fn a_line_that_is_too_long_is_cut_the_next_is_whole_and_byte_order_marks_go() {
         let text = [
-            b"\n  \n{\"a\":1}\r\n".as_slice(),
+            b"\xef\xbb\xbf\n  \n\xef\xbb\xbf{\"a\":1}\r\n".as_slice(),
             &[b'x'; 100],
             b"\n{\"b\":2}",
         ]

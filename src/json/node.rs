@@ -270,7 +270,7 @@ impl<'de> Visitor<'de> for Collect {
 
 /// A key, borrowed from the text wherever it stands there as it is: serde's own reading of a `Cow` copies it.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,35 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 
 /// Hands everything on to the deserializer inside, but asks it for an object where a struct is wanted.
 pub struct Objects<D>(pub D);
+
+/// Takes a string as the name of a variant.
+struct Word<V> {
+    variants: &'static [&'static str],
+    visitor: V,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("one of ")?;
+        for (at, variant) in self.variants.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}`{variant}`")?;
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<V::Value, E> {
+        self.visitor.visit_enum(word.into_deserializer())
+    }
+}
 
 /// Puts [`Objects`] around what is inside of an option, an array or an object.
 struct Inside<V>(V);
@@ -49,7 +74,17 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         deserialize_newtype_struct(name: &'static str);
         deserialize_tuple(length: usize);
         deserialize_tuple_struct(name: &'static str, length: usize);
-        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+    }
+
+    /// Of the enums that are read here each is a word. Asked for an enum, `serde_json` finds fault with the syntax of
+    /// a number, which is none.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_str(Word { variants, visitor })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {

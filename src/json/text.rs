@@ -18,31 +18,6 @@ pub fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     Ok(whole(text.strip_prefix('\u{feff}').unwrap_or(text)))
 }
 
-/// How deep arrays and objects are nested in what is JSON.
-#[must_use]
-pub fn depth(text: &str) -> usize {
-    let (mut open, mut deepest) = (0_usize, 0);
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => {
-                while let Some(inside) = bytes.next().filter(|inside| *inside != b'"') {
-                    if inside == b'\\' {
-                        bytes.next();
-                    }
-                }
-            }
-            b'{' | b'[' => {
-                open += 1;
-                deepest = deepest.max(open);
-            }
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
 /// Whether the body is a page for people, or another document in angle brackets, instead of JSON.
 #[must_use]
 pub fn is_page(body: &[u8]) -> bool {
@@ -127,18 +102,6 @@ mod tests {
             text(b"\"\xff\"").unwrap_err().to_string(),
             "expected UTF-8, other bytes came"
         );
-    }
-
-    #[test]
-    fn brackets_in_a_string_are_no_nesting() {
-        for (text, expected) in [
-            ("7", 0),
-            (r#"[{"a":[]},{"b":{}}]"#, 3),
-            (r#"["[[\"[[","]"]"#, 1),
-            (r#"[["\\"],[[]]]"#, 3),
-        ] {
-            assert_eq!(depth(text), expected, "{text}");
-        }
     }
 
     #[test]

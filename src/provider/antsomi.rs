@@ -5,7 +5,10 @@
 
 mod reply; // the wire of the answers
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -13,15 +16,25 @@ use http::{
     header::{AUTHORIZATION, InvalidHeaderValue},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
+use serde_json::{Value, json};
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, encoded, oauth::Dialect, phone, trimmed};
+use super::{
+    Kind, Outcome,
+    class::Rules,
+    criterion::{Whole, all_given, none_given},
+    encoded,
+    oauth::Dialect,
+    phone, trimmed,
+};
 use crate::{
     config::{self, Batch, Credentials, OAuthSettings, PhoneFormat, Secret},
     customer::Customer,
-    json::{self, Malformed, Node},
+    json::{Malformed, Node},
     policy::batch,
 };
 
@@ -62,7 +75,7 @@ pub struct Settings {
 /// Whom to look for.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "AntsomiQuery")]
+#[schemars(rename = "AntsomiQuery")]
 pub struct Query {
     /// One number; an array of them for `matches` and `not_matches`; absent for `exists` and `not_exists`.
     #[serde(default)]
@@ -71,37 +84,53 @@ pub struct Query {
 
 /// One number or several.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, rename = "TelephoneNumbers")]
 enum Phones {
-    One(String),
-    Several(#[schemars(length(min = 1))] Vec<String>),
+    /// One number.
+    One(phone::Number),
+    /// For the operators `matches` and `not_matches`.
+    Several(#[schemars(length(min = 1))] Vec<phone::Number>),
 }
 
 impl<'de> Deserialize<'de> for Phones {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(raw).map(Self::One),
-            Some(b'[') => serde_json::from_str(raw).map(Self::Several),
-            _ => return Err(json::refuse("expected a string or an array of strings")),
+        struct Expected;
+
+        impl<'de> Visitor<'de> for Expected {
+            type Value = Phones;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Phones, E> {
+                Ok(Phones::One(one.to_owned().into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Phones, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = items.next_element()? {
+                    several.push(one);
+                }
+                Ok(Phones::Several(several))
+            }
         }
-        .map_err(|_| json::refuse("expected a string or an array of strings"))
+
+        deserializer.deserialize_any(Expected)
     }
 }
 
 /// How to look.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "AntsomiOptions")]
+#[schemars(rename = "AntsomiOptions")]
 pub struct Options {
     /// How a customer's number is compared; default `equals`, for an array `matches`.
     operator: Option<Operator>,
     /// Page of the answer, from 1.
-    #[schemars(range(min = 1))]
-    page: Option<u64>,
+    page: Option<Whole<1>>,
     /// Customers on a page; the provider's default is 25.
-    #[schemars(range(min = 1))]
-    limit: Option<u64>,
+    limit: Option<Whole<1>>,
     /// Add the provider's payload verbatim to the result.
     raw: bool,
 }
@@ -109,6 +138,7 @@ pub struct Options {
 /// The document's twelve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "AntsomiOperator")]
 enum Operator {
     Contains,
     DoesntContain,
@@ -142,12 +172,15 @@ impl Operator {
         }
     }
 
+    const TAKE_SEVERAL: [Self; 2] = [Self::Matches, Self::NotMatches];
+    const TAKE_NONE: [Self; 2] = [Self::Exists, Self::NotExists];
+
     fn takes_several(self) -> bool {
-        matches!(self, Self::Matches | Self::NotMatches)
+        Self::TAKE_SEVERAL.contains(&self)
     }
 
     fn takes_none(self) -> bool {
-        matches!(self, Self::Exists | Self::NotExists)
+        Self::TAKE_NONE.contains(&self)
     }
 }
 
@@ -227,7 +260,7 @@ impl Kind for Antsomi {
                 } else {
                     "phone_number"
                 };
-                let number = phone::written(one, self.phone_format, "query.phone")?;
+                let number = one.written(self.phone_format, "query.phone")?;
                 add(&mut uri, name, &number);
             }
             Some(Phones::Several(_)) if !operator.takes_several() => {
@@ -245,22 +278,14 @@ impl Kind for Antsomi {
             }
             Some(Phones::Several(several)) => {
                 for (at, one) in several.iter().enumerate() {
-                    let number =
-                        phone::written(one, self.phone_format, &format!("query.phone[{at}]"))?;
+                    let number = one.written(self.phone_format, &format!("query.phone[{at}]"))?;
                     add(&mut uri, ONE_OF_SEVERAL, &number);
                 }
             }
         }
         for (name, value) in [("page", options.page), ("limit", options.limit)] {
-            match value {
-                Some(0) => {
-                    return Err(Malformed::at(
-                        &format!("options.{name}"),
-                        "expected an integer of at least 1",
-                    ));
-                }
-                Some(value) => _ = write!(uri, "&{name}={value}"),
-                None => {}
+            if let Some(value) = value {
+                let _ = write!(uri, "&{name}={}", value.get());
             }
         }
         Request::get(uri).body(Bytes::new()).map_err(|_| {
@@ -269,6 +294,24 @@ impl Kind for Antsomi {
                 "expected fewer numbers; the request's address grows too long",
             )
         })
+    }
+
+    /// An operator that asks for no number with one, another without one, an array with one that takes a number alone.
+    fn unfit() -> Option<Value> {
+        let query = |query: Value| json!({"properties": {"query": query}});
+        let operator = |operator: Value| {
+            let options = json!({"type": "object", "required": ["operator"], "properties": {"operator": operator}});
+            json!({"required": ["options"], "properties": {"options": options}})
+        };
+        let names = |operators: [Operator; 2]| json!({"enum": operators.map(Operator::name)});
+        let takes_none = operator(names(Operator::TAKE_NONE));
+        let takes_one = operator(json!({"type": "string", "not": names(Operator::TAKE_SEVERAL)}));
+        let several = json!({"required": ["phone"], "properties": {"phone": {"type": "array"}}});
+        Some(json!({"anyOf": [
+            {"allOf": [takes_none, query(all_given(&["phone"]))]},
+            {"not": takes_none, "allOf": [query(none_given(&["phone"]))]},
+            {"allOf": [takes_one, query(several)]},
+        ]}))
     }
 
     fn wants_raw(options: &Options) -> bool {
@@ -283,7 +326,7 @@ impl Kind for Antsomi {
         if let (Some(Phones::One(number)), None | Some(Operator::Equals)) =
             (&query.phone, options.operator)
         {
-            are_of(&customers, number)?;
+            are_of(&customers, &number.written(PhoneFormat::AsIs, "query.phone")?)?;
         }
         Ok(Outcome::of(customers, reply::page(total)))
     }
@@ -314,7 +357,7 @@ impl Kind for Antsomi {
         else {
             return None;
         };
-        let number = phone::written(one, self.phone_format, "").ok()?;
+        let number = one.written(self.phone_format, "").ok()?;
         batch::is_part(&number).then(|| number.into_boxed_str())
     }
 

@@ -14,14 +14,14 @@ use http::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use url::Url;
 
-use self::parameters::{ATTRIBUTES, LANGUAGES, SORTS};
+use self::parameters::{ATTRIBUTES, SORTS};
 use super::{
     Kind, Outcome,
     class::{self, Rules},
-    criterion::filled,
+    criterion::{Text, Whole, all_given, none_given},
     encoded, phone, scrub, trimmed,
 };
 use crate::{
@@ -64,51 +64,56 @@ fn english() -> String {
 /// Whom to look for: one criterion or more, of which `type` alone is not enough.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "EgainQuery", extend("minProperties" = 1))]
+#[schemars(rename = "EgainQuery", extend("not" = none_given(&SUFFICIENT)))]
 pub struct Query {
     /// Telephone number of a contact.
-    phone: Option<String>,
+    phone: Option<phone::Number>,
     /// Email address of a contact.
-    email: Option<String>,
+    email: Option<Text>,
     /// Custom attributes of customer or contact person.
+    #[schemars(length(min = 1))]
     custom: Option<Vec<Custom>>,
     /// What the customer's activities have, as `{"type": "email", "mode": "outbound"}`.
+    #[schemars(extend("not" = unfit_activity()))]
     activity: Option<Map<String, Value>>,
     /// Facebook id of a contact.
-    facebook_id: Option<String>,
+    facebook_id: Option<Text>,
     /// Twitter id of a contact.
-    twitter_id: Option<String>,
+    twitter_id: Option<Text>,
     /// Instagram id of a contact.
-    instagram_id: Option<String>,
+    instagram_id: Option<Text>,
     /// Apple Opaque id of a contact.
-    apple_opaque_id: Option<String>,
+    apple_opaque_id: Option<Text>,
     /// YouTube id of a contact.
-    youtube_id: Option<String>,
+    youtube_id: Option<Text>,
     /// When the customer was created, UTC: `[start,end]`, `[start,]` or `[,end]`.
+    #[schemars(extend("pattern" = parameters::DATE_RANGE))]
     created: Option<String>,
     /// Type of the customer; needs one criterion more.
     #[serde(rename = "type")]
     kind: Option<CustomerType>,
     /// Name of the customer, or a part of it.
-    customer_name: Option<String>,
+    customer_name: Option<Text>,
     /// Name of the department.
-    department: Option<String>,
+    department: Option<Text>,
 }
 
 /// A custom attribute's value.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EgainCustomAttribute")]
 struct Custom {
     /// Whose attribute it is.
     object: CustomOwner,
     /// Its name.
-    name: String,
+    name: Text,
     /// Its value.
-    value: String,
+    value: Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "EgainAttributeOwner")]
 enum CustomOwner {
     Customer,
     ContactPerson,
@@ -116,6 +121,7 @@ enum CustomOwner {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "EgainCustomerType")]
 enum CustomerType {
     Individual,
     Corporate,
@@ -125,28 +131,26 @@ enum CustomerType {
 /// How to look.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "EgainOptions")]
+#[schemars(rename = "EgainOptions", extend("not" = unfit_options()))]
 pub struct Options {
     /// Further attributes to return: `all`, `role`, `created` …, `custom.NAME`.
+    #[schemars(length(min = 1), inner(regex(pattern = parameters::pattern_of(&ATTRIBUTES))))]
     attributes: Option<Vec<String>>,
     /// Attribute to sort by: `id`, `type`, `customerName` or `custom.NAME`.
+    #[schemars(extend("pattern" = parameters::pattern_of(&SORTS)))]
     sort: Option<String>,
     /// Direction; needs `sort`.
     order: Option<Order>,
     /// Page of the answer, from 1; not with a range.
-    #[schemars(range(min = 1))]
-    page: Option<u64>,
+    page: Option<Whole<1>>,
     /// Customers on a page; the provider's default is 25.
-    #[schemars(range(min = 1))]
-    page_size: Option<u64>,
+    page_size: Option<Whole<1>>,
     /// First customer of the answer, from 1; not with a page.
-    #[schemars(range(min = 1))]
-    range_start: Option<u64>,
+    range_start: Option<Whole<1>>,
     /// Customers in the range; the provider's default is 25.
-    #[schemars(range(min = 1))]
-    range_size: Option<u64>,
+    range_size: Option<Whole<1>>,
     /// Language of the reply, instead of the provider's setting.
-    #[schemars(extend("enum" = LANGUAGES))]
+    #[schemars(with = "Option<parameters::Language>")]
     language: Option<String>,
     /// Add the provider's payload to the result, verbatim but for `pin` and `secretAnswer`.
     raw: bool,
@@ -154,9 +158,44 @@ pub struct Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "EgainOrder")]
 enum Order {
     Asc,
     Desc,
+}
+
+/// The criteria that suffice, each by itself.
+const SUFFICIENT: [&str; 12] = [
+    "phone",
+    "email",
+    "custom",
+    "activity",
+    "facebook_id",
+    "twitter_id",
+    "instagram_id",
+    "apple_opaque_id",
+    "youtube_id",
+    "created",
+    "customer_name",
+    "department",
+];
+
+/// In the schema: no member, or a date of sending that is no range.
+fn unfit_activity() -> Value {
+    let range = json!({"type": ["string", "null"], "pattern": parameters::DATE_RANGE});
+    json!({"type": "object", "anyOf": [
+        {"additionalProperties": {"type": "null"}},
+        {"required": ["sentDate"], "properties": {"sentDate": {"not": range}}},
+    ]})
+}
+
+/// In the schema: an order without a sort, a page with a range.
+fn unfit_options() -> Value {
+    let (page, range) = (["page", "page_size"], ["range_start", "range_size"]);
+    json!({"anyOf": [
+        {"allOf": [all_given(&["order"]), none_given(&["sort"])]},
+        {"allOf": [{"not": none_given(&page)}, {"not": none_given(&range)}]},
+    ]})
 }
 
 impl Query {
@@ -164,28 +203,24 @@ impl Query {
     fn criteria(&self, format: PhoneFormat) -> Result<Vec<(&'static str, String)>, Malformed> {
         let mut criteria = Vec::new();
         if let Some(phone) = &self.phone {
-            criteria.push(("phone", phone::written(phone, format, "query.phone")?));
+            criteria.push(("phone", phone.written(format, "query.phone")?));
         }
         let texts = [
-            ("email", "query.email", &self.email),
-            ("facebookId", "query.facebook_id", &self.facebook_id),
-            ("twitterId", "query.twitter_id", &self.twitter_id),
-            ("instagramId", "query.instagram_id", &self.instagram_id),
-            (
-                "appleOpaqueId",
-                "query.apple_opaque_id",
-                &self.apple_opaque_id,
-            ),
-            ("youTubeId", "query.youtube_id", &self.youtube_id),
-            ("created", "query.created", &self.created),
-            ("customerName", "query.customer_name", &self.customer_name),
-            ("department", "query.department", &self.department),
+            ("email", &self.email),
+            ("facebookId", &self.facebook_id),
+            ("twitterId", &self.twitter_id),
+            ("instagramId", &self.instagram_id),
+            ("appleOpaqueId", &self.apple_opaque_id),
+            ("youTubeId", &self.youtube_id),
+            ("customerName", &self.customer_name),
+            ("department", &self.department),
         ];
-        for (name, field, text) in texts {
-            criteria.extend(filled(text.as_ref(), field)?.map(|text| (name, text.to_owned())));
+        for (name, text) in texts {
+            criteria.extend(text.as_ref().map(|text| (name, text.as_str().to_owned())));
         }
         if let Some(range) = &self.created {
             parameters::date_range(range, "query.created")?;
+            criteria.push(("created", range.clone()));
         }
         if let Some(custom) = &self.custom {
             criteria.push(("custom", custom_text(custom)?));
@@ -204,15 +239,14 @@ fn custom_text(custom: &[Custom]) -> Result<String, Malformed> {
             "expected at least one object, got an empty array",
         ));
     }
-    for (at, attribute) in custom.iter().enumerate() {
-        filled(Some(&attribute.name), &format!("query.custom[{at}].name"))?;
-        filled(Some(&attribute.value), &format!("query.custom[{at}].value"))?;
-    }
     serde_json::to_string(custom)
         .map_err(|_| Malformed::at("query.custom", "expected an array of objects"))
 }
 
+/// Its members that are null are as absent.
 fn activity_text(activity: &Map<String, Value>) -> Result<String, Malformed> {
+    let mut activity = activity.clone();
+    activity.retain(|_, value| !value.is_null());
     if activity.is_empty() {
         return Err(Malformed::at(
             "query.activity",
@@ -222,7 +256,7 @@ fn activity_text(activity: &Map<String, Value>) -> Result<String, Malformed> {
     if let Some(sent) = activity.get("sentDate") {
         parameters::date_range(sent.as_str().unwrap_or_default(), "query.activity.sentDate")?;
     }
-    serde_json::to_string(activity)
+    serde_json::to_string(&activity)
         .map_err(|_| Malformed::at("query.activity", "expected an object"))
 }
 
@@ -267,16 +301,13 @@ impl Options {
             return Err(Malformed::at("options", problem));
         }
         let counts = [
-            ("$pagenum", "options.page", self.page),
-            ("$pagesize", "options.page_size", self.page_size),
-            ("$rangestart", "options.range_start", self.range_start),
-            ("$rangesize", "options.range_size", self.range_size),
+            ("$pagenum", self.page),
+            ("$pagesize", self.page_size),
+            ("$rangestart", self.range_start),
+            ("$rangesize", self.range_size),
         ];
-        for (name, field, count) in counts {
-            match count {
-                Some(0) => return Err(Malformed::at(field, "expected an integer of at least 1")),
-                count => all.extend(count.map(|count| (name, count.to_string()))),
-            }
+        for (name, count) in counts {
+            all.extend(count.map(|count| (name, count.get().to_string())));
         }
         Ok(all)
     }

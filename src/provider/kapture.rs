@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     Kind, Outcome,
     class::Rules,
-    criterion::{Id, filled},
+    criterion::{Id, Text, none_given},
     date, phone, trimmed,
 };
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
 };
 
 const PATH: &str = "/search-customer-by-customer-id.html";
+
+/// The members of a request's element that say whom to look for.
+const CRITERIA: [&str; 3] = ["kapture_customer_id", "email_id", "phone"];
 
 /// The adapter.
 #[derive(Debug)]
@@ -49,26 +52,32 @@ pub struct Settings {
 /// Whom to look for: one criterion or more.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "KaptureQuery", extend("minProperties" = 1))]
+#[schemars(
+    rename = "KaptureQuery",
+    extend("not" = none_given(&["customer_id", "email", "phone"]))
+)]
 pub struct Query {
     /// The id that Kapture made.
     #[serde(default)]
     customer_id: Option<Id>,
     /// The email address.
     #[serde(default)]
-    email: Option<String>,
+    email: Option<Text>,
     /// The telephone number.
     #[serde(default)]
-    phone: Option<String>,
+    phone: Option<phone::Number>,
 }
 
 /// How to look.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "KaptureOptions")]
+#[schemars(rename = "KaptureOptions")]
 pub struct Options {
     /// Members that a tenant's own set-up asks for; they are put beside the criteria.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[schemars(
+        with = "Option<serde_json::Map<String, serde_json::Value>>",
+        extend("propertyNames" = {"not": {"enum": CRITERIA}})
+    )]
     extra: Option<BTreeMap<String, Box<RawValue>>>,
     /// Add the provider's payload verbatim to the result.
     raw: bool,
@@ -122,10 +131,10 @@ impl Kind for Kapture {
         let phone = query
             .phone
             .as_ref()
-            .map(|phone| phone::written(phone, self.phone_format, "query.phone"));
+            .map(|phone| phone.written(self.phone_format, "query.phone"));
         let element = Element {
-            kapture_customer_id: Id::filled(query.customer_id.as_ref(), "query.customer_id")?,
-            email_id: filled(query.email.as_ref(), "query.email")?,
+            kapture_customer_id: query.customer_id.as_ref().map(ToString::to_string),
+            email_id: query.email.as_ref().map(Text::as_str),
             phone: phone.transpose()?,
             extra: options.extra.as_ref(),
         };
@@ -138,7 +147,7 @@ impl Kind for Kapture {
                 "expected at least one of customer_id, email, phone",
             ));
         }
-        for criterion in ["kapture_customer_id", "email_id", "phone"] {
+        for criterion in CRITERIA {
             if options
                 .extra
                 .as_ref()

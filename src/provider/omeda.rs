@@ -39,16 +39,17 @@ pub struct Settings {
 /// Whom to look for.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "OmedaQuery")]
+#[schemars(rename = "OmedaQuery")]
 pub struct Query {
     /// The internal id, or the encrypted one, which is of letters and digits.
+    #[schemars(extend("minimum" = 1, "pattern" = "^[A-Za-z0-9]*[A-Za-z1-9][A-Za-z0-9]*$"))]
     customer_id: Id,
 }
 
 /// How to look.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "OmedaOptions")]
+#[schemars(rename = "OmedaOptions")]
 pub struct Options {
     /// Add the provider's payload verbatim to the result.
     raw: bool,

@@ -1,6 +1,79 @@
 //! Telephone numbers as the kinds' documents write them: digits alone (contract §3).
+//!
+//! What would become nobody's number, or somebody else's, is refused: the provider would say that there is no such
+//! customer, or find another. [`Number`]'s schema says the same in patterns; a property test holds both together.
+
+mod pattern; // the same rules for tools
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
 
 use crate::{config::PhoneFormat, json::Malformed};
+
+/// Most digits of a number (ITU-T E.164, 6.2.1).
+const MOST_DIGITS: usize = 15;
+
+/// Digits that hardly anything but a whole number has: seven before a break and seven behind it are two numbers.
+const WHOLE_NUMBER: usize = 7;
+
+/// Italy's numbers keep their zero behind the country code.
+const ITALY: &str = "39";
+
+/// What telephone systems write where they have no number, or may not tell it; parts of it in small letters.
+const HIDDEN: [&str; 19] = [
+    "anonym",
+    "blocked",
+    "desconocido",
+    "hidden",
+    "inconnu",
+    "masqu",
+    "nocallerid",
+    "notavailable",
+    "oculto",
+    "outofarea",
+    "priv",
+    "restricted",
+    "suppressed",
+    "unavailable",
+    "unbekannt",
+    "undisclosed",
+    "unknown",
+    "unterdr",
+    "withheld",
+];
+
+/// A telephone number as a job gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Number(String);
+
+impl Number {
+    /// As [`written`].
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn written(&self, format: PhoneFormat, field: &str) -> Result<String, Malformed> {
+        written(&self.0, format, field)
+    }
+}
+
+impl From<String> for Number {
+    fn from(number: String) -> Self {
+        Self(number)
+    }
+}
+
+impl JsonSchema for Number {
+    fn schema_name() -> Cow<'static, str> {
+        "TelephoneNumber".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        pattern::schema()
+    }
+}
 
 /// What people put between digits: separators, brackets, and marks that word processors add unseen.
 fn separates(c: char) -> bool {
@@ -11,84 +84,123 @@ fn separates(c: char) -> bool {
 /// The number as it goes to the provider.
 ///
 /// # Errors
-/// Where nothing is left, or what is left would be somebody else's number: letters, a `+` in the middle.
+/// Where nothing is left, or what is left would be nobody's number or somebody else's.
 pub fn written(phone: &str, format: PhoneFormat, field: &str) -> Result<String, Malformed> {
-    let refuse = |problem: &str| Err(Malformed::at(field, problem));
+    let refuse = |problem: &str| Malformed::at(field, problem);
     if phone.trim().is_empty() {
-        return refuse("expected a telephone number, got an empty string");
+        return Err(refuse("expected a telephone number, got an empty string"));
     }
     if format == PhoneFormat::AsIs {
         return Ok(phone.to_owned());
     }
-    let mut digits = String::with_capacity(phone.len());
-    for c in phone.chars() {
-        match c {
-            '0'..='9' => digits.push(c),
-            '+' if digits.is_empty() => {}
-            c if separates(c) => {}
-            _ => {
-                return refuse(
-                    "expected a telephone number: digits, with '+' before and separators between them",
-                );
-            }
-        }
-    }
+    let digits = digits(phone).map_err(refuse)?;
     if digits.is_empty() {
-        return refuse("expected a telephone number with at least one digit");
+        return Err(refuse(
+            "expected a telephone number with at least one digit",
+        ));
+    }
+    if is_fraction(phone) {
+        return Err(refuse(
+            "expected a telephone number, got one with a fraction: it went through a number of a spreadsheet or a \
+             table; read that column as text",
+        ));
+    }
+    if are_two(phone) {
+        return Err(refuse("expected one telephone number, got two in one"));
+    }
+    if digits.len() > MOST_DIGITS {
+        return Err(Malformed::at(
+            field,
+            format!(
+                "expected a telephone number of at most {MOST_DIGITS} digits, got {}",
+                digits.len()
+            ),
+        ));
     }
     Ok(digits)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn separators_go_and_digits_stay() {
-        for phone in [
-            "+84 907 089 782",
-            "84907089782",
-            "+84-907.089/782",
-            "(+84) 907 089 782",
-            "\u{202a}+84\u{a0}907\u{2011}089782\u{202c}",
-        ] {
-            assert_eq!(
-                written(phone, PhoneFormat::Digits, "query.phone").unwrap(),
-                "84907089782",
-                "{phone:?}"
-            );
+/// The digits, without a trunk zero in brackets.
+fn digits(phone: &str) -> Result<String, &'static str> {
+    let mut digits = String::with_capacity(phone.len());
+    let (mut plus, mut trunk) = (false, false);
+    let mut rest = phone;
+    while let Some(c) = rest.chars().next() {
+        if let Some(behind) = behind_bracketed_zero(rest).filter(|_| !digits.is_empty()) {
+            if trunk || !is_country_code(&digits) {
+                return Err("expected '(0)' behind a country code alone, as in +44 (0)20");
+            }
+            trunk = true;
+            if digits.trim_start_matches("00") == ITALY {
+                digits.push('0');
+            }
+            rest = behind;
+            continue;
         }
-    }
-
-    #[test]
-    fn what_would_be_another_number_is_refused() {
-        for phone in [
-            "",
-            "  ",
-            "+",
-            "call me",
-            "1-800-FLOWERS",
-            "84+907",
-            "84907 ext 5",
-            "84907;ext=5",
-            "٠١٢٣",
-        ] {
-            let refusal = written(phone, PhoneFormat::Digits, "query.phone").unwrap_err();
-            assert!(
-                refusal
-                    .to_string()
-                    .starts_with("`query.phone`: expected a telephone number"),
-                "{phone:?}: {refusal}"
-            );
+        match c {
+            '0'..='9' => digits.push(c),
+            '+' if digits.is_empty() && !plus => plus = true,
+            c if separates(c) => {}
+            _ => return Err(of_no_number(phone)),
         }
+        rest = &rest[c.len_utf8()..];
     }
+    Ok(digits)
+}
 
-    #[test]
-    fn as_is_leaves_all_but_the_empty_as_it_is() {
-        assert_eq!(
-            written("+84 907 x5", PhoneFormat::AsIs, "query.phone").unwrap(),
-            "+84 907 x5"
-        );
-        assert!(written(" ", PhoneFormat::AsIs, "query.phone").is_err());
+/// What stands behind a `(0)` with which the text begins.
+fn behind_bracketed_zero(text: &str) -> Option<&str> {
+    let zero = text.strip_prefix('(')?.trim_start_matches(' ');
+    zero.strip_prefix('0')?
+        .trim_start_matches(' ')
+        .strip_prefix(')')
+}
+
+/// Up to three digits, perhaps behind the prefix 00. None begins with a zero.
+fn is_country_code(digits: &str) -> bool {
+    let code = digits.strip_prefix("00").unwrap_or(digits);
+    (1..=3).contains(&code.len()) && !code.starts_with('0')
+}
+
+/// `84907089782.0`: a point is the only thing between the digits, and what stands behind it is no group of them.
+fn is_fraction(phone: &str) -> bool {
+    let number = phone.trim_matches(separates);
+    let number = number.strip_prefix('+').unwrap_or(number);
+    let Some((whole, part)) = number.split_once('.') else {
+        return false;
+    };
+    let are_digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_group = part.len() > 2 && part.bytes().any(|byte| byte != b'0');
+    are_digits(whole) && are_digits(part) && !is_group
+}
+
+/// Two numbers with nothing but separators between them.
+fn are_two(phone: &str) -> bool {
+    let count = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    let breaks = phone.match_indices(['/', '\t', '\n', '\r']);
+    let parted = breaks
+        .map(|(at, _)| phone.split_at(at))
+        .any(|(before, behind)| count(before) >= WHOLE_NUMBER && count(behind) >= WHOLE_NUMBER);
+    let runs = phone.split(|c: char| !c.is_ascii_digit());
+    let mut lengths = runs.map(str::len).filter(|length| *length > 0);
+    let mut last = lengths.next().unwrap_or_default();
+    parted || lengths.any(|length| std::mem::replace(&mut last, length).min(length) >= WHOLE_NUMBER)
+}
+
+/// What to say of a text that holds more than a number.
+fn of_no_number(text: &str) -> &'static str {
+    let letters: String = text
+        .chars()
+        .filter(|c| c.is_alphabetic())
+        .flat_map(char::to_lowercase)
+        .collect();
+    if HIDDEN.iter().any(|word| letters.contains(word)) {
+        "expected a telephone number, got a word for a hidden caller: there is nobody to look up; leave such calls out"
+    } else {
+        "expected a telephone number: digits, with '+' before and separators between them"
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,17 @@ use http::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, criterion::filled, encoded, oauth::Dialect, trimmed};
+use super::{
+    Kind, Outcome,
+    class::Rules,
+    criterion::{Text, all_given, none_given},
+    encoded,
+    oauth::Dialect,
+    trimmed,
+};
 use crate::{
     config::{Credentials, OAuthSettings, Secret},
     customer::{Customer, Email, Location},
@@ -42,26 +50,30 @@ pub struct Settings {
 /// Whom to look for: exactly one criterion.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "PlumeQuery", extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(rename = "PlumeQuery", extend("not" = not_one()))]
 pub struct Query {
     /// Id of the account.
     #[serde(default)]
-    account_id: Option<String>,
+    #[schemars(extend("not" = impossible()))]
+    account_id: Option<Text>,
     /// Id of a location.
     #[serde(default)]
-    location_id: Option<String>,
+    #[schemars(extend("not" = impossible()))]
+    location_id: Option<Text>,
     /// The customer's name.
     #[serde(default)]
-    name: Option<String>,
+    #[schemars(extend("not" = impossible()))]
+    name: Option<Text>,
     /// The customer's email address.
     #[serde(default)]
-    email: Option<String>,
+    #[schemars(extend("not" = impossible()))]
+    email: Option<Text>,
 }
 
 /// How to look.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "PlumeOptions")]
+#[schemars(rename = "PlumeOptions")]
 pub struct Options {
     /// The whole value must match; default true.
     #[schemars(extend("default" = true))]
@@ -71,6 +83,21 @@ pub struct Options {
     starts_with: Option<bool>,
     /// Add the provider's payload verbatim to the result.
     raw: bool,
+}
+
+/// In the schema: what no value can be, as [`Plume::request`] says.
+fn impossible() -> Value {
+    json!({"type": "string", "pattern": r"^\s*(?:[Nn][Uu][Ll][Ll]|\.{1,2})\s*$"})
+}
+
+/// In the schema: no criterion, or two.
+fn not_one() -> Value {
+    let names = ["account_id", "location_id", "name", "email"];
+    let later = |at: usize| names.into_iter().skip(at + 1);
+    let pairs = (0..names.len()).flat_map(|at| later(at).map(move |other| [names[at], other]));
+    let two = pairs.map(|pair| all_given(&pair));
+    let wrong: Vec<Value> = [none_given(&names)].into_iter().chain(two).collect();
+    json!({ "anyOf": wrong })
 }
 
 impl Query {
@@ -86,10 +113,7 @@ impl Query {
             .into_iter()
             .filter_map(|(field, name, value)| Some((field, name, value.as_ref()?)));
         match (given.next(), given.next()) {
-            (Some((field, name, value)), None) => {
-                filled(Some(value), field)?;
-                Ok((field, name, value))
-            }
+            (Some((field, name, value)), None) => Ok((field, name, value.as_str())),
             _ => Err(Malformed::at(
                 "query",
                 "expected exactly one of account_id, location_id, name, email",

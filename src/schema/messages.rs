@@ -87,8 +87,15 @@ fn job_headers() -> Value {
             },
             "timestamp": {"type": "integer", "description": "Seconds since 1970."},
             "content_type": {"type": "string", "const": "application/json"},
-            (header::TRACEPARENT): {"type": "string", "description": "W3C trace context, continued in the result."},
-            (header::TRACESTATE): {"type": "string"},
+            "content_encoding": {
+                "type": "string", "pattern": "^(?:[Ii][Dd][Ee][Nn][Tt][Ii][Tt][Yy]|[Uu][Tt][Ff]-8)$",
+                "description": "None, identity or utf-8: the body is plain JSON.",
+            },
+            (header::TRACEPARENT): {
+                "type": "string",
+                "description": "W3C trace context, continued in the result; left out where it is not sound.",
+            },
+            (header::TRACESTATE): {"type": "string", "description": "Goes with its traceparent alone."},
         },
     })
 }

@@ -1,5 +1,8 @@
 //! The committed descriptions of the messages, and the examples in them.
 
+mod agreement; // the schema of jobs and the worker say the same
+mod generated; // classes made of the schemas, by other people's tools
+
 use lookup_worker::schema;
 use serde_json::Value;
 
@@ -91,4 +94,30 @@ fn every_exchange_and_queue_of_the_document_is_one_that_the_worker_declares() {
     ];
     expected.sort();
     assert_eq!(bound, expected);
+}
+
+#[test]
+fn every_definition_speaks_for_itself_and_no_null_is_promised_in_vain() {
+    for (root, schema) in [
+        ("LookupJob", schema::job()),
+        ("LookupResult", schema::result()),
+    ] {
+        assert_eq!(schema["title"], root);
+        for (name, definition) in schema["$defs"].as_object().expect("definitions") {
+            assert_eq!(definition["title"], name.as_str());
+            assert!(
+                !name.ends_with(|c: char| c.is_ascii_digit()),
+                "{name} is numbered"
+            );
+        }
+    }
+    let mut result = schema::result();
+    for any in ["context", "raw"] {
+        assert_eq!(
+            result["properties"][any]["not"],
+            serde_json::json!({"type": "null"})
+        );
+        result["properties"][any] = Value::Bool(true);
+    }
+    assert!(!result.to_string().contains("null"), "{result}");
 }

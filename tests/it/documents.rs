@@ -7,11 +7,12 @@ use lookup_worker::failure::ErrorKind;
 use crate::deployment::file;
 
 /// Every document that has links.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "deploy/rabbitmq/README.md",
     "docs/architecture.md",
     "docs/failures.md",
+    "docs/from-your-program.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/providers-word.md",

@@ -82,7 +82,14 @@ async fn run(command: &mut Command, input: &str) -> Vec<Value> {
 async fn the_python_examples_ask_and_take_results() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    answers(python("python/ask.py").env("AMQP_URL", vhost.url())).await;
+    for program in [
+        "ask.py",
+        "ask_aio_pika.py",
+        "ask_faststream.py",
+        "ask_kombu.py",
+    ] {
+        answers(python(&format!("python/{program}")).env("AMQP_URL", vhost.url())).await;
+    }
     takes_results(
         python("python/results.py").env("AMQP_URL", vhost.url()),
         &road,
@@ -95,7 +102,9 @@ async fn the_python_examples_ask_and_take_results() {
 async fn the_node_examples_ask_and_take_results() {
     let vhost = Broker::shared().vhost();
     let road = Road::open(&vhost.url(), "").await;
-    answers(node("node/ask.js").env("AMQP_URL", vhost.url())).await;
+    for program in ["ask.js", "ask-rabbitmq-client.js"] {
+        answers(node(&format!("node/{program}")).env("AMQP_URL", vhost.url())).await;
+    }
     takes_results(node("node/results.js").env("AMQP_URL", vhost.url()), &road).await;
 }
 

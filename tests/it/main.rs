@@ -51,8 +51,9 @@ mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
 mod refusals; // what says nothing of the customer uses up no backlog
 mod renewal; // SIGHUP: new secrets without losing a job
+mod requests; // what requesters and their tools really send
 mod reuse; // connections that are used again, and those that never come about
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
-mod traces;
-mod waits; // how long a provider is left alone // a job's way as one trace, seen in a collector
+mod traces; // a job's way as one trace, seen in a collector
+mod waits; // how long a provider is left alone
