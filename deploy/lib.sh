@@ -79,11 +79,12 @@ get_rabbitmq() {
     can_install && PROOF=has_rabbitmq install_packages rabbitmq-server
 }
 
-# use_rabbitmq 3|4: the tests find it in RABBITMQ_SBIN; 3 is what the machine has. Fails where 4 cannot be made.
+# use_rabbitmq 3.10|4.0|4.3: the tests find it in RABBITMQ_SBIN; 3.10 is what the machine has. Fails where another cannot
+# be made.
 use_rabbitmq() {
     case $1 in
-    3) ;;
-    4) RABBITMQ_SBIN=$("$ROOT/deploy/rabbitmq-4") && export RABBITMQ_SBIN ;;
-    *) die "--rabbitmq is 3 or 4, not $1" ;;
+    3.10) ;;
+    4.0 | 4.3) RABBITMQ_SBIN=$("$ROOT/deploy/rabbitmq-root" "$1") && export RABBITMQ_SBIN ;;
+    *) die "--rabbitmq is 3.10, 4.0 or 4.3, not $1" ;;
     esac
 }

@@ -81,7 +81,7 @@ lint_manifests() {
 lint_texts() {
     yamllint --config-file tests/tools/yamllint.yaml deploy
     shellcheck --external-sources --source-path=SCRIPTDIR \
-        deploy/test deploy/demo deploy/lib.sh deploy/lint.sh deploy/rabbitmq-node examples/shell/*.sh
+        deploy/test deploy/demo deploy/soak deploy/lib.sh deploy/lint.sh deploy/rabbitmq-node deploy/rabbitmq-root examples/shell/*.sh
 }
 
 # Expressions of the dashboard too: as rules, which is what promtool reads.
@@ -149,9 +149,14 @@ lint_deployment() {
         lint_composition
         lint_manifests
         lint_texts
-        tests+=(examples::the_python examples::the_shell)
+        tests+=(examples::the_python)
     else
         leave_out "image, composition, manifests, scripts, examples in Python: no Python, or no packages for it"
+    fi
+    if has curl; then
+        tests+=(examples::the_shell)
+    else
+        leave_out "the example in shell: no curl"
     fi
     if has node && node_packages "$ROOT/tests/tools" checks; then
         lint_descriptions

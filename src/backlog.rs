@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// One provider's queues at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Jobs that no worker has been given, by lane.
     pub ready: [u32; 2],

@@ -15,6 +15,7 @@ mod acks;
 mod browse;
 mod connection;
 mod consumer;
+mod cure;
 mod depth;
 mod difference;
 mod inquiry;
@@ -24,6 +25,7 @@ mod names;
 mod notices;
 mod pipeline;
 mod publisher;
+mod rights;
 mod topology;
 
 use std::{future::Future, time::Duration};
@@ -31,14 +33,16 @@ use std::{future::Future, time::Duration};
 pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use cure::Cures;
 pub use depth::Depth;
-pub use difference::Difference;
-pub use inquiry::Greeting;
+pub use difference::{Difference, Found};
+pub use inquiry::{Greeting, Version};
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
+pub use rights::MissingRight;
 pub use topology::{Expected, QueueSpec};
 
 /// Longest wait for a connection to be open.

@@ -240,6 +240,17 @@ impl Job {
 
 /// What is wrong with a line that names no provider: most often it is no JSON.
 fn nameless(body: &[u8]) -> Malformed {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        provider: Cow<'a, str>,
+    }
+    let named = serde_json::from_slice::<Named>(body);
+    if named.is_ok_and(|named| !named.provider.is_empty()) {
+        let problem =
+            "empty; expected the name of a provider, as the body has one: the routing key counts";
+        return Malformed::at("routing key", problem);
+    }
     let missing = || {
         Malformed::at(
             "provider",

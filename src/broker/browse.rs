@@ -1,6 +1,6 @@
 //! A look through a queue, one message after the other: what is not settled stays where it was.
 
-use std::rc::Rc;
+use std::{fmt::Write, rc::Rc};
 
 use jiff::Timestamp;
 use lapin::{
@@ -109,7 +109,9 @@ impl Browse {
         while depth(&channel, &self.queue, CALL_LIMIT).await? < left {
             tokio::time::sleep(ROUND).await;
         }
-        Ok(())
+        // One that is dropped open is closed at the same time as the connection, which the client then just drops.
+        let close = channel.close(200, "seen".into());
+        bounded("close a channel", CALL_LIMIT, close).await
     }
 }
 
@@ -148,7 +150,7 @@ pub(super) fn table(fields: &FieldTable) -> Map<String, Value> {
         .collect()
 }
 
-/// What JSON has no type for is left out.
+/// A decimal is a number, bytes are text where they are; what JSON has no type for at all is null.
 fn json(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::Boolean(value) => (*value).into(),
@@ -166,6 +168,21 @@ fn json(value: &AMQPValue) -> Value {
         AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into(),
         AMQPValue::FieldArray(items) => items.as_slice().iter().map(json).collect(),
         AMQPValue::FieldTable(fields) => Value::Object(table(fields)),
-        AMQPValue::ByteArray(_) | AMQPValue::DecimalValue(_) | AMQPValue::Void => Value::Null,
+        AMQPValue::DecimalValue(decimal) => {
+            (f64::from(decimal.value) / 10f64.powi(decimal.scale.into())).into()
+        }
+        AMQPValue::ByteArray(bytes) => bytes_as_text(bytes.as_slice()).into(),
+        AMQPValue::Void => Value::Null,
+    }
+}
+
+/// Bytes that are no text are written as `0x` and their digits.
+fn bytes_as_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().fold("0x".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }),
     }
 }

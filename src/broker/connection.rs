@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded, told};
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Names, Publisher, bounded, told};
 use crate::{
     config::AmqpSettings,
     tls::{self, TlsMaterial},
@@ -39,6 +39,8 @@ pub(super) const SMALL_FRAME: u32 = 8 * 1024;
 /// What is open at the broker, until any part of it fails.
 #[derive(Debug)]
 pub struct Session {
+    /// Of everything on this broker.
+    pub names: Names,
     consuming: Rc<Connection>,
     publishing: Rc<Connection>,
     /// For looks at queues, one at a time.
@@ -146,7 +148,7 @@ impl Session {
         addresses.shuffle(&mut rand::rng());
         let mut last = BrokerError::Lost("no broker address is configured".into());
         for address in &addresses {
-            match Self::open_one(address, &tls).await {
+            match Self::open_one(address, &tls, &settings.prefix).await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
@@ -154,7 +156,11 @@ impl Session {
         Err(last)
     }
 
-    async fn open_one(address: &SecretString, tls: &TlsMaterial) -> Result<Rc<Self>, BrokerError> {
+    async fn open_one(
+        address: &SecretString,
+        tls: &TlsMaterial,
+        prefix: &str,
+    ) -> Result<Rc<Self>, BrokerError> {
         let health = Rc::<Health>::default();
         let consuming = connect_once(address, tls, LARGE_FRAME, "lookup-worker consumes").await?;
         let publishing = connect_once(address, tls, SMALL_FRAME, "lookup-worker publishes").await?;
@@ -167,6 +173,7 @@ impl Session {
             Rc::clone(&health),
         );
         Ok(Rc::new(Self {
+            names: Names::new(prefix),
             consuming,
             publishing,
             looking: RefCell::default(),
@@ -179,6 +186,12 @@ impl Session {
     #[must_use]
     pub fn vhost(&self) -> String {
         self.publishing.status().vhost().to_string()
+    }
+
+    /// Who the address says that we are; with a client certificate the broker may know better.
+    #[must_use]
+    pub fn user(&self) -> String {
+        self.publishing.status().username()
     }
 
     /// A channel for consuming.

@@ -14,7 +14,10 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header};
+use super::{
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header,
+    topology::answered,
+};
 use crate::job::{Envelope, Progress, is_traceparent};
 
 /// More attempts than any job has.
@@ -106,22 +109,21 @@ impl Session {
 }
 
 impl Session {
-    /// A queue of this connection's own, that goes with it, and its deliveries.
+    /// Deliveries of a queue of this connection's own, which goes with it.
     ///
     /// # Errors
-    /// Where the broker does not make one in time.
-    pub async fn replies(self: &Rc<Self>) -> Result<(String, Deliveries), BrokerError> {
+    /// Where the broker does not make one in time, or not for this user.
+    pub async fn replies(self: &Rc<Self>, name: &str) -> Result<Deliveries, BrokerError> {
         let channel = self.consuming_channel().await?;
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,
             ..QueueDeclareOptions::default()
         };
-        let declare = channel.queue_declare("".into(), options, FieldTable::default());
-        let queue = bounded("declare a reply queue", CALL_LIMIT, declare).await?;
-        let name = queue.name().as_str().to_owned();
-        let (_, deliveries) = self.subscribe(&name, 1000).await?;
-        Ok((name, deliveries))
+        let declare = channel.queue_declare(name.into(), options, FieldTable::default());
+        answered("queue", name, true, declare).await?;
+        let (_, deliveries) = self.subscribe(name, 1000).await?;
+        Ok(deliveries)
     }
 }
 
@@ -275,10 +277,14 @@ pub(super) fn received(
     // Sent to its queue by the queue's name: the key that the job came with stands in the header.
     let suspect =
         delivery.exchange.as_str().is_empty() && integer(&properties, header::SUSPECT).is_some();
+    let key = delivery.routing_key.as_str();
+    // Who published to a queue of jobs itself meant its provider and its lane.
+    let queue = Some(key).filter(|_| delivery.exchange.as_str().is_empty());
     let routing_key = first_routing_key
         .as_deref()
         .filter(|_| suspect)
-        .unwrap_or(delivery.routing_key.as_str());
+        .or_else(|| session.names.key_of_jobs(queue?))
+        .unwrap_or(key);
     Box::new(Delivery {
         envelope: envelope(routing_key, &properties),
         body: delivery.data.into(),

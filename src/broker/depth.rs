@@ -1,8 +1,12 @@
 //! What lies in queues, looked at without touching it.
 
-use lapin::{options::QueueDeclareOptions, types::FieldTable};
+use lapin::{
+    ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
 
-use super::{AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session};
+use super::{AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session, topology::answered};
 
 /// A queue at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +53,30 @@ impl Session {
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
         Ok(depths)
+    }
+
+    /// Whether there is an exchange of this name. Where the user may not even look, it is taken to be there.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn has_exchange(&self, name: &str) -> Result<bool, BrokerError> {
+        let channel = self.publishing_channel().await?;
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let (kind, arguments) = (ExchangeKind::Topic, FieldTable::default());
+        let look = channel.exchange_declare(name.into(), kind, options, arguments);
+        match answered("exchange", name, false, look).await {
+            Ok(()) => {
+                let close = channel.close(200, "seen".into());
+                let _ = tokio::time::timeout(CLOSE_LIMIT, close).await;
+                Ok(true)
+            }
+            Err(BrokerError::Foreign(_)) => Ok(false),
+            Err(BrokerError::Refused(_)) => Ok(true),
+            Err(lost) => Err(lost),
+        }
     }
 
     /// How many messages lie ready in a queue; none if there is no such queue, or it is away with its node.

@@ -3,20 +3,35 @@
 use lapin::{
     ExchangeKind,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 
-use super::{BrokerError, Expected, QueueSpec, Session, browse::table, topology::answered};
+use super::{BrokerError, Cures, Expected, QueueSpec, Session, topology::answered};
+
+/// Where none of so many exchanges is there, the broker is taken for a new one: to look for more would only fill its
+/// log, which has a line for each that is missing.
+const LOOKS: usize = 3;
 
 /// One exchange or queue that is not as it should be.
 #[derive(Debug, Clone)]
 pub struct Difference {
     /// Its name.
     pub name: String,
-    /// How it differs; none where it is not there at all.
-    pub otherwise: Option<String>,
+    /// How it differs.
+    pub found: Found,
     /// What to do: a command, where one mends it.
     pub mend: String,
+}
+
+/// How something differs from what is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is not there at all.
+    Missing,
+    /// It was declared otherwise, as the broker says.
+    Otherwise(String),
+    /// The user lacks a right to it, as the broker says.
+    Refused(String),
 }
 
 impl Expected {
@@ -24,56 +39,60 @@ impl Expected {
     ///
     /// # Errors
     /// Where the broker does not answer.
-    pub async fn compare(&self, session: &Session) -> Result<Vec<Difference>, BrokerError> {
+    pub async fn compare(
+        &self,
+        session: &Session,
+        cures: &Cures,
+    ) -> Result<Vec<Difference>, BrokerError> {
         let mut differences = Vec::new();
-        let admin = format!("rabbitmqadmin --vhost={}", quoted(&session.vhost()));
-        for (name, kind, alternate) in self.exchanges() {
-            let otherwise = match self
-                .compare_exchange(session, &name, &kind, alternate.clone())
-                .await
-            {
-                Ok(true) => continue,
-                Ok(false) => None,
-                Err(BrokerError::Foreign(otherwise)) => Some(otherwise),
-                Err(lost) => return Err(lost),
-            };
-            let mend = if otherwise.is_some() {
-                format!("{admin} delete exchange name={name}")
+        for (number, (name, kind, alternate)) in self.exchanges().into_iter().enumerate() {
+            let found = if number >= LOOKS && are_missing(&differences, number) {
+                Some(Found::Missing)
             } else {
-                declare_exchange(&admin, &name, &kind, alternate.as_deref())
+                self.look_at_exchange(session, &name, &kind, alternate.clone())
+                    .await?
             };
-            differences.push(Difference {
-                name,
-                otherwise,
-                mend,
-            });
+            let Some(found) = found else { continue };
+            let mend = match &found {
+                Found::Missing => cures.declare_exchange(&name, &kind, alternate.as_deref()),
+                Found::Otherwise(_) => cures.delete_exchange(&name),
+                Found::Refused(problem) => self.permit(session, cures, problem),
+            };
+            differences.push(Difference { name, found, mend });
         }
+        let is_new = are_missing(&differences, self.exchanges().len());
         for queue in &self.queues {
-            let (otherwise, mend) = match self.compare_queue(session, queue).await {
-                Ok(true) => continue,
-                Ok(false) => (None, self.declare_queue(&admin, queue)),
-                Err(BrokerError::Foreign(otherwise)) => {
-                    (Some(otherwise), replace_queue(session, queue).await?)
-                }
-                Err(lost) => return Err(lost),
+            let found = if is_new {
+                Some(Found::Missing)
+            } else {
+                self.look_at_queue(session, queue).await?
             };
-            differences.push(Difference {
-                name: queue.name.clone(),
-                otherwise,
-                mend,
-            });
+            let Some(found) = found else { continue };
+            let mend = match &found {
+                Found::Missing => {
+                    cures.declare_queue(&queue.name, &queue.arguments(&self.names), &queue.bindings)
+                }
+                Found::Otherwise(_) => replace_queue(session, cures, queue).await?,
+                Found::Refused(problem) => self.permit(session, cures, problem),
+            };
+            let name = queue.name.clone();
+            differences.push(Difference { name, found, mend });
+        }
+        let missing = |difference: &&Difference| difference.found == Found::Missing;
+        if self.declare && differences.iter().any(|difference| missing(&difference)) {
+            differences.extend(self.may_not_declare(session, cures).await?);
         }
         Ok(differences)
     }
 
-    /// Whether it is there.
-    async fn compare_exchange(
+    /// None if it is there, and as it should be.
+    async fn look_at_exchange(
         &self,
         session: &Session,
         name: &str,
         kind: &ExchangeKind,
         alternate: Option<String>,
-    ) -> Result<bool, BrokerError> {
+    ) -> Result<Option<Found>, BrokerError> {
         // What is not there closes the channel.
         let channel = session.publishing_channel().await?;
         let passive = ExchangeDeclareOptions {
@@ -82,22 +101,19 @@ impl Expected {
         };
         let there =
             channel.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default());
-        match answered("exchange", name, false, there).await {
-            Ok(()) => self
-                .exchange(&channel, name, kind.clone(), alternate)
-                .await
-                .map(|()| true),
-            Err(BrokerError::Foreign(_)) => Ok(false),
-            Err(lost) => Err(lost),
+        if let Some(found) = missing(answered("exchange", name, false, there).await)? {
+            return Ok(Some(found));
         }
+        let declared = self.exchange(&channel, name, kind.clone(), alternate).await;
+        finished(&channel, otherwise(declared)?).await
     }
 
-    /// Whether it is there.
-    async fn compare_queue(
+    /// None if it is there, and as it should be.
+    async fn look_at_queue(
         &self,
         session: &Session,
         queue: &QueueSpec,
-    ) -> Result<bool, BrokerError> {
+    ) -> Result<Option<Found>, BrokerError> {
         let channel = session.publishing_channel().await?;
         let passive = QueueDeclareOptions {
             passive: true,
@@ -105,56 +121,98 @@ impl Expected {
         };
         let there =
             channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-        match answered("queue", &queue.name, false, there).await {
-            Ok(()) => self.queue(&channel, queue).await.map(|()| true),
-            Err(BrokerError::Foreign(_)) => Ok(false),
-            Err(lost) => Err(lost),
+        if let Some(found) = missing(answered("queue", &queue.name, false, there).await)? {
+            return Ok(Some(found));
         }
+        let declared = self.queue(&channel, queue).await;
+        finished(&channel, otherwise(declared)?).await
     }
 
-    fn declare_queue(&self, admin: &str, queue: &QueueSpec) -> String {
-        let QueueSpec { name, bindings, .. } = queue;
-        let arguments = json(&queue.arguments(&self.names));
-        let mut command =
-            format!("{admin} declare queue name={name} durable=true arguments={arguments}");
-        for (exchange, key) in bindings {
-            let key = quoted(key);
-            let binding = format!("source={exchange} destination={name} routing_key={key}");
-            command.extend([" && ", admin, " declare binding ", &binding]);
-        }
-        command
+    /// What is missing can be declared only by whom the broker lets. A declaration that is wrong in itself tells: the
+    /// broker looks at the right first, and declares nothing either way.
+    async fn may_not_declare(
+        &self,
+        session: &Session,
+        cures: &Cures,
+    ) -> Result<Option<Difference>, BrokerError> {
+        let channel = session.publishing_channel().await?;
+        let name = self.names.dead();
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongString("none".into()));
+        let options = QueueDeclareOptions::default();
+        let declare = channel.queue_declare(name.as_str().into(), options, arguments);
+        Ok(match answered("queue", &name, false, declare).await {
+            Err(BrokerError::Refused(problem)) => Some(Difference {
+                mend: self.permit(session, cures, &problem),
+                found: Found::Refused(problem),
+                name,
+            }),
+            Err(lost @ BrokerError::Lost(_)) => return Err(lost),
+            _ => None,
+        })
+    }
+
+    /// The command that gives the user what a worker needs; the broker knows best who that is.
+    pub(super) fn permit(&self, session: &Session, cures: &Cures, problem: &str) -> String {
+        let named = problem.rsplit_once("refused for user '");
+        let user = named.and_then(|(_, rest)| Some(rest.split_once('\'')?.0.to_owned()));
+        let user = user.unwrap_or_else(|| session.user());
+        cures.permit(&user, self.names.prefix(), self.declare)
     }
 }
 
-fn declare_exchange(
-    admin: &str,
-    name: &str,
-    kind: &ExchangeKind,
-    alternate: Option<&str>,
-) -> String {
-    let kind = match kind {
-        ExchangeKind::Topic => "topic",
-        ExchangeKind::Direct => "direct",
-        _ => "fanout",
-    };
-    let arguments = alternate
-        .map(|alternate| format!(" arguments='{{\"alternate-exchange\":\"{alternate}\"}}'"));
-    format!(
-        "{admin} declare exchange name={name} type={kind} durable=true{}",
-        arguments.unwrap_or_default()
-    )
+/// Whether nothing was found of all that was looked for.
+fn are_missing(differences: &[Difference], looks: usize) -> bool {
+    let missing = |difference: &Difference| difference.found == Found::Missing;
+    differences.len() == looks && differences.iter().all(missing)
+}
+
+fn missing(looked: Result<(), BrokerError>) -> Result<Option<Found>, BrokerError> {
+    match looked {
+        Ok(()) => Ok(None),
+        Err(BrokerError::Foreign(_)) => Ok(Some(Found::Missing)),
+        Err(BrokerError::Refused(problem)) => Ok(Some(Found::Refused(problem))),
+        Err(lost @ BrokerError::Lost(_)) => Err(lost),
+    }
+}
+
+fn otherwise(declared: Result<(), BrokerError>) -> Result<Option<Found>, BrokerError> {
+    match declared {
+        Ok(()) => Ok(None),
+        Err(BrokerError::Foreign(problem)) => Ok(Some(Found::Otherwise(problem))),
+        Err(BrokerError::Refused(problem)) => Ok(Some(Found::Refused(problem))),
+        Err(lost @ BrokerError::Lost(_)) => Err(lost),
+    }
+}
+
+/// What was found; a channel that is still open is closed.
+async fn finished(
+    channel: &lapin::Channel,
+    found: Option<Found>,
+) -> Result<Option<Found>, BrokerError> {
+    if found.is_none() {
+        let close = channel.close(200, "seen".into());
+        let _ = tokio::time::timeout(super::CLOSE_LIMIT, close).await;
+    }
+    Ok(found)
 }
 
 /// A queue's arguments cannot be changed: it has to go, but nothing that lies in it may go with it.
-async fn replace_queue(session: &Session, queue: &QueueSpec) -> Result<String, BrokerError> {
+async fn replace_queue(
+    session: &Session,
+    cures: &Cures,
+    queue: &QueueSpec,
+) -> Result<String, BrokerError> {
     if queue.is_ledger() {
         let mend = "start `run` once the quota's window has passed without a request; it then replaces the queue";
         return Ok(mend.into());
     }
-    let (name, vhost) = (&queue.name, quoted(&session.vhost()));
     // A quorum queue knows no `--if-empty`. What a worker holds is not counted here, so workers stop first.
-    let delete = format!("stop the workers, then: rabbitmqctl --vhost {vhost} delete_queue {name}");
-    Ok(match session.depth(name).await?.unwrap_or(0) {
+    let delete = format!(
+        "stop the workers, then: {}",
+        cures.delete_queue(&queue.name)
+    );
+    Ok(match session.depth(&queue.name).await?.unwrap_or(0) {
         0 => delete,
         count => {
             format!(
@@ -162,18 +220,4 @@ async fn replace_queue(session: &Session, queue: &QueueSpec) -> Result<String, B
             )
         }
     })
-}
-
-fn json(arguments: &FieldTable) -> String {
-    quoted(&serde_json::Value::Object(table(arguments)).to_string())
-}
-
-/// As a shell reads it back.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.into()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

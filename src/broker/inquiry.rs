@@ -1,14 +1,16 @@
 //! What the broker tells of itself, asked for by `check` alone.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
-use futures_util::{AsyncReadExt, AsyncWriteExt};
+use amq_protocol::{
+    auth::Credentials,
+    frame::{AMQPFrame, ProtocolVersion, gen_frame, parse_frame},
+    protocol::{AMQPClass, connection::*},
+};
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::{
-    options::BasicPublishOptions,
-    protocol::BasicProperties,
-    tcp::AMQPUriTcpExt,
-    types::{FieldTable, parsing::parse_field_table},
-    uri::AMQPScheme,
+    options::BasicPublishOptions, protocol::BasicProperties, tcp::AMQPUriTcpExt, types::FieldTable,
+    uri::AMQPScheme, uri::AMQPUri,
 };
 use secrecy::SecretString;
 
@@ -19,10 +21,9 @@ use super::{
 };
 use crate::tls::TlsMaterial;
 
-/// The first frame of a broker: type 1, channel 0, its size; class 10, method 10, version 0.9.
+/// A frame's type, channel and size.
 const HEAD: usize = 7;
-const METHOD: usize = 6;
-/// More is no greeting.
+/// More is no part of a greeting.
 const LONGEST: usize = 64 * 1024;
 
 /// How a broker greets whoever connects. The client library keeps it to itself.
@@ -36,8 +37,20 @@ pub struct Greeting {
     pub version: String,
 }
 
+/// A version as numbers: major, minor, patch; what is no number is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(major, minor, patch) = self;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
 impl Greeting {
-    /// Connects, reads the greeting and goes.
+    /// Connects, reads the greeting and goes, as politely as any client: who just closes the connection leaves a
+    /// warning in the broker's log.
     ///
     /// # Errors
     /// Where none comes in time.
@@ -51,33 +64,21 @@ impl Greeting {
         let at = format!("{}:{}{by_tls}", uri.authority.host, uri.authority.port);
         let greeted = async {
             let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
-            let mut stream = uri
+            let stream = uri
                 .connect_with_config_async(client_tls(tls).as_ref(), &runtime)
                 .await?;
-            stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
-            stream.flush().await?;
-            let mut head = [0; HEAD];
-            stream.read_exact(&mut head).await?;
-            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
-            let mut payload = vec![0; size.min(LONGEST)];
-            stream.read_exact(&mut payload).await?;
-            io::Result::Ok(payload)
+            Conversation { stream }.greet(&uri).await
         };
         let lost = |problem: String| BrokerError::Lost(format!("the broker's greeting: {problem}"));
-        let payload = tokio::time::timeout(CONNECT_LIMIT, greeted).await;
-        let payload = payload
+        let properties = tokio::time::timeout(CONNECT_LIMIT, greeted).await;
+        let properties = properties
             .map_err(|_| lost("none in time".into()))?
             .map_err(|error| lost(error.to_string()))?;
-        Self::read(at, &payload).ok_or_else(|| lost("it is none that can be read".into()))
+        Ok(Self::read(at, &properties))
     }
 
-    /// Of the payload of `connection.start`.
-    fn read(at: String, payload: &[u8]) -> Option<Self> {
-        let properties = payload
-            .strip_prefix(&[0, 10, 0, 10, 0, 9])
-            .filter(|rest| rest.len() < LONGEST - METHOD)?;
-        let (_, properties): (&[u8], FieldTable) = parse_field_table(properties).ok()?;
-        let properties = table(&properties);
+    fn read(at: String, properties: &FieldTable) -> Self {
+        let properties = table(properties);
         let text = |key: &str| {
             properties
                 .get(key)
@@ -85,11 +86,100 @@ impl Greeting {
                 .unwrap_or_default()
                 .to_owned()
         };
-        Some(Self {
+        Self {
             at,
             product: text("product"),
             version: text("version"),
-        })
+        }
+    }
+
+    /// The version, to be compared.
+    #[must_use]
+    pub fn number(&self) -> Version {
+        let digits = |part: &str| {
+            let end = part.find(|c: char| !c.is_ascii_digit());
+            part[..end.unwrap_or(part.len())].parse().unwrap_or(0)
+        };
+        let mut parts = self.version.split('.').map(digits);
+        let mut next = || parts.next().unwrap_or(0);
+        Version(next(), next(), next())
+    }
+}
+
+/// A connection of which nothing but its begin and its end is wanted.
+struct Conversation<S> {
+    stream: S,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    /// What the broker says of itself.
+    async fn greet(mut self, uri: &AMQPUri) -> io::Result<FieldTable> {
+        self.send(&AMQPFrame::ProtocolHeader(ProtocolVersion::amqp_0_9_1()))
+            .await?;
+        let AMQPMethod::Start(start) = self.receive().await? else {
+            return Err(io::Error::other("it is none that can be read"));
+        };
+        // It was said; how the rest goes is no matter.
+        let _ = self.leave(uri).await;
+        Ok(start.server_properties)
+    }
+
+    async fn leave(&mut self, uri: &AMQPUri) -> io::Result<()> {
+        let mechanism = uri.query.auth_mechanism.unwrap_or_default();
+        let credentials = Credentials::from(uri.authority.userinfo.clone());
+        self.say(AMQPMethod::StartOk(StartOk {
+            client_properties: FieldTable::default(),
+            mechanism: mechanism.name().into(),
+            response: credentials.sasl_auth_string(mechanism),
+            locale: "en_US".into(),
+        }))
+        .await?;
+        let AMQPMethod::Tune(tune) = self.receive().await? else {
+            return Ok(());
+        };
+        self.say(AMQPMethod::TuneOk(TuneOk {
+            channel_max: tune.channel_max,
+            frame_max: tune.frame_max,
+            heartbeat: 0,
+        }))
+        .await?;
+        self.say(AMQPMethod::Open(Open {
+            virtual_host: uri.vhost.as_str().into(),
+        }))
+        .await?;
+        self.receive().await?;
+        self.say(AMQPMethod::Close(Close {
+            reply_code: 200,
+            reply_text: "goodbye".into(),
+            class_id: 0,
+            method_id: 0,
+        }))
+        .await?;
+        self.receive().await.map(drop)
+    }
+
+    async fn say(&mut self, method: AMQPMethod) -> io::Result<()> {
+        self.send(&AMQPFrame::Method(0, AMQPClass::Connection(method)))
+            .await
+    }
+
+    async fn send(&mut self, frame: &AMQPFrame) -> io::Result<()> {
+        let written = gen_frame(frame)(Vec::new().into()).map_err(io::Error::other)?;
+        self.stream.write_all(&written.into_inner().0).await?;
+        self.stream.flush().await
+    }
+
+    async fn receive(&mut self) -> io::Result<AMQPMethod> {
+        let mut frame = vec![0; HEAD];
+        self.stream.read_exact(&mut frame).await?;
+        let size = u32::from_be_bytes([frame[3], frame[4], frame[5], frame[6]]) as usize;
+        // With the byte at its end.
+        frame.resize(HEAD + size.min(LONGEST) + 1, 0);
+        self.stream.read_exact(&mut frame[HEAD..]).await?;
+        match parse_frame(frame.as_slice()) {
+            Ok((_, AMQPFrame::Method(0, AMQPClass::Connection(method)))) => Ok(method),
+            _ => Err(io::Error::other("it is none that can be read")),
+        }
     }
 }
 

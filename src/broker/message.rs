@@ -151,6 +151,13 @@ impl Message {
         self
     }
 
+    /// Without a `reply_to`.
+    #[must_use]
+    pub fn without_reply_to(mut self) -> Self {
+        self.properties = kept(&self.properties, false).with_delivery_mode(2);
+        self
+    }
+
     /// The same message that was received, to be sent on: its properties and headers, but for those of the
     /// broker, and with delivery mode 2.
     pub(super) fn forwarded(body: Bytes, properties: &BasicProperties) -> Self {
@@ -165,12 +172,17 @@ impl Message {
             headers.insert(name.clone(), value.clone());
         }
         // The broker checks a user id against the connection's own; an expiration would run anew.
-        let properties = without_user_and_expiration(properties).with_delivery_mode(2);
+        let properties = kept(properties, true).with_delivery_mode(2);
         Self {
             body,
             properties,
             headers,
         }
+    }
+
+    /// Whether the body is so large that the broker may find it too large, and closes the channel then.
+    pub(super) fn is_risky(&self) -> bool {
+        self.body.len() >= RISKY_BODY
     }
 
     /// Whether headers and properties surely fit a small frame.
@@ -193,6 +205,10 @@ const ROOM_FOR_HEADERS: usize = 96 * 1024;
 
 /// What a small frame has left beside the properties, each of which has at most 255 bytes.
 const SMALL_HEADERS: usize = SMALL_FRAME as usize - 4 * 1024;
+
+/// RabbitMQ takes messages of 16 MiB and less by default, and brokers that are set to take less than this are rare:
+/// they cost the session each time.
+const RISKY_BODY: usize = 64 * 1024;
 
 fn is_brokers_own(name: &str) -> bool {
     ["x-death", "x-first-death", "x-last-death"]
@@ -219,7 +235,8 @@ fn size_of(value: &AMQPValue) -> usize {
     }
 }
 
-fn without_user_and_expiration(properties: &BasicProperties) -> BasicProperties {
+/// All but the user, the expiration and, where it is not wanted, the `reply_to`.
+fn kept(properties: &BasicProperties, with_reply_to: bool) -> BasicProperties {
     let mut kept = BasicProperties::default();
     macro_rules! keep {
         ($($get:ident $set:ident),+) => {
@@ -230,9 +247,12 @@ fn without_user_and_expiration(properties: &BasicProperties) -> BasicProperties 
     }
     keep!(
         content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
-        correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
-        timestamp with_timestamp, kind with_type, app_id with_app_id
+        correlation_id with_correlation_id, message_id with_message_id, timestamp with_timestamp, kind with_type,
+        app_id with_app_id
     );
+    if with_reply_to {
+        keep!(reply_to with_reply_to);
+    }
     kept
 }
 

@@ -14,6 +14,12 @@ pub struct Names {
 }
 
 impl Names {
+    /// What all names begin with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Names that begin with `prefix`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
@@ -33,6 +39,15 @@ impl Names {
     #[must_use]
     pub fn jobs(&self, provider: &str, lane: Lane) -> String {
         format!("{}.jobs.{provider}.{lane}", self.prefix)
+    }
+
+    /// The routing key of the jobs in a queue of a provider's lane: `NAME.LANE`; none where it is no such queue.
+    #[must_use]
+    pub fn key_of_jobs<'a>(&self, queue: &'a str) -> Option<&'a str> {
+        let key = queue.strip_prefix(&self.prefix)?.strip_prefix(".jobs.")?;
+        let (provider, lane) = key.split_once('.')?;
+        let is_lane = Lane::ALL.iter().any(|known| known.as_str() == lane);
+        (is_lane && !provider.is_empty()).then_some(key)
     }
 
     /// The queue of one provider's jobs that may have ended a worker.
@@ -101,6 +116,12 @@ impl Names {
         format!("{}.notices.{worker}", self.prefix)
     }
 
+    /// A queue of a requester's own, which the rights of `deploy/rabbitmq` let it declare.
+    #[must_use]
+    pub fn replies(&self, requester: &str) -> String {
+        format!("{}.replies.{requester}", self.prefix)
+    }
+
     /// Whether a queue of this name is one of the worker's own.
     #[must_use]
     pub fn owns(&self, queue: &str) -> bool {
@@ -122,6 +143,24 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_of_jobs_tells_provider_and_lane() {
+        let names = Names::new("my.own");
+        for lane in Lane::ALL {
+            let key = format!("a.{lane}");
+            assert_eq!(names.key_of_jobs(&names.jobs("a", lane)), Some(&*key));
+        }
+        for other in [
+            "my.own.jobs.a",
+            "my.own.jobs..bulk",
+            "my.own.jobs.a.b.bulk",
+            "my.own.dead",
+            "own.jobs.a.bulk",
+        ] {
+            assert_eq!(names.key_of_jobs(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_reply_queue_under_the_same_prefix_is_not_taken_for_one_of_our_own() {

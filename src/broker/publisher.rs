@@ -54,6 +54,8 @@ pub enum Fate {
     Returned,
     /// The broker refuses it, as it says or time and again: a right that is missing, a full queue.
     Refused,
+    /// The broker takes no message of this size (`max_message_size`).
+    TooLarge,
 }
 
 /// What the broker says of one publish. The client's own word has room for the message that may have come back.
@@ -140,7 +142,7 @@ impl Publisher {
         check_key(key)?;
         for wait in NACK_WAITS_MS {
             let made = Box::new(message());
-            if !made.is_small() {
+            if !made.is_small() || made.is_risky() {
                 return Box::pin(self.alone(exchange, key, true, message)).await;
             }
             let pipeline = self.current_pipeline().await?;
@@ -223,6 +225,9 @@ impl Publisher {
                 .await
             {
                 // It can be of no other publish: none shares the channel.
+                Err(BrokerError::Refused(reason)) if is_too_large(&reason) => {
+                    return Ok(Fate::TooLarge);
+                }
                 Err(BrokerError::Refused(reason)) => {
                     tracing::warn!(reason, "the broker refuses a message");
                     return Ok(Fate::Refused);
@@ -359,6 +364,11 @@ impl From<Confirmation> for Word {
             Confirmation::NotRequested => Self::None,
         }
     }
+}
+
+/// As RabbitMQ says it: "message size 17000000 is larger than configured max size 16777216".
+fn is_too_large(reason: &str) -> bool {
+    reason.contains("message size")
 }
 
 /// AMQP's routing keys end at 255 bytes.

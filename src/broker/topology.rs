@@ -445,7 +445,7 @@ fn insert(arguments: &mut FieldTable, key: &str, value: &str) {
     arguments.insert(ShortString::from(key), AMQPValue::LongString(value.into()));
 }
 
-/// What a person must mend is told apart from what may pass.
+/// What a person must mend is told apart from what may pass, and a right that is missing from what is there.
 pub(super) async fn answered<T>(
     what: &str,
     name: &str,
@@ -464,14 +464,18 @@ pub(super) async fn answered<T>(
     };
     let advice = match error.kind() {
         ErrorKind::ProtocolError(protocol) => match protocol.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+                let word = protocol.get_message();
+                return Err(BrokerError::Refused(format!(
+                    "the {what} {name}: {word}; give the worker's user the right to it: `lookup-worker check` \
+                     prints the command"
+                )));
+            }
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
                 "delete it or choose another amqp.prefix, or configure the worker as it was declared"
             }
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if !declare => {
                 "declare it, or let the worker do so with amqp.declare = true"
-            }
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                "give the worker's user the right to it"
             }
             _ => return lost(&error),
         },

@@ -1,9 +1,11 @@
 //! `check`, the doctor: is all well, and if not, what to do? One line each.
 
-mod broker; // reach, topology, holds, replies, dead letters, backlogs, alarms
+mod broker; // all that a session tells: holds, replies, dead letters, backlogs, alarms
 mod configuration; // what was read
 mod finding; // a line
 mod provider; // reach, clock, credentials
+mod reach; // of the broker, and its version
+mod topology; // what is there, and what the user may do
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -33,11 +35,11 @@ pub(super) async fn run(
         .unwrap_or(0);
     let mut report = Report::new(arguments.json, longest.max("configuration".len()));
     report.add(configuration::findings(&settings, file.as_deref()))?;
-    let (reached, session) = broker::reach(&settings.amqp).await;
-    report.add(reached)?;
-    if let Some(session) = session {
-        report.add(broker::findings(&settings, &session).await)?;
-        session.close().await;
+    let (met, reached) = reach::reach(&settings.amqp).await;
+    report.add(met)?;
+    if let Some(reached) = reached {
+        report.add(broker::findings(&settings, &reached).await)?;
+        reached.session.close().await;
     }
     for provider in settings.providers.values() {
         report.add(provider::findings(provider).await)?;

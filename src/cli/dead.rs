@@ -25,6 +25,7 @@ Examples:
   lookup-worker dead show --id j-42                           one letter; values are masked without --reveal
   lookup-worker dead replay --provider crm --error timeout --dry-run
   lookup-worker dead replay --provider crm --error timeout    the provider is well again: once more
+  lookup-worker dead replay --id j-42 --to-results            who asked is gone: the answer to the results queue
   lookup-worker dead drop --answered                          requesters' mistakes; they were told
 
 Exit codes: 0 done, 1 failed or not all could be done, 2 a mistake in the command line or the configuration.";
@@ -53,6 +54,9 @@ enum Command {
     Replay {
         #[command(flatten)]
         options: Options,
+        /// Let the answers lie in the results queue: whoever asked, as `send`, is gone with their reply queue.
+        #[arg(long)]
+        to_results: bool,
         /// Only tell what would be sent back.
         #[arg(long)]
         dry_run: bool,
@@ -144,8 +148,10 @@ pub(super) async fn run(
     }
     let names = Names::new(&settings.amqp.prefix);
     let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
-    let browse = session.browse(&names.dead()).await.map_err(Failed::new)?;
-    let ended = each(&command, &names, browse).await;
+    let ended = match session.browse(&names.dead()).await {
+        Ok(browse) => each(&command, &names, browse).await,
+        Err(error) => Err(Failed::new(error)),
+    };
     session.close().await;
     ended
 }
@@ -167,9 +173,14 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
                 shown += 1;
                 progress.suspend(|| show::print(&letter, &delivery.body, *reveal, options.json))?;
             }
-            Command::Replay { dry_run, .. } => {
+            Command::Replay {
+                dry_run,
+                to_results,
+                ..
+            } => {
+                let to_results = *to_results;
                 acting
-                    .act(Act::Replay, *dry_run, &letter, &delivery)
+                    .act(Act::Replay { to_results }, *dry_run, &letter, &delivery)
                     .await?
             }
             Command::Drop { dry_run, .. } => {
@@ -185,7 +196,14 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
             print_line(options.none().as_bytes())?
         }
         Command::Show { .. } => {}
-        Command::Replay { dry_run, .. } => return acting.finish(Act::Replay, *dry_run),
+        Command::Replay {
+            dry_run,
+            to_results,
+            ..
+        } => {
+            let to_results = *to_results;
+            return acting.finish(Act::Replay { to_results }, *dry_run);
+        }
         Command::Drop { dry_run, .. } => return acting.finish(Act::Drop, *dry_run),
     }
     Ok(ExitCode::SUCCESS)

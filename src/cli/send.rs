@@ -1,6 +1,12 @@
 //! `send`: jobs to the broker, their results back.
 
-use std::{collections::HashMap, path::PathBuf, process::ExitCode, rc::Rc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::ExitCode,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
@@ -9,6 +15,7 @@ use tokio::{
     io::{AsyncBufRead, BufReader},
     task::JoinSet,
 };
+use uuid::Uuid;
 
 use super::{
     Failed,
@@ -16,9 +23,12 @@ use super::{
     print_line, progress,
 };
 use crate::{
-    broker::{Deliveries, Expected, Fate, Message, Names, Route, Session},
+    broker::{Deliveries, Delivery, Fate, Message, Route, Session},
     config::Settings,
 };
+
+/// A worker that has declared the exchange declares its queues soon.
+const DECLARED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes that are not confirmed yet.
 const OUTSTANDING: usize = 64;
@@ -53,24 +63,66 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     );
     let mut lines = Lines::new(input, name, 2 * settings.amqp.max_job_bytes);
     let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
-    let expected = Expected::new(&settings.amqp, &settings.retry.delays, std::iter::empty());
-    expected.establish(&session).await.map_err(Failed::new)?;
-    let (reply_to, results) = session.replies().await.map_err(Failed::new)?;
+    let ended = send(&session, &mut lines, &arguments).await;
+    session.close().await;
+    ended
+}
 
+/// Nothing is declared but a queue for the results: the rest is the worker's, and takes more rights.
+async fn send(
+    session: &Rc<Session>,
+    lines: &mut Lines<Box<dyn AsyncBufRead + Unpin>>,
+    arguments: &Arguments,
+) -> Result<ExitCode, Failed> {
+    let exchange = session.names.jobs_exchange();
+    until_there(session, &exchange, arguments.timeout).await?;
+    let (reply_to, results) = if arguments.no_wait {
+        (None, None)
+    } else {
+        let name = session.names.replies(&format!("send-{}", Uuid::new_v4()));
+        let results = session.replies(&name).await.map_err(|error| {
+            Failed::new(format_args!(
+                "{error}; --no-wait needs no queue for replies"
+            ))
+        })?;
+        (Some(name), Some(results))
+    };
     let mut sending = Sending {
-        exchange: Names::new(&settings.amqp.prefix).jobs_exchange(),
-        reply_to: (!arguments.no_wait).then_some(reply_to),
-        session,
+        exchange,
+        reply_to,
+        session: Rc::clone(session),
         waiting: HashMap::new(),
         publishes: JoinSet::new(),
         sent: 0,
         answered: 0,
         progress: progress::bar(0, "answered"),
     };
-    let ended = sending.run(&mut lines, results, arguments.timeout).await;
+    let ended = sending.run(lines, results, arguments.timeout).await;
     sending.progress.finish_and_clear();
-    sending.session.close().await;
     ended
+}
+
+/// A worker that was started just now declares it soon.
+async fn until_there(session: &Session, exchange: &str, limit: Duration) -> Result<(), Failed> {
+    let give_up = Instant::now() + limit;
+    while !session.has_exchange(exchange).await.map_err(Failed::new)? {
+        if Instant::now() > give_up {
+            return Err(Failed::new(format_args!(
+                "there is no exchange {exchange} in the virtual host {}, which a worker declares when it is started; \
+                 has one run here, and with this amqp.prefix?",
+                session.vhost()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
+}
+
+async fn next(results: &mut Option<Deliveries>) -> Option<Box<Delivery>> {
+    match results {
+        Some(results) => results.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Sending {
@@ -89,7 +141,7 @@ impl Sending {
     async fn run(
         &mut self,
         lines: &mut Lines<Box<dyn AsyncBufRead + Unpin>>,
-        mut results: Deliveries,
+        mut results: Option<Deliveries>,
         timeout: Duration,
     ) -> Result<ExitCode, Failed> {
         let mut more = true;
@@ -97,7 +149,7 @@ impl Sending {
             tokio::select! {
                 biased;
                 Some(published) = self.publishes.join_next() => published.map_err(Failed::new)??,
-                result = results.next() => {
+                result = next(&mut results) => {
                     let Some(result) = result else { return Err(Failed::new(self.unanswered("the broker is gone"))) };
                     let correlation_id = result.envelope.correlation_id.clone().unwrap_or_default();
                     result.ack().await;
@@ -155,16 +207,28 @@ impl Sending {
                 exchange: &exchange,
                 key: &key,
             };
-            match session
-                .publisher
-                .publish(route, &|| message.clone())
-                .await
-                .map_err(Failed::new)?
-            {
-                Fate::Confirmed => Ok(()),
-                fate => Err(Failed::new(format_args!(
-                    "line {number} was not taken by the broker: {fate:?}"
-                ))),
+            let give_up = Instant::now() + DECLARED_WITHIN;
+            loop {
+                let message = || message.clone();
+                let fate = session.publisher.publish(route, &message).await;
+                let problem = match fate.map_err(Failed::new)? {
+                    Fate::Confirmed => return Ok(()),
+                    // The worker that declares its queues is about to.
+                    Fate::Returned if Instant::now() < give_up => {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        continue;
+                    }
+                    Fate::Returned => {
+                        "no queue takes it: a worker declares them when it is started"
+                    }
+                    Fate::Refused => {
+                        "its queue is full, or the user lacks the right to write to the exchange"
+                    }
+                    Fate::TooLarge => "it is larger than the broker's max_message_size",
+                };
+                return Err(Failed::new(format_args!(
+                    "line {number} was not taken by {exchange}: {problem}"
+                )));
             }
         });
     }

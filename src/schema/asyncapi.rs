@@ -54,8 +54,9 @@ fn channels(names: &Names) -> Value {
         "jobs": {
             "address": "{provider}.{lane}",
             "title": "Where jobs are published",
-            "description": "Routing key NAME.interactive or NAME.bulk; NAME alone is bulk. A job for a provider that \
-                no worker has goes to the queue `unrouted` and is answered from there.",
+            "description": format!("Routing key NAME.interactive or NAME.bulk; NAME alone is bulk. A job for a \
+                provider that no worker has goes to the queue `unrouted` and is answered from there. {}",
+                passively(&names.unrouted())),
             "parameters": {"provider": provider, "lane": lane},
             "messages": {"job": at("job")},
             "bindings": exchange(&names.jobs_exchange(), "topic"),
@@ -63,7 +64,9 @@ fn channels(names: &Names) -> Value {
         "jobQueue": {
             "address": per_lane,
             "title": "Where jobs wait",
-            "description": "One queue for each provider and lane; the workers consume them.",
+            "description": "One queue for each provider and lane; the workers consume them. A job that is published \
+                to it by the default exchange is one of that provider and lane. It is a quorum queue with arguments \
+                of its own: declare it passively, or not at all.",
             "parameters": {"provider": provider, "lane": lane},
             "messages": {"job": at("job")},
             "bindings": queue(&per_lane),
@@ -84,7 +87,8 @@ fn channels(names: &Names) -> Value {
         "resultsExchange": {
             "address": "{provider}.{status}",
             "title": "Results of jobs without a reply_to",
-            "description": "Bind a queue of your own for a part of them, `*.failed` say.",
+            "description": format!("Bind a queue of your own for a part of them, `*.failed` say. {}",
+                passively(&names.dead())),
             "parameters": {"provider": provider, "status": status},
             "messages": {"result": at("result")},
             "bindings": exchange(names.results(), "topic"),
@@ -109,6 +113,14 @@ fn channels(names: &Names) -> Value {
             "bindings": queue(&names.dead()),
         },
     })
+}
+
+/// What the bindings of an exchange have no room for.
+fn passively(alternate: &str) -> String {
+    format!(
+        "The worker declares it. Who declares it too does so passively, or with the argument `alternate-exchange` = \
+         `{alternate}`: without, the broker refuses the declaration."
+    )
 }
 
 /// What the worker does with them.

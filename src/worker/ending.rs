@@ -4,6 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -49,6 +50,8 @@ pub struct Answer {
     pub attempts: u32,
     /// From the job's first receipt, in milliseconds.
     pub duration_ms: u64,
+    /// Whether it stands for one that the broker did not take.
+    pub is_short: bool,
 }
 
 /// What a job that is not answered yet carries along.
@@ -196,16 +199,37 @@ impl Answer {
         } = ticket;
         let mut result = LookupResult::new(id, provider, outcome, attempts, received);
         (result.context, result.raw) = (context, raw);
+        Self::of(result, lane, false)
+    }
+
+    fn of(result: LookupResult, lane: Lane, is_short: bool) -> Rc<Self> {
         Rc::new(Self {
+            is_short,
             body: result.to_json().into(),
             lane,
             status: result.status.as_str(),
             error: result.error_kind(),
-            attempts,
+            attempts: result.attempts,
             duration_ms: result.duration_ms,
             job_id: result.job_id,
             provider: result.provider,
         })
+    }
+
+    /// Instead of this one: the same job failed, after as much work.
+    pub fn failed(&self, failure: &Failure) -> Rc<Self> {
+        #[derive(Deserialize)]
+        struct Context {
+            #[serde(default)]
+            context: Option<Box<RawValue>>,
+        }
+        let (id, provider) = (self.job_id.clone(), self.provider.clone());
+        let outcome = Outcome::Failed(failure.clone());
+        let mut result = LookupResult::new(id, provider, outcome, self.attempts, Timestamp::now());
+        result.duration_ms = self.duration_ms;
+        let before = serde_json::from_slice::<Context>(&self.body);
+        result.context = before.ok().and_then(|before| before.context);
+        Self::of(result, self.lane, true)
     }
 
     /// Bytes of the result.

@@ -113,6 +113,8 @@ impl Worker {
                 self.names.jobs_exchange(),
                 delivery.first_routing_key.as_deref().unwrap_or_default(),
             );
+            // As older versions parked a job that was published to its queue itself.
+            let key = self.names.key_of_jobs(key).unwrap_or(key);
             let route = Route::Exchange {
                 exchange: &exchange,
                 key,

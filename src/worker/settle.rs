@@ -12,13 +12,16 @@ use super::{
 use crate::{
     broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
     failpoint,
-    failure::Failure,
+    failure::{ErrorKind, Failure},
     job::{Address, Envelope},
     json::Malformed,
     policy::retry,
     result::message_id,
     telemetry::traces::Span,
 };
+
+/// A result that is larger than the broker takes is an answer that is larger than anybody can use.
+const TOO_LARGE: ErrorKind = ErrorKind::BadResponse;
 
 /// `x-lookup-error` of a result that could not be delivered.
 const UNDELIVERABLE: &str = "undeliverable_result";
@@ -97,6 +100,10 @@ impl Worker {
             .await;
         match published.inspect_err(|_| publish.fail("broker"))? {
             Fate::Confirmed => publish.end(),
+            Fate::TooLarge if !answer.is_short => {
+                publish.fail("too_large");
+                return Box::pin(self.answer_smaller(provider, delivery, &answer, span)).await;
+            }
             fate => {
                 publish.fail(if matches!(fate, Fate::Returned) {
                     "returned"
@@ -125,6 +132,33 @@ impl Worker {
         }
         metrics.answered(answer.lane, answer.status, answer.error, answer.duration_ms);
         Ok(())
+    }
+
+    /// Instead of a result that the broker does not take: that there is one, and why it is not sent.
+    async fn answer_smaller(
+        &self,
+        provider: Option<&Provider>,
+        delivery: &Delivery,
+        answer: &Answer,
+        span: &Span,
+    ) -> Result<(), BrokerError> {
+        let (job, bytes) = (&answer.job_id, answer.size());
+        tracing::warn!(
+            job,
+            bytes,
+            "a result is larger than the broker's max_message_size"
+        );
+        let problem = format!(
+            "the result has {bytes} bytes, more than the broker takes (its max_message_size): ask for less, or without raw"
+        );
+        let failure = Failure::new(TOO_LARGE, problem);
+        let short = answer.failed(&failure);
+        // What failed before has its dead letter, if it is to have one.
+        if answer.error.is_empty() {
+            self.bury(provider, delivery, &failure, &short, span)
+                .await?;
+        }
+        self.answer(provider, delivery, short, span).await
     }
 
     async fn bury(
@@ -246,6 +280,7 @@ impl Worker {
             Fate::Confirmed => return Ok(()),
             Fate::Returned => "is gone",
             Fate::Refused => "takes nothing",
+            Fate::TooLarge => "takes no message of this size",
         };
         let error = BrokerError::Lost(format!("the worker's own queue {queue} {problem}"));
         session.health.fail(error.to_string());

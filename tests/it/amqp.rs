@@ -372,6 +372,12 @@ impl Job {
         self
     }
 
+    /// With a header of any type.
+    pub fn any_header(mut self, name: &str, value: AMQPValue) -> Self {
+        self.headers.insert(name.into(), value);
+        self
+    }
+
     /// With a header that counts, or that is text where it is no number.
     pub fn number_header(mut self, name: &str, value: &str) -> Self {
         match value.parse() {

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     sync::{
         LazyLock, Mutex, MutexGuard, PoisonError,
@@ -16,8 +17,9 @@ use std::{
 
 use lapin::{Connection, ConnectionProperties};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
-use crate::keeper::{Keeper, Node, environment, sbin};
+use crate::keeper::{Keeper, Node, environment, rabbitmqadmin, sbin};
 
 /// A node is given this long to come up; 5 s is usual on an idle machine.
 const START_WITHIN: Duration = Duration::from_secs(90);
@@ -206,6 +208,56 @@ impl Broker {
         } else {
             Err(text(&output.stdout) + &text(&output.stderr))
         }
+    }
+
+    /// Imports definitions as `rabbitmqctl import_definitions` does; the file is one that the node can see, wherever it
+    /// has its root.
+    pub fn import_definitions(&self, text: &str) {
+        let path = self.keeper().folder.join("definitions.json");
+        fs::write(&path, text).expect("a file in the node's folder");
+        self.rabbitmqctl(&["import_definitions", &path.to_string_lossy()]);
+    }
+
+    /// A folder with RabbitMQ's programs as this node's machine has them, which talk to this node; `management` is the
+    /// port of its HTTP API.
+    pub fn programs(&self, management: u16) -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new("sh");
+        environment(&mut command, &self.node, &self.keeper().folder);
+        let exports: String = command
+            .get_envs()
+            .filter_map(|(name, value)| {
+                let (name, value) = (name.to_string_lossy(), value?.to_string_lossy());
+                Some(format!("export {name}='{value}'\n"))
+            })
+            .collect();
+        let node = format!("--node {}@localhost", self.node.name);
+        let admin = format!("--host 127.0.0.1 --port {management}");
+        for (name, program, options) in [
+            (
+                "rabbitmqctl",
+                sbin().join("rabbitmqctl").display().to_string(),
+                node.clone(),
+            ),
+            (
+                "rabbitmq-diagnostics",
+                sbin().join("rabbitmq-diagnostics").display().to_string(),
+                node,
+            ),
+            ("rabbitmqadmin", rabbitmqadmin(), admin),
+        ] {
+            let path = folder.path().join(name);
+            let script = format!("#!/bin/sh\n{exports}exec {program} {options} \"$@\"\n");
+            fs::write(&path, script).expect("a file in our folder");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        }
+        folder
+    }
+
+    /// Everything in its log.
+    pub fn whole_log(&self) -> String {
+        let name = format!("log/{}@localhost.log", self.node.name);
+        fs::read_to_string(self.keeper().folder.join(name)).unwrap_or_default()
     }
 
     /// Switches a plugin on, with those that it needs, while the node runs.

@@ -3,8 +3,15 @@
 mod agreement; // the schema of jobs and the worker say the same
 mod generated; // classes made of the schemas, by other people's tools
 
+use lapin::{
+    ExchangeKind,
+    options::ExchangeDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 use lookup_worker::schema;
 use serde_json::Value;
+
+use crate::{amqp::Client, broker::Broker, road::Road};
 
 fn committed(name: &str) -> Value {
     let path = format!("{}/docs/schemas/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -120,4 +127,42 @@ fn every_definition_speaks_for_itself_and_no_null_is_promised_in_vain() {
         result["properties"][any] = Value::Bool(true);
     }
     assert!(!result.to_string().contains("null"), "{result}");
+}
+
+#[tokio::test]
+async fn an_exchange_is_declared_as_its_description_says_and_not_otherwise() {
+    let vhost = Broker::shared().vhost();
+    Road::open(&vhost.url(), "").await;
+    let client = Client::connect(&vhost.url()).await;
+    let document = schema::asyncapi("lookup");
+    for channel in ["jobs", "resultsExchange"] {
+        let channel = &document["channels"][channel];
+        let described = channel["description"].as_str().expect("a description");
+        let (_, rest) = described
+            .split_once("`alternate-exchange` = `")
+            .expect(described);
+        let (alternate, _) = rest.split_once('`').expect(described);
+        let exchange = &channel["bindings"]["amqp"]["exchange"];
+        let name = exchange["name"].as_str().expect("a name");
+        let declare = async |arguments: FieldTable| {
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let channel = client.new_channel().await;
+            let declared =
+                channel.exchange_declare(name.into(), ExchangeKind::Topic, options, arguments);
+            declared.await.is_ok()
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert(
+            "alternate-exchange".into(),
+            AMQPValue::LongString(alternate.into()),
+        );
+        assert!(declare(arguments).await, "{name} as described");
+        assert!(
+            !declare(FieldTable::default()).await,
+            "{name} as its bindings alone say"
+        );
+    }
 }

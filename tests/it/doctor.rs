@@ -1,6 +1,6 @@
 //! `check` as a doctor: what is not well is told, each time with what mends it, and that does mend it.
 
-use std::{io::Write, net::TcpListener, process::Command, thread};
+use std::{io::Write, net::TcpListener, thread};
 
 use lookup_worker::sandbox::Kind;
 use serde_json::{Value, json};
@@ -88,52 +88,6 @@ fn run_rabbitmqctl(vhost: &Vhost, advice: &str) {
     let arguments: Vec<&str> = command.split(' ').collect();
     assert_eq!(arguments[..2], ["--vhost", vhost.name()]);
     Broker::shared().rabbitmqctl(&arguments);
-}
-
-#[tokio::test]
-async fn what_is_missing_where_nothing_may_be_declared_comes_with_the_command_that_declares_it() {
-    let vhost = Broker::shared().vhost();
-    let sandbox = Served::start().await;
-    let toml = config(&vhost.url(), &sandbox, "").replace("[amqp]", "[amqp]\ndeclare = false");
-    let findings = found(&toml, 1, "topology").await;
-    let of = |name: &str| {
-        let named = format!("{name} is missing");
-        findings
-            .iter()
-            .find(|finding| text(finding, "message").starts_with(&named))
-            .expect(name)
-    };
-    let advice = text(of("lookup.jobs.omeda.bulk"), "advice");
-    let admin = format!("rabbitmqadmin --vhost={} declare", vhost.name());
-    for part in [
-        format!("{admin} queue name=lookup.jobs.omeda.bulk durable=true"),
-        r#""x-queue-type":"quorum""#.into(),
-        r#""x-delivery-limit":20"#.into(),
-        format!(
-            "&& {admin} binding source=lookup.jobs destination=lookup.jobs.omeda.bulk routing_key=omeda.bulk"
-        ),
-        "routing_key=omeda".into(),
-    ] {
-        assert!(advice.contains(&part), "{part} in {advice}");
-    }
-    let advice = text(of("lookup.results"), "advice");
-    assert!(
-        advice.ends_with(
-            r#"name=lookup.results type=topic durable=true arguments='{"alternate-exchange":"lookup.dead"}'"#
-        )
-    );
-    // A shell takes it apart as it was meant.
-    let script = format!("rabbitmqadmin() {{ printf '%s\\n' \"$@\"; }}\n{advice}");
-    let said = Command::new("sh")
-        .args(["-c", &script])
-        .output()
-        .expect("a shell");
-    let said = String::from_utf8(said.stdout).unwrap();
-    assert!(
-        said.lines()
-            .any(|line| line == r#"arguments={"alternate-exchange":"lookup.dead"}"#),
-        "{said}"
-    );
 }
 
 #[tokio::test]

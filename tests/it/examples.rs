@@ -139,35 +139,22 @@ async fn takes_results(command: &mut Command, road: &Road) {
 }
 
 #[tokio::test]
-#[ignore = "needs Python for rabbitmqadmin: deploy/test"]
+#[ignore = "needs curl: deploy/test"]
 async fn the_shell_example_asks() {
     let [port] = free_ports();
     let settings = format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}");
-    let broker = Broker::launch(Node {
+    let node = Node {
         settings,
         ..Node::alone()
-    });
+    };
+    let broker = Broker::launch_with(node, "[rabbitmq_management].");
     broker.wait_ready();
-    broker.enable_plugin("rabbitmq_management");
     let _road = Road::open(&broker.url(), "").await;
-    // As a user gets it: from the broker itself.
-    let program = reqwest::get(format!("http://127.0.0.1:{port}/cli/rabbitmqadmin"))
-        .await
-        .expect("the broker");
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("rabbitmqadmin");
-    std::fs::write(&path, program.bytes().await.expect("a program")).expect("a file in our folder");
-    let python = tool("python/bin/python");
-    let admin = format!(
-        "{} {} --host=127.0.0.1 --port={port}",
-        python.display(),
-        path.display()
-    );
     let mut command = Command::new("sh");
-    command
-        .arg(example("shell/ask.sh"))
-        .env("RABBITMQADMIN", admin)
-        .env("HOME", folder.path());
+    command.arg(example("shell/ask.sh")).env(
+        "RABBITMQ_API",
+        format!("http://guest:guest@127.0.0.1:{port}"),
+    );
     let messages = run(command.args(["omeda", ASKED]), "").await;
     let message = &messages[0][0];
     assert_eq!(

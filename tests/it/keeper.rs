@@ -165,6 +165,22 @@ pub fn major_version() -> u32 {
     *MAJOR
 }
 
+/// How RabbitMQ's own `rabbitmqadmin` is called: beside the other programs, or as the management plugin has it, which
+/// is Python.
+pub fn rabbitmqadmin() -> String {
+    let beside = sbin().join("rabbitmqadmin");
+    if beside.is_file() {
+        return beside.display().to_string();
+    }
+    let plugins = fs::read_dir(sbin().join("../plugins")).expect("RabbitMQ's plugins");
+    let script = plugins
+        .flatten()
+        .map(|plugin| plugin.path().join("priv/www/cli/rabbitmqadmin"))
+        .find(|script| script.is_file())
+        .expect("the management plugin, which Debian's package has");
+    format!("python3 {}", script.display())
+}
+
 /// The folder of RabbitMQ's own scripts. Those in `/usr/sbin` insist on the user `rabbitmq`.
 pub fn sbin() -> PathBuf {
     let named = env::var_os("RABBITMQ_SBIN").map(PathBuf::from);

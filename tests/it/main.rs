@@ -24,10 +24,12 @@ mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
 
+mod addressed; // jobs to a queue itself
 mod alarm; // a broker that takes no publishes
 mod bad_records; // what fails alone is its own affair
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
+mod cures; // what `check` advises, done
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
 mod deployment; // what is deployed beside the program goes with it
@@ -53,6 +55,7 @@ mod refusals; // what says nothing of the customer uses up no backlog
 mod renewal; // SIGHUP: new secrets without losing a job
 mod requests; // what requesters and their tools really send
 mod reuse; // connections that are used again, and those that never come about
+mod sizes; // results that no broker takes
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces; // a job's way as one trace, seen in a collector

@@ -1,171 +1,81 @@
-//! The broker: reach and version, topology, how long jobs are held, replies, dead letters, backlogs, alarms.
+//! The broker: topology, how long jobs are held, replies, dead letters, backlogs, rights, alarms.
 
-use std::{fmt::Write, rc::Rc, time::Duration};
+use std::{fmt::Write, time::Duration};
 
 use jiff::Timestamp;
 
-use super::finding::Finding;
+use super::{finding::Finding, reach::Reached, topology};
 use crate::{
     backlog::{Backlog, together},
-    broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
-    config::{AmqpSettings, ProviderSettings, Settings},
+    broker::{BrokerError, DIRECT_REPLY_TO, Difference, Found, Names, Session, Version},
+    config::{ProviderSettings, Settings},
+    job::Lane,
     policy::{circuit::Why, pause::By},
     quota::is_common,
 };
 
 /// Takes back what is unacknowledged for longer, unless it is configured otherwise.
 const USUAL_CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// The first that dead-letters at least once.
-const OLDEST: (u32, u32) = (3, 10);
-
-/// Whatever the reason is that came before.
-const OUT_OF_REACH: &str = "does it run, and is its address right: host, port (5672, with TLS 5671), user, password, \
-                            virtual host? Its own log names what it refused";
-/// Of the names that are missing, so many are told.
-const TOLD: usize = 4;
-
-/// A finding for each address, and a session with the first that answers.
-pub async fn reach(amqp: &AmqpSettings) -> (Vec<Finding>, Option<Rc<Session>>) {
-    let (mut findings, mut session) = (Vec::new(), None);
-    let addresses = amqp.addresses();
-    for address in &addresses {
-        let alone = AmqpSettings {
-            url: Some(address.clone()),
-            urls: Vec::new(),
-            ..amqp.clone()
-        };
-        match Session::open(&alone).await {
-            Ok(opened) => {
-                findings.push(greeting(&alone, &opened).await);
-                match session {
-                    None => session = Some(opened),
-                    Some(_) => opened.close().await,
-                }
-            }
-            Err(error) => {
-                findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH))
-            }
-        }
-    }
-    if session.is_some() {
-        // Whichever answers is used.
-        findings = findings
-            .into_iter()
-            .map(|finding| finding.excused("another of amqp.urls answers"))
-            .collect();
-    }
-    (findings, session)
-}
-
-async fn greeting(amqp: &AmqpSettings, session: &Session) -> Finding {
-    let tls = amqp.tls().read().unwrap_or_default();
-    let greeted = match amqp.addresses().first() {
-        Some(address) => Greeting::of(address, &tls).await.ok(),
-        None => None,
-    };
-    let vhost = session.vhost();
-    let Some(Greeting {
-        at,
-        product,
-        version,
-    }) = greeted
-    else {
-        return Finding::well("broker", format!("connected, virtual host {vhost}"));
-    };
-    let mut parts = version
-        .split('.')
-        .map_while(|part| part.parse::<u32>().ok());
-    let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    let finding = format!("connected to {at}, virtual host {vhost}: {product} {version}");
-    if product != "RabbitMQ" {
-        return Finding::note(
-            "broker",
-            finding,
-            "this worker is made for RabbitMQ, and tried with no other",
-        );
-    }
-    if number < OLDEST {
-        return Finding::bad("broker", finding)
-            .advise("RabbitMQ 3.10 or later: older ones may lose dead letters");
-    }
-    Finding::well("broker", finding)
-}
+/// The first that can delay what is handed back.
+const DELAYS: Version = Version(4, 3, 0);
 
 /// Everything that a session can tell. What ends it comes last.
-pub async fn findings(settings: &Settings, session: &Session) -> Vec<Finding> {
-    let names = Names::new(&settings.amqp.prefix);
-    let mut findings = topology(settings, session).await;
-    findings.push(holds(settings));
-    findings.push(replies(settings, session, &names).await);
-    findings.push(dead_letters(session, &names).await);
+pub async fn findings(settings: &Settings, reached: &Reached) -> Vec<Finding> {
+    let session = &*reached.session;
+    let names = &session.names;
+    let differences = topology::differences(settings, reached).await;
+    let missing = |name: &str| {
+        let differences = differences.as_deref().unwrap_or_default();
+        let named = |it: &Difference| it.name == name && it.found == Found::Missing;
+        differences.iter().any(named)
+    };
+    let mut findings = match &differences {
+        Ok(differences) => topology::findings(settings, differences),
+        Err(error) => vec![Finding::bad("topology", error.to_string())],
+    };
+    findings.push(holds(settings, reached));
+    let lie = depth(session, names.results(), &missing).await;
+    findings.push(replies(settings, names, lie));
+    findings.push(dead_letters(
+        names,
+        depth(session, &names.dead(), &missing).await,
+    ));
     for provider in settings.providers.values() {
-        let found = backlog(session, &names, provider).await;
+        let is_new = missing(&names.jobs(&provider.name, Lane::Bulk));
+        let found = backlog(session, provider, is_new).await;
         let is_paused = found.as_ref().is_ok_and(|(_, is_paused)| *is_paused);
         let found = found.map(|(text, _)| text);
         findings.push(Finding::of(format!("backlog {}", provider.name), found));
         if is_paused {
-            findings.push(pause(session, &names, &provider.name).await);
+            findings.push(pause(session, names, &provider.name).await);
         }
     }
-    findings.push(alarms(session).await);
+    let accepted = session.accepts_publishes().await;
+    // Publishes are part of it, and while the broker takes none it says nothing of them.
+    if matches!(accepted, Ok(true)) && !findings.iter().any(Finding::is_bad) {
+        let is_there = |name: &str| !missing(name);
+        findings.push(topology::rights(settings, reached, is_there).await);
+    }
+    findings.push(alarms(accepted));
     findings
 }
 
-async fn topology(settings: &Settings, session: &Session) -> Vec<Finding> {
-    const CHECK: &str = "topology";
-    let expected = Expected::new(
-        &settings.amqp,
-        &settings.retry.delays,
-        settings.providers.values(),
-    );
-    let differences = match expected.compare(session).await {
-        Ok(differences) => differences,
-        Err(error) => return vec![Finding::bad(CHECK, error.to_string())],
-    };
-    let (missing, otherwise): (Vec<_>, Vec<_>) = differences
-        .into_iter()
-        .partition(|difference| difference.otherwise.is_none());
-    let foreign = otherwise.into_iter().map(|difference| {
-        Finding::bad(CHECK, difference.otherwise.unwrap_or_default()).advise(difference.mend)
-    });
-    let mut findings: Vec<Finding> = foreign.collect();
-    if settings.amqp.declare && !missing.is_empty() {
-        let mut listed = missing
-            .iter()
-            .take(TOLD)
-            .map(|it| it.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        if let Some(more) = missing.len().checked_sub(TOLD).filter(|more| *more > 0) {
-            let _ = write!(listed, " and {more} more");
-        }
-        findings.push(Finding::well(
-            CHECK,
-            format!(
-                "{} not declared yet; `run` does it: {listed}",
-                missing.len()
-            ),
-        ));
-    } else {
-        let lacks = |name: &str| format!("{name} is missing, and amqp.declare = false");
-        let absent = missing
-            .into_iter()
-            .map(|it| Finding::bad(CHECK, lacks(&it.name)).advise(it.mend));
-        findings.extend(absent);
+/// How much lies in a queue; none where it is known to be missing, since each look at what is not there is an error in
+/// the broker's log.
+async fn depth(
+    session: &Session,
+    queue: &str,
+    missing: &impl Fn(&str) -> bool,
+) -> Result<u32, BrokerError> {
+    if missing(queue) {
+        return Ok(0);
     }
-    if findings.is_empty() {
-        let count = expected.queues.len();
-        findings.push(Finding::well(
-            CHECK,
-            format!("all {count} queues are there, as they should be"),
-        ));
-    }
-    findings
+    Ok(session.depth(queue).await?.unwrap_or(0))
 }
 
 /// The broker takes back what is held for longer than its `consumer_timeout`. No client can ask for that: what must
 /// hold is told.
-fn holds(settings: &Settings) -> Finding {
+fn holds(settings: &Settings, reached: &Reached) -> Finding {
     let parked = settings
         .retry
         .delays
@@ -185,10 +95,17 @@ fn holds(settings: &Settings) -> Finding {
         .unwrap_or_default();
     let longest = humantime::format_duration(Duration::from_secs(parked.max(at_work).as_secs()));
     let asked = "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'";
-    let message = format!(
+    let mut message = format!(
         "jobs are held for up to {longest}, waits for a quota not counted; the broker's consumer_timeout must be longer \
          (30m by default; {asked} tells)"
     );
+    if reached.version.is_some_and(|version| version >= DELAYS) {
+        let list = reached.cures.list_policies();
+        let _ = write!(
+            message,
+            "; a policy with delayed-retry-type on the job queues delays what a worker hands back ({list} tells)"
+        );
+    }
     if parked.max(at_work) < USUAL_CONSUMER_TIMEOUT {
         Finding::well("holds", message)
     } else {
@@ -200,7 +117,7 @@ fn holds(settings: &Settings) -> Finding {
     }
 }
 
-async fn replies(settings: &Settings, session: &Session, names: &Names) -> Finding {
+fn replies(settings: &Settings, names: &Names, lie: Result<u32, BrokerError>) -> Finding {
     let allow = &settings.reply.allow;
     let direct = allow
         .iter()
@@ -216,23 +133,19 @@ async fn replies(settings: &Settings, session: &Session, names: &Names) -> Findi
             some.join(", ")
         ),
     };
-    match session.depth(names.results()).await {
-        Ok(depth) => Finding::well(
+    match lie {
+        Ok(count) => Finding::well(
             "replies",
-            format!(
-                "{allowed}; {} lie in {}",
-                depth.unwrap_or(0),
-                names.results()
-            ),
+            format!("{allowed}; {count} lie in {}", names.results()),
         ),
         Err(error) => Finding::bad("replies", error.to_string()),
     }
 }
 
-async fn dead_letters(session: &Session, names: &Names) -> Finding {
-    match session.depth(&names.dead()).await {
-        Ok(None | Some(0)) => Finding::well("dead letters", "none"),
-        Ok(Some(count)) => {
+fn dead_letters(names: &Names, lie: Result<u32, BrokerError>) -> Finding {
+    match lie {
+        Ok(0) => Finding::well("dead letters", "none"),
+        Ok(count) => {
             let message = format!("{count} in {}", names.dead());
             Finding::note(
                 "dead letters",
@@ -247,12 +160,16 @@ async fn dead_letters(session: &Session, names: &Names) -> Finding {
 /// What waits for a provider, what is used of its quota, and how long it will take.
 async fn backlog(
     session: &Session,
-    names: &Names,
     provider: &ProviderSettings,
+    is_new: bool,
 ) -> Result<(String, bool), String> {
-    let backlog = Backlog::look(session, names, provider)
-        .await
-        .map_err(|error: BrokerError| error.to_string())?;
+    let backlog = if is_new {
+        Backlog::default()
+    } else {
+        Backlog::look(session, &session.names, provider)
+            .await
+            .map_err(|error: BrokerError| error.to_string())?
+    };
     let mut text = format!("{} jobs wait", backlog.jobs());
     if let Some(limit) = &provider.quota {
         let together = together(provider);
@@ -310,8 +227,8 @@ async fn pause(session: &Session, names: &Names, provider: &str) -> Finding {
     )
 }
 
-async fn alarms(session: &Session) -> Finding {
-    match session.accepts_publishes().await {
+fn alarms(accepted: Result<bool, BrokerError>) -> Finding {
+    match accepted {
         Ok(true) => Finding::well("alarms", "none: the broker accepts publishes"),
         Ok(false) => Finding::bad(
             "alarms",

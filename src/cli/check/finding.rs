@@ -45,6 +45,11 @@ impl Finding {
         }
     }
 
+    /// Whether it does not work.
+    pub fn is_bad(&self) -> bool {
+        !self.ok
+    }
+
     /// With what to do.
     pub fn advise(self, advice: impl Into<String>) -> Self {
         Self {

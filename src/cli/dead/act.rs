@@ -31,7 +31,10 @@ const ENDED: [&str; 10] = [
 /// What is done with a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
-    Replay,
+    Replay {
+        /// What is answered goes to the results queue, whatever its `reply_to`.
+        to_results: bool,
+    },
     Drop,
 }
 
@@ -71,7 +74,7 @@ impl<'a> Acting<'a> {
         let problem = match act {
             _ if dry_run => None,
             Act::Drop => None,
-            Act::Replay => self.send_back(letter, delivery).await?,
+            Act::Replay { to_results } => self.send_back(letter, delivery, to_results).await?,
         };
         match problem {
             Some(problem) => *self.stayed.entry(problem).or_default() += 1,
@@ -93,9 +96,15 @@ impl<'a> Acting<'a> {
         &self,
         letter: &Letter,
         delivery: &Delivery,
+        to_results: bool,
     ) -> Result<Option<&'static str>, Failed> {
         let (jobs, results) = (self.names.jobs_exchange(), self.names.results());
+        let to_results_queue = letter.result_key.as_deref().filter(|_| to_results);
         let route = match &letter.home {
+            _ if to_results_queue.is_some() => Route::Exchange {
+                exchange: results,
+                key: to_results_queue.unwrap_or_default(),
+            },
             Home::Jobs(key) => Route::Exchange {
                 exchange: &jobs,
                 key,
@@ -108,10 +117,13 @@ impl<'a> Acting<'a> {
             },
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
-        let message: Message = delivery
+        let mut message: Message = delivery
             .forward()
             .without(&ENDED)
             .count_header(header::REPLAYS, replays);
+        if to_results {
+            message = message.without_reply_to();
+        }
         match delivery
             .session
             .publisher
@@ -124,6 +136,7 @@ impl<'a> Acting<'a> {
             Fate::Refused => Ok(Some(
                 "their queue takes nothing: it is full, or has no leader",
             )),
+            Fate::TooLarge => Ok(Some("they are larger than the broker's max_message_size")),
         }
     }
 
@@ -131,8 +144,8 @@ impl<'a> Acting<'a> {
     pub fn finish(self, act: Act, dry_run: bool) -> Result<ExitCode, Failed> {
         if !self.as_json {
             let what = match (act, dry_run) {
-                (Act::Replay, false) => "sent back",
-                (Act::Replay, true) => "would be sent back",
+                (Act::Replay { .. }, false) => "sent back",
+                (Act::Replay { .. }, true) => "would be sent back",
                 (Act::Drop, false) => "dropped",
                 (Act::Drop, true) => "would be dropped",
             };
@@ -157,8 +170,8 @@ fn print_json(
 ) -> Result<(), Failed> {
     let action = match (act, dry_run, problem) {
         (_, _, Some(_)) => "kept",
-        (Act::Replay, false, _) => "replayed",
-        (Act::Replay, true, _) => "would_replay",
+        (Act::Replay { .. }, false, _) => "replayed",
+        (Act::Replay { .. }, true, _) => "would_replay",
         (Act::Drop, false, _) => "dropped",
         (Act::Drop, true, _) => "would_drop",
     };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::mask::{HIDDEN, is_key, is_name};
 use crate::{
-    broker::{DIRECT_REPLY_TO, Delivery, header},
+    broker::{DIRECT_REPLY_TO, Delivery, Names, header},
     failure::ErrorKind,
     job::{Address, Envelope},
     result::MESSAGE_TYPE,
@@ -41,6 +41,8 @@ pub(super) struct Letter {
     pub died: Option<Timestamp>,
     /// Where it goes when it is sent back.
     pub home: Home,
+    /// Of a result, the routing key by which it goes to the results queue.
+    pub result_key: Option<String>,
     /// All headers.
     pub headers: Map<String, Value>,
 }
@@ -70,6 +72,7 @@ struct Identity {
 impl Letter {
     pub fn of(delivery: &Delivery) -> Self {
         Self::read(
+            &delivery.session.names,
             &delivery.envelope,
             &delivery.body,
             delivery.kind(),
@@ -79,6 +82,7 @@ impl Letter {
     }
 
     fn read(
+        names: &Names,
         envelope: &Envelope,
         body: &[u8],
         kind: Option<&str>,
@@ -101,16 +105,11 @@ impl Letter {
         let is_result = kind == Some(MESSAGE_TYPE);
         let death = FirstDeath::of(&headers);
 
-        let key = || {
-            death
-                .routing_key
-                .unwrap_or(&envelope.routing_key)
-                .to_owned()
-        };
+        let key = death.routing_key.unwrap_or(&envelope.routing_key);
         let home = match (is_result, text(header::ROUTING_KEY)) {
-            (false, original) => Home::Jobs(original.map_or_else(key, str::to_owned)),
+            (false, original) => Home::of_job(names, original.unwrap_or(key)),
             (true, Some(queue)) => Home::Reply(queue.to_owned()),
-            (true, None) => Home::Results(key()),
+            (true, None) => Home::Results(key.to_owned()),
         };
         let provider = match &home {
             Home::Jobs(key) | Home::Results(key) => Address::of(key).provider,
@@ -122,6 +121,14 @@ impl Letter {
             (_, true) => identity.job_id.as_str(),
         };
         let unknown = if is_result { UNDELIVERABLE } else { "unknown" };
+        let result_key = match &home {
+            Home::Jobs(_) => None,
+            Home::Results(key) => Some(key.clone()),
+            Home::Reply(_) => Some(format!(
+                "{provider}.{}",
+                text(header::STATUS).unwrap_or("failed")
+            )),
+        };
         Self {
             id: id.unwrap_or_default().to_owned(),
             provider: is_name(provider).then(|| provider.to_owned()),
@@ -134,6 +141,7 @@ impl Letter {
             replays: count(header::REPLAYS),
             died: millisecond(&headers).or(death.time).or(sent),
             home,
+            result_key,
             headers,
         }
     }
@@ -148,6 +156,11 @@ impl Letter {
 }
 
 impl Home {
+    /// A job that was published to its queue itself has the queue's name in its routing key's place.
+    fn of_job(names: &Names, key: &str) -> Self {
+        Self::Jobs(names.key_of_jobs(key).unwrap_or(key).to_owned())
+    }
+
     /// In words, and with `reveal` in those that may be private; the token of a direct reply is nobody's business.
     pub fn describe(&self, reveal: bool) -> String {
         let shown = |name: &str| {
@@ -218,7 +231,8 @@ mod tests {
         let Value::Object(headers) = headers else {
             panic!("a table")
         };
-        Letter::read(&envelope, body, kind, None, headers)
+        let names = Names::new("lookup");
+        Letter::read(&names, &envelope, body, kind, None, headers)
     }
 
     #[test]
@@ -244,6 +258,15 @@ mod tests {
             ("delivery_limit", Home::Jobs("a.bulk".into()))
         );
         assert_eq!(letter.died, Timestamp::from_second(7).ok());
+
+        let to_the_queue = json!({"x-death": [
+            {"reason": "expired", "exchange": "", "routing-keys": ["lookup.jobs.a.bulk"], "time": 7},
+        ]});
+        let letter = read("lookup.jobs.a.bulk", b"{}", None, to_the_queue);
+        assert_eq!(
+            (letter.home, letter.provider.as_deref()),
+            (Home::Jobs("a.bulk".into()), Some("a"))
+        );
 
         let body = br#"{"job_id":"j","provider":"b"}"#;
         let reply = json!({"x-lookup-error": UNDELIVERABLE, "x-lookup-routing-key": "replies"});

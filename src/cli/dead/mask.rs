@@ -45,7 +45,7 @@ pub(super) fn headers(headers: &Map<String, Value>) -> Map<String, Value> {
         name if name.starts_with("x-lookup-") => {
             value.is_number() || value.as_str().is_some_and(is_name)
         }
-        name => name == "x-delivery-count" && value.is_number(),
+        name => matches!(name, "x-delivery-count" | "x-acquired-count") && value.is_number(),
     };
     let masked = |(name, value): (&String, &Value)| {
         (
@@ -189,6 +189,8 @@ mod tests {
             (&json!("***"), &json!("***"))
         );
         let sent = json!({"x-lookup-routing-key": "849", "traceparent": "Ada", "x-lookup-error": "timeout", "a@b": 1});
+        let counts = json!({"x-delivery-count": 2, "x-acquired-count": 3});
+        assert_eq!(Value::Object(headers(counts.as_object().unwrap())), counts);
         let shown = headers(sent.as_object().unwrap());
         assert_eq!(
             Value::Object(shown),

@@ -227,6 +227,20 @@ async fn send_gives_up_and_tells_which_lines_were_not_answered() {
         .run()
         .await
         .expect(1);
+    // Only a worker declares what jobs are published to.
+    assert!(
+        ran.err.contains("there is no exchange lookup.jobs"),
+        "{ran:?}"
+    );
+    let mut worker = Worker::start(&toml);
+    worker.wait_ready().await;
+    worker.kill9();
+    let ran = Call::new(&["send", "--timeout", "500ms"])
+        .config(&toml)
+        .input(line)
+        .run()
+        .await
+        .expect(1);
     assert!(ran.err.contains("1 of 1 jobs are not answered"), "{ran:?}");
 
     let ran = Call::new(&["send"])

@@ -1,23 +1,27 @@
 //! The users of `deploy/rabbitmq/definitions.json` can do what they are for, and not more.
 
-use serde_json::json;
+use futures_util::StreamExt;
+use lapin::{
+    options::{BasicConsumeOptions, BasicPublishOptions},
+    types::FieldTable,
+};
+use serde_json::{Value, json};
 
 use super::file;
 use crate::{
     amqp::{Client, Job},
     broker::Broker,
+    commands::Call,
     road::{SOON, Served, config},
     worker::Worker,
 };
 
+const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
 /// A node of its own with the definitions and passwords.
 fn broker() -> Broker {
     let broker = Broker::start();
-    let definitions = format!(
-        "{}/deploy/rabbitmq/definitions.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    broker.rabbitmqctl(&["import_definitions", &definitions]);
+    broker.import_definitions(&file("deploy/rabbitmq/definitions.json"));
     for user in [
         "lookup-worker",
         "lookup-worker-declared",
@@ -39,6 +43,30 @@ fn url(broker: &Broker, user: &str) -> String {
         "amqp://{user}:for-a-test@127.0.0.1:{}/lookup",
         broker.port()
     )
+}
+
+/// By direct reply-to, for which a requester needs no right of its own.
+async fn ask_directly(requester: &Client, key: &str, body: &Value) -> Value {
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    let channel = requester.new_channel().await;
+    let consume = channel.basic_consume(REPLY_TO.into(), "".into(), options, FieldTable::default());
+    let mut replies = consume.await.expect("a consumer");
+    let properties = lapin::BasicProperties::default().with_reply_to(REPLY_TO.into());
+    let (options, body) = (BasicPublishOptions::default(), body.to_string());
+    let publish = channel.basic_publish(
+        "lookup.jobs".into(),
+        key.into(),
+        options,
+        body.as_bytes(),
+        properties,
+    );
+    publish.await.expect("a publish");
+    let reply = tokio::time::timeout(SOON, replies.next()).await;
+    let reply = reply.expect("a reply in time").expect("a reply");
+    serde_json::from_slice(&reply.expect("a reply").data).expect("JSON")
 }
 
 /// Everything that a worker does on the broker: with quota, a job parked, a reply, a result, a dead letter.
@@ -92,14 +120,35 @@ async fn does_its_work(
         worker.log()
     );
 
+    for user in [
+        "lookup-requester",
+        "lookup-worker",
+        "lookup-worker-declared",
+    ] {
+        let ran = Call::new(&["send"])
+            .env("LOOKUP__AMQP__URL", &url(broker, user))
+            .input(r#"{"id":"sent","provider":"omeda","query":{"customer_id":12345}}"#)
+            .run()
+            .await
+            .expect(0);
+        assert_eq!(ran.lines()[0]["status"], "found", "{user}: {ran:?}");
+    }
+    let ran = Call::new(&["send", "--no-wait"])
+        .env("LOOKUP__AMQP__URL", &url(broker, "lookup-requester"))
+        .input(r#"{"id":"sent","provider":"omeda","query":{"customer_id":12345}}"#);
+    ran.run().await.expect(0);
+    assert_eq!(
+        ask_directly(requester, "omeda", &sync).await["status"],
+        "found"
+    );
+
     requester
         .publish("lookup.jobs", "nobody", Job::json(&sync).id("stranger"))
         .await;
     let admin = Client::connect(&url(broker, "lookup-worker")).await;
-    assert_eq!(
-        admin.take("lookup.results", 1, SOON).await[0].json()["error"]["kind"],
-        "unknown_provider"
-    );
+    let results = crate::road::by_job(admin.take("lookup.results", 2, SOON).await);
+    assert_eq!(results["sent"]["status"], "found");
+    assert_eq!(results["stranger"]["error"]["kind"], "unknown_provider");
     assert_eq!(admin.take("lookup.dead", 1, SOON).await.len(), 1);
     worker.sigterm();
     assert!(worker.wait_exit().await.success(), "{}", worker.log());
