@@ -6,7 +6,11 @@
 
 mod unheard;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -28,11 +32,11 @@ pub use unheard::Unheard;
 
 /// Where permissions are counted.
 pub trait Ledger {
-    /// Asks for one.
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer>;
+    /// Asks for one; so many wait in the lane's line, whoever asks included.
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer>;
 
     /// Asks for one where that takes no time; most cannot.
-    fn ask_at_once(&self, _lane: Lane) -> Option<Answer> {
+    fn ask_at_once(&self, _lane: Lane, _waiting: usize) -> Option<Answer> {
         None
     }
 }
@@ -58,6 +62,10 @@ pub struct Quota {
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
     /// Whoever waits is to give up.
     dismissal: Notify,
+    /// Jobs in bulk that are worked on here.
+    in_hand: Cell<usize>,
+    /// More than these cannot be: where there are as many, any number may be behind them.
+    most_in_hand: usize,
     metrics: QuotaMetrics,
 }
 
@@ -69,12 +77,19 @@ struct Line {
     pace: RefCell<Pace>,
     /// The ledger has room.
     room: Notify,
+    waiting: Cell<usize>,
 }
 
+/// One who is counted, until dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it counts no more"]
+pub struct Place<'a>(&'a Cell<usize>);
+
 impl Quota {
-    /// Counts here, whatever the scope: where there is no broker, or its scope is this worker.
+    /// Counts here, whatever the scope: where there is no broker, or its scope is this worker. No more than
+    /// `concurrency` jobs in bulk are worked on at once.
     #[must_use]
-    pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
+    pub fn new(limit: Option<&QuotaLimit>, concurrency: usize, metrics: QuotaMetrics) -> Self {
         let terms = limit.map(Terms::of);
         metrics
             .limit
@@ -84,6 +99,7 @@ impl Quota {
             widest: terms.widest(lane),
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
+            waiting: Cell::default(),
         };
         let own =
             terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
@@ -92,6 +108,8 @@ impl Quota {
             lines,
             ledger: RefCell::new(own),
             dismissal: Notify::new(),
+            in_hand: Cell::default(),
+            most_in_hand: concurrency,
             metrics,
         }
     }
@@ -134,7 +152,10 @@ impl Quota {
             return Err(Unpermitted::Gone);
         };
         let begun = Moment::now();
-        let _waiting = self.metrics.waits(lane);
+        let _waiting = (
+            self.metrics.waits(lane),
+            Place::new(&lines[lane as usize].waiting),
+        );
         let granted = async {
             tokio::select! {
                 permission = self.in_line(&lines[lane as usize], &ledger, lane) => permission,
@@ -166,12 +187,31 @@ impl Quota {
         if line.turns.available_permits() < line.widest {
             return None;
         }
-        match self.ledger.borrow().as_ref()?.ask_at_once(lane)? {
+        match self
+            .ledger
+            .borrow()
+            .as_ref()?
+            .ask_at_once(lane, self.waiting(line, 1))?
+        {
             Answer::Granted(given) => {
                 self.metrics.permitted(lane, Duration::ZERO);
                 Some(given)
             }
             Answer::Full(_) | Answer::Gone => None,
+        }
+    }
+
+    /// A job in bulk that is worked on from now on.
+    pub fn in_hand(&self) -> Place<'_> {
+        Place::new(&self.in_hand)
+    }
+
+    /// How many wait in the line, and so many more; `usize::MAX` where those behind them are not seen.
+    fn waiting(&self, line: &Line, more: usize) -> usize {
+        if self.in_hand.get() < self.most_in_hand {
+            line.waiting.get() + more
+        } else {
+            usize::MAX
         }
     }
 
@@ -187,7 +227,7 @@ impl Quota {
             };
             loop {
                 line.due().await;
-                match Rc::clone(ledger).ask(lane).await {
+                match Rc::clone(ledger).ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
                         self.metrics.void.inc()
@@ -242,6 +282,19 @@ impl Line {
     }
 }
 
+impl<'a> Place<'a> {
+    fn new(counter: &'a Cell<usize>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(counter)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// Whether workers of one broker count this together.
 #[must_use]
 pub fn is_common(limit: &QuotaLimit) -> bool {
@@ -252,12 +305,12 @@ pub fn is_common(limit: &QuotaLimit) -> bool {
 struct Own(RefCell<Books>);
 
 impl Ledger for Own {
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
-        Box::pin(async move { self.0.borrow_mut().ask(lane, Moment::now()) })
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
+        Box::pin(async move { self.0.borrow_mut().ask(lane, waiting, Moment::now()) })
     }
 
-    fn ask_at_once(&self, lane: Lane) -> Option<Answer> {
-        Some(self.0.borrow_mut().ask(lane, Moment::now()))
+    fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Answer> {
+        Some(self.0.borrow_mut().ask(lane, waiting, Moment::now()))
     }
 }
 

@@ -77,6 +77,12 @@ impl Names {
         format!("{}.quota.{provider}.{lane}", self.prefix)
     }
 
+    /// The queue that keeps bulk's requests apart.
+    #[must_use]
+    pub fn quota_spread(&self, provider: &str) -> String {
+        format!("{}.quota.{provider}.spread", self.prefix)
+    }
+
     /// The exchange at which ledgers let know that they have room; a key is the ledger's name.
     #[must_use]
     pub fn room(&self) -> String {

@@ -271,25 +271,27 @@ impl Expected {
 }
 
 impl QueueSpec {
-    /// The ledgers of one provider's quota, the one for all requests first.
-    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
-        let kind = |room| Kind::Ledger {
-            room,
-            ttl: terms.ttl,
-            forgets_to: names.room(),
-        };
-        let ledger = |name, room| Self {
+    /// The ledgers of one provider's quota: that of all requests, that of bulk's, and what keeps these apart.
+    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> [Self; 3] {
+        let ledger = |name, room, ttl| Self {
             name,
-            kind: kind(room),
+            kind: Kind::Ledger {
+                room,
+                ttl,
+                forgets_to: names.room(),
+            },
             bindings: Vec::new(),
         };
-        let shares = Lane::ALL.into_iter().filter_map(|lane| {
-            let room = terms.own_ledger(lane)?;
-            Some(ledger(names.quota_share(provider, lane), room))
-        });
-        std::iter::once(ledger(names.quota(provider), terms.requests))
-            .chain(shares)
-            .collect()
+        let (spread, longest) = (names.quota_spread(provider), terms.longest_spacing());
+        [
+            ledger(names.quota(provider), terms.requests, terms.ttl),
+            ledger(
+                names.quota_share(provider, Lane::Bulk),
+                terms.bulk,
+                terms.ttl,
+            ),
+            ledger(spread, terms.together(), longest),
+        ]
     }
 
     /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node

@@ -56,8 +56,9 @@
 //!
 //! # Lanes
 //! Bulk first needs a permission of a second ledger, with room for N less the reserve. So bulk requests alone
-//! never fill a window, and calls find room. Interactive requests use the main ledger alone. At the broker the two
-//! are `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. The second is left out where it would be as large.
+//! never fill a window. Interactive requests use the main ledger alone. At the broker the two are
+//! `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. When bulk asks at all, so that calls find room whenever they
+//! come, is [`spread`]'s affair; the limit does not rest on it.
 //!
 //! # Waiting
 //! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
@@ -69,9 +70,19 @@
 //! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
 //! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
 
-use std::{collections::VecDeque, time::Duration};
+mod books; // the ledgers in memory
+mod log; // what one worker remembers of its permissions
+mod pace; // how many ask at once, and how soon again
+pub mod spread; // when bulk asks
+
+use std::time::Duration;
 
 use crate::{clock::Moment, config::QuotaLimit, job::Lane};
+
+pub use books::Books;
+pub use log::Log;
+pub use pace::Pace;
+pub use spread::{Counts, Turn};
 
 /// Validity and flight, each as a part of the window. Together they are what strictness costs: a thirtieth. They
 /// stand in the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
@@ -86,9 +97,6 @@ const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Clocks may differ in rate by one part in so many.
 const CLOCK_RATE: u32 = 1000;
 
-/// Of a larger quota the permissions given in the same such part of the window are counted together: less to keep.
-const MOST_ALONE: u32 = 1000;
-
 /// Publishes at once, for each lane of one worker, while the ledger has room.
 const WIDEST: usize = 16;
 
@@ -97,18 +105,6 @@ const BULK_RUSH: Duration = Duration::from_millis(20);
 
 /// One would wait for each confirm in turn.
 const NARROWEST: usize = 2;
-
-/// Longest wait before a full ledger is asked again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Shortest, if nothing better is known.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// Bulk asks a full ledger this much later than interactive jobs do, so that they are first there too.
-const COURTESY: Duration = Duration::from_millis(15);
-
-/// Where bulk has got nothing for this part of the ledger's time, it is courteous no more: it must not starve.
-const PATIENCE_PART: u32 = 8;
 
 /// A quota, worked out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +143,6 @@ impl Terms {
             flight,
             pace: limit.per / limit.requests,
         }
-    }
-
-    /// Room in the ledger of a lane, where it needs one of its own.
-    #[must_use]
-    pub fn own_ledger(&self, lane: Lane) -> Option<u32> {
-        (lane == Lane::Bulk && self.bulk < self.requests).then_some(self.bulk)
     }
 
     /// Asks at once in a lane of one worker, at most. A window's permissions come back in a bunch: if bulk took it as
@@ -232,209 +222,6 @@ pub enum Answer {
     Full(Option<Moment>),
     /// The ledger cannot be asked any more.
     Gone,
-}
-
-/// The permissions that one worker was given: a ledger of its own, or what it knows of the common one.
-#[derive(Debug)]
-pub struct Log {
-    limit: usize,
-    ttl: Duration,
-    /// So close together they are forgotten together.
-    bunch: Duration,
-    given: VecDeque<Bunch>,
-    /// How many that is.
-    count: usize,
-}
-
-/// Permissions that are forgotten together, with the last of them.
-#[derive(Debug)]
-struct Bunch {
-    first: Moment,
-    last: Moment,
-    count: usize,
-}
-
-impl Log {
-    /// An empty one.
-    #[must_use]
-    pub fn new(limit: u32, ttl: Duration) -> Self {
-        let bunch = if limit > MOST_ALONE {
-            ttl / MOST_ALONE
-        } else {
-            Duration::ZERO
-        };
-        Self {
-            limit: limit as usize,
-            ttl,
-            bunch,
-            given: VecDeque::new(),
-            count: 0,
-        }
-    }
-
-    /// Remembers one given at `now`.
-    pub fn add(&mut self, now: Moment) {
-        self.count += 1;
-        match self
-            .given
-            .back_mut()
-            .filter(|bunch| now.since(bunch.first) < self.bunch)
-        {
-            Some(bunch) => (bunch.last, bunch.count) = (now, bunch.count + 1),
-            None => self.given.push_back(Bunch {
-                first: now,
-                last: now,
-                count: 1,
-            }),
-        }
-    }
-
-    /// When the oldest that still counts is forgotten.
-    pub fn next_expiry(&mut self, now: Moment) -> Option<Moment> {
-        while let Some(bunch) = self
-            .given
-            .pop_front_if(|bunch| bunch.last.after(self.ttl) <= now)
-        {
-            self.count -= bunch.count;
-        }
-        self.given.front().map(|bunch| bunch.last.after(self.ttl))
-    }
-
-    /// Whether as many count as there may be.
-    pub fn is_full(&mut self, now: Moment) -> bool {
-        self.next_expiry(now);
-        self.count >= self.limit
-    }
-}
-
-/// Both lanes' ledgers in memory: a quota of one worker alone.
-#[derive(Debug)]
-pub struct Books {
-    terms: Terms,
-    all: Log,
-    bulk: Option<Log>,
-}
-
-impl Books {
-    /// Empty ones.
-    #[must_use]
-    pub fn new(terms: Terms) -> Self {
-        let bulk = terms
-            .own_ledger(Lane::Bulk)
-            .map(|room| Log::new(room, terms.ttl));
-        Self {
-            all: Log::new(terms.requests, terms.ttl),
-            bulk,
-            terms,
-        }
-    }
-
-    /// A permission, if there is room.
-    pub fn ask(&mut self, lane: Lane, now: Moment) -> Answer {
-        let mut logs = [
-            Some(&mut self.all),
-            self.bulk.as_mut().filter(|_| lane == Lane::Bulk),
-        ];
-        if let Some(full) = logs
-            .iter_mut()
-            .flatten()
-            .find_map(|log| log.is_full(now).then(|| log.next_expiry(now)))
-        {
-            return Answer::Full(full);
-        }
-        for log in logs.into_iter().flatten() {
-            log.add(now);
-        }
-        Answer::Granted(self.terms.permission(now))
-    }
-}
-
-/// How one lane of one worker asks: wide while there is room, one by one and with pauses while there is none.
-#[derive(Debug)]
-pub struct Pace {
-    lane: Lane,
-    mean: Duration,
-    patience: Duration,
-    widest: usize,
-    width: usize,
-    refusals: u32,
-    /// Since when there was nothing but refusals.
-    refused_since: Option<Moment>,
-    not_before: Moment,
-}
-
-impl Pace {
-    /// Full speed.
-    #[must_use]
-    pub fn new(lane: Lane, terms: &Terms) -> Self {
-        Self {
-            lane,
-            mean: terms.pace,
-            patience: terms.ttl / PATIENCE_PART,
-            widest: terms.widest(lane),
-            width: terms.widest(lane),
-            refusals: 0,
-            refused_since: None,
-            not_before: Moment::default(),
-        }
-    }
-
-    /// How long to wait before the next may ask.
-    #[must_use]
-    pub fn pause(&self, now: Moment) -> Duration {
-        self.not_before.since(now)
-    }
-
-    /// There was room. Says whether one more may ask at the same time.
-    #[must_use]
-    pub fn granted(&mut self) -> bool {
-        (self.refusals, self.refused_since) = (0, None);
-        self.not_before = Moment::default();
-        let wider = self.width < self.widest;
-        self.width += usize::from(wider);
-        wider
-    }
-
-    /// There was no room; perhaps there is at `room_at`. `jitter` is from 0.5 to 1. Says whether whoever asked
-    /// steps back into the line; the last of them stays in front.
-    #[must_use]
-    pub fn refused(&mut self, now: Moment, room_at: Option<Moment>, jitter: f64) -> bool {
-        self.refused_since.get_or_insert(now);
-        let steps_back = self.width > 1;
-        if steps_back {
-            self.width -= 1;
-        } else {
-            self.refusals = self.refusals.saturating_add(1);
-        }
-        let bound = self
-            .mean
-            .clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-            .saturating_mul(1 << self.refusals.min(6));
-        let guess = now.after(bound.min(LONGEST_PAUSE).mul_f64(jitter));
-        // The broker forgets to the millisecond, and its timer is a little late.
-        let known = room_at.map(|at| at.after(Duration::from_millis(2)));
-        let not_before = known
-            .map_or(guess, |known| known.min(guess))
-            .max(now.after(Duration::from_millis(2)));
-        self.not_before = not_before.after(self.courtesy(now));
-        steps_back
-    }
-
-    /// The ledger lets know that it has room.
-    pub fn announced(&mut self, now: Moment) {
-        self.not_before = self.not_before.min(now.after(self.courtesy(now)));
-    }
-
-    fn courtesy(&self, now: Moment) -> Duration {
-        let patient = self
-            .refused_since
-            .is_none_or(|since| now.since(since) < self.patience);
-        if self.lane == Lane::Bulk && patient {
-            COURTESY
-        } else {
-            Duration::ZERO
-        }
-    }
 }
 
 #[cfg(test)]

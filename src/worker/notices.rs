@@ -158,6 +158,7 @@ impl Worker {
         let ledgers = [
             (self.names.quota(name), &Lane::ALL[..]),
             (self.names.quota_share(name, Lane::Bulk), &[Lane::Bulk]),
+            (self.names.quota_spread(name), &[Lane::Bulk]),
         ];
         ledgers.into_iter().filter(|_| is_counted).collect()
     }

@@ -1,10 +1,12 @@
 //! A model of broker, workers and provider: any schedule, any delays, kills and freezes at any point.
 
-use std::collections::BinaryHeap;
+mod fleet; // how long calls wait beside bulk, in a fleet
+
+use std::collections::{BinaryHeap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{log::MOST_ALONE, pace::LONGEST_PAUSE, *};
 use crate::config::QuotaScope;
 
 fn limit(requests: u32, per_ms: u64, reserve: f64) -> QuotaLimit {
@@ -68,10 +70,7 @@ fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
         ttl: terms.ttl,
         expiries: VecDeque::new(),
     };
-    let (mut all, mut bulk) = (
-        queue(terms.requests),
-        terms.own_ledger(Lane::Bulk).map(queue),
-    );
+    let (mut all, mut bulk) = (queue(terms.requests), queue(terms.bulk));
     // In the order in which they reach the broker.
     let mut stores: BinaryHeap<_> = asks
         .iter()
@@ -82,7 +81,7 @@ fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
     while let Some((_, n)) = stores.pop() {
         let ask = &asks[n];
         let stored = at(ask.at + ask.to_broker);
-        if ask.bulk && bulk.as_mut().is_some_and(|bulk| !bulk.store(stored)) {
+        if ask.bulk && !bulk.store(stored) {
             continue;
         }
         if !all.store(stored) || ask.killed {
@@ -161,6 +160,7 @@ proptest! {
         mut asks in prop::collection::vec(ask(6_000_000), 1..400),
         requests in 1..30u32,
         per_ms in 200..2_500u64,
+        waiting in 1..60usize,
     ) {
         let limit = limit(requests, per_ms, 0.2);
         asks.sort_by_key(|ask| ask.at);
@@ -169,7 +169,7 @@ proptest! {
         let mut seen = Vec::new();
         for ask in &asks {
             let lane = if ask.bulk { Lane::Bulk } else { Lane::Interactive };
-            match books.ask(lane, at(ask.at)) {
+            match books.ask(lane, waiting, at(ask.at)) {
                 Answer::Granted(permission) => {
                     let written = at(ask.at + ask.to_socket);
                     if !permission.is_void(written) {
@@ -338,11 +338,6 @@ fn bulk_leaves_the_reserve_and_still_has_something_of_the_smallest_quota() {
     ] {
         let terms = Terms::of(&limit(requests, 1_000, reserve));
         assert_eq!(terms.bulk, bulk, "{requests} {reserve}");
-        assert_eq!(
-            terms.own_ledger(Lane::Bulk),
-            (bulk < requests).then_some(bulk)
-        );
-        assert_eq!(terms.own_ledger(Lane::Interactive), None);
     }
 }
 
@@ -392,58 +387,78 @@ fn bulk_asks_for_no_more_at_once_than_its_rate_needs() {
 }
 
 #[test]
-fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
+fn whoever_waits_asks_as_soon_as_room_is_announced() {
     let terms = Terms::of(&limit(200, 60_000, 0.1));
-    let now = at(1_000_000);
-    let [mut interactive, mut bulk] =
-        [Lane::Interactive, Lane::Bulk].map(|lane| Pace::new(lane, &terms));
-    let known = Some(now.after(Duration::from_millis(10)));
-    let pauses = |interactive: &mut Pace, bulk: &mut Pace| {
-        let _ = (
-            interactive.refused(now, known, 1.0),
-            bulk.refused(now, known, 1.0),
-        );
-        (interactive.pause(now), bulk.pause(now))
-    };
-    let (first, second) = pauses(&mut interactive, &mut bulk);
-    assert!(first < second);
-    // Whatever the pauses were, both are told at once that there is room.
-    interactive.announced(now);
-    bulk.announced(now);
-    assert_eq!(
-        (interactive.pause(now), bulk.pause(now)),
-        (Duration::ZERO, COURTESY)
-    );
-
-    let later = now.after(terms.ttl / PATIENCE_PART);
-    let _ = (
-        interactive.refused(later, None, 1.0),
-        bulk.refused(later, None, 1.0),
-    );
-    interactive.announced(later);
-    bulk.announced(later);
-    assert_eq!(
-        (interactive.pause(later), bulk.pause(later)),
-        (Duration::ZERO, Duration::ZERO)
-    );
-    let _ = bulk.granted();
-    let _ = bulk.refused(later, None, 1.0);
-    bulk.announced(later);
-    assert_eq!(
-        bulk.pause(later),
-        COURTESY,
-        "once it got something, it is courteous again"
-    );
+    for lane in Lane::ALL {
+        let (mut pace, now) = (Pace::new(lane, &terms), at(1_000_000));
+        let _ = pace.refused(now, None, 1.0);
+        assert!(pace.pause(now) > Duration::ZERO);
+        pace.announced(now);
+        assert_eq!(pace.pause(now), Duration::ZERO);
+    }
 }
 
 #[test]
-fn room_that_is_announced_again_and_again_does_not_put_off_who_waits() {
-    let terms = Terms::of(&limit(200, 60_000, 0.1));
-    let (mut bulk, mut now) = (Pace::new(Lane::Bulk, &terms), at(1_000_000));
-    let _ = bulk.refused(now, None, 1.0);
-    for _ in 0..COURTESY.as_millis() {
-        bulk.announced(now);
-        now = now.after(Duration::from_millis(1));
+fn a_few_jobs_in_bulk_go_at_once_and_a_backlog_does_not() {
+    let terms = Terms::of(&limit(50, 10_000, 0.1));
+    let turn = |all, bulk, waiting| terms.turn(Counts { all, bulk }, waiting);
+    for asked in 0..20 {
+        let waiting = 20 - asked as usize;
+        assert!(matches!(turn(asked, asked, waiting), Turn::AtOnce(_)));
+        assert!(matches!(turn(asked, asked, waiting + 1), Turn::Spaced(_)));
     }
-    assert_eq!(bulk.pause(now), Duration::ZERO);
+    assert!(matches!(turn(0, 0, usize::MAX), Turn::Spaced(_)));
+    assert_eq!(turn(45, 45, 1), Turn::Held, "its share is spent");
+}
+
+#[test]
+fn bulk_leaves_headroom_where_there_are_calls_and_the_more_the_more_there_are() {
+    let headroom = |requests, calls| {
+        let (all, bulk) = (requests, requests - calls);
+        Terms::of(&limit(requests, 60_000, 0.0)).headroom(Counts { all, bulk })
+    };
+    assert_eq!(
+        [0, 1, 67, 100, 200].map(|calls| headroom(200, calls)),
+        [0, 1, 3, 6, 23]
+    );
+    assert_eq!(
+        [0, 1, 17, 25, 50].map(|calls| headroom(50, calls)),
+        [0, 1, 1, 2, 6]
+    );
+    assert_eq!(
+        [1, 2, 3, 4].map(|requests| headroom(requests, 1)),
+        [0, 0, 0, 1]
+    );
+    // In the headroom bulk takes nothing, so the permission that comes back is a waiting call's.
+    let terms = Terms::of(&limit(50, 10_000, 0.0));
+    assert_eq!(terms.turn(Counts { all: 49, bulk: 30 }, 1_000), Turn::Held);
+}
+
+#[test]
+fn bulk_is_spaced_by_the_rate_that_calls_leave() {
+    let terms = Terms::of(&limit(200, 60_000, 0.0));
+    let rate = |all, bulk| {
+        terms
+            .ttl
+            .div_duration_f64(terms.spacing(Counts { all, bulk }))
+            / 200.0
+    };
+    // The window fills: carefully, and by the calls' part of it so far.
+    assert!((0.8..0.9).contains(&rate(0, 0)), "{}", rate(0, 0));
+    assert!((0.5..0.65).contains(&rate(90, 60)), "{}", rate(90, 60));
+    // It is full: what comes back is used, and faster where more lies idle.
+    assert!((0.95..1.2).contains(&rate(199, 199)), "{}", rate(199, 199));
+    assert!(
+        rate(192, 192) > 1.25 && rate(192, 192) < 1.4,
+        "{}",
+        rate(192, 192)
+    );
+    // However many calls there were, bulk goes on.
+    assert!(rate(199, 0) > 0.04, "{}", rate(199, 0));
+    let longest = terms.longest_spacing();
+    for all in 0..=200 {
+        for bulk in [0, all / 2, all] {
+            assert!(terms.spacing(Counts { all, bulk }) <= longest);
+        }
+    }
 }
