@@ -36,7 +36,7 @@ pub use difference::Difference;
 pub use inquiry::Greeting;
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
-pub use names::{DIRECT_REPLY_TO, Names};
+pub use names::{DIRECT_REPLY_TO, Names, next};
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
 pub use topology::{Expected, QueueSpec};

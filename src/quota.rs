@@ -35,6 +35,9 @@ pub trait Ledger {
     /// Asks for one; so many wait in the lane's line, whoever asks included.
     fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer>;
 
+    /// Other terms count, where that is this ledger's own affair.
+    fn change(&self, _terms: Terms) {}
+
     /// Asks for one where that takes no time; most cannot.
     fn ask_at_once(&self, _lane: Lane, _waiting: usize) -> Option<Answer> {
         None
@@ -52,6 +55,10 @@ pub enum Unpermitted {
     NotSoon,
 }
 
+/// A request in bulk asks after this time at the earliest, or two of the quota's mean intervals: whether it is one of
+/// a few or the first of many can be told only once the others are there.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Longest wait in line.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -59,6 +66,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub struct Quota {
     /// None where there is no limit.
     lines: Option<[Line; 2]>,
+    limit: RefCell<Option<QuotaLimit>>,
+    /// The terms that are on their way out.
+    before: Cell<Option<Terms>>,
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
     /// Whoever waits is to give up.
     dismissal: Notify,
@@ -78,6 +88,8 @@ struct Line {
     /// The ledger has room.
     room: Notify,
     waiting: Cell<usize>,
+    /// Nobody asks sooner.
+    settle: Duration,
 }
 
 /// One who is counted, until dropped.
@@ -100,12 +112,18 @@ impl Quota {
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
             waiting: Cell::default(),
+            settle: match lane {
+                Lane::Interactive => Duration::ZERO,
+                Lane::Bulk => SETTLE.min(2 * terms.pace),
+            },
         };
         let own =
             terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
         Self {
             lines,
+            limit: RefCell::new(limit.cloned()),
+            before: Cell::default(),
             ledger: RefCell::new(own),
             dismissal: Notify::new(),
             in_hand: Cell::default(),
@@ -118,6 +136,45 @@ impl Quota {
     pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>) {
         self.ledger.replace(ledger);
         self.dismiss();
+    }
+
+    /// Another quota counts from now on, there; without a ledger, in this worker as before. Who waits goes on waiting.
+    pub fn change(&self, limit: &QuotaLimit, ledger: Option<Rc<dyn Ledger>>) {
+        let (terms, Some(lines)) = (Terms::of(limit), &self.lines) else {
+            return;
+        };
+        self.metrics.limit.set(terms.requests.into());
+        let before = self.limit.replace(Some(limit.clone()));
+        self.before.set(before.as_ref().map(Terms::of));
+        for line in lines {
+            line.pace.borrow_mut().change(&terms);
+            line.room.notify_one();
+        }
+        match ledger {
+            Some(_) => _ = self.ledger.replace(ledger),
+            None => {
+                if let Some(ledger) = &*self.ledger.borrow() {
+                    ledger.change(terms);
+                }
+            }
+        }
+    }
+
+    /// What counts.
+    #[must_use]
+    pub fn limit(&self) -> Option<QuotaLimit> {
+        self.limit.borrow().clone()
+    }
+
+    /// The terms that counted before, until their ledger is no more.
+    #[must_use]
+    pub fn before(&self) -> Option<Terms> {
+        self.before.get()
+    }
+
+    /// The terms before count no more.
+    pub fn is_changed(&self) {
+        self.before.take();
     }
 
     /// Lets those who wait give up; who asks afterwards waits again.
@@ -148,9 +205,6 @@ impl Quota {
         let Some(lines) = &self.lines else {
             return Ok(Permission::UNLIMITED);
         };
-        let Some(ledger) = self.ledger.borrow().clone() else {
-            return Err(Unpermitted::Gone);
-        };
         let begun = Moment::now();
         let _waiting = (
             self.metrics.waits(lane),
@@ -158,7 +212,7 @@ impl Quota {
         );
         let granted = async {
             tokio::select! {
-                permission = self.in_line(&lines[lane as usize], &ledger, lane) => permission,
+                permission = self.in_line(&lines[lane as usize], lane, begun) => permission,
                 () = self.dismissal.notified() => Err(Unpermitted::Gone),
             }
         };
@@ -184,7 +238,7 @@ impl Quota {
             return Some(Permission::UNLIMITED);
         };
         let line = &lines[lane as usize];
-        if line.turns.available_permits() < line.widest {
+        if !line.settle.is_zero() || line.turns.available_permits() < line.widest {
             return None;
         }
         match self
@@ -218,16 +272,23 @@ impl Quota {
     async fn in_line(
         &self,
         line: &Line,
-        ledger: &Rc<dyn Ledger>,
         lane: Lane,
+        begun: Moment,
     ) -> Result<Permission, Unpermitted> {
         loop {
             let Ok(turn) = line.turns.acquire().await else {
                 return Err(Unpermitted::Gone);
             };
+            let unsettled = line.settle.saturating_sub(Moment::now().since(begun));
+            if !unsettled.is_zero() {
+                sleep(unsettled).await;
+            }
             loop {
                 line.due().await;
-                match Rc::clone(ledger).ask(lane, self.waiting(line, 0)).await {
+                let Some(ledger) = self.ledger.borrow().clone() else {
+                    return Err(Unpermitted::Gone);
+                };
+                match ledger.ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
                         self.metrics.void.inc()
@@ -307,6 +368,10 @@ struct Own(RefCell<Books>);
 impl Ledger for Own {
     fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move { self.0.borrow_mut().ask(lane, waiting, Moment::now()) })
+    }
+
+    fn change(&self, terms: Terms) {
+        self.0.borrow_mut().change(terms, Moment::now());
     }
 
     fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Answer> {

@@ -125,6 +125,12 @@ impl Names {
     }
 }
 
+/// The name of a ledger that takes the place of this one, where another quota counts.
+#[must_use]
+pub fn next(ledger: &str) -> String {
+    format!("{ledger}.next")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

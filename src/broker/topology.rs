@@ -10,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session};
+use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session, names};
 use crate::{
     config::{AmqpSettings, ProviderSettings, Step},
     job::Lane,
@@ -184,10 +184,8 @@ impl Expected {
         queue: &QueueSpec,
     ) -> Result<(), BrokerError> {
         match queue.kind {
-            Kind::Ledger { .. } => queue
-                .establish_ledger(session, self.declare)
-                .await
-                .map(drop),
+            // Which of two is this worker's, whoever counts there finds out.
+            Kind::Ledger { .. } => Ok(()),
             _ if queue.declare_classic(session, self.declare).await? => {
                 self.bind(channel, queue).await
             }
@@ -294,6 +292,33 @@ impl QueueSpec {
         ]
     }
 
+    /// The one that takes its place where another quota counts.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            name: names::next(&self.name),
+            ..self.clone()
+        }
+    }
+
+    /// Deletes a ledger that counts no more.
+    ///
+    /// # Errors
+    /// Where the broker does not answer in time.
+    pub(super) async fn delete_ledger(&self, session: &Session) -> Result<(), BrokerError> {
+        let channel = session.publishing_channel().await?;
+        let deletion =
+            channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default());
+        super::bounded(
+            &format!("delete the queue {}", self.name),
+            CALL_LIMIT,
+            deletion,
+        )
+        .await?;
+        let _ =
+            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
+        Ok(())
+    }
+
     /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
     /// that it lives on, is no error: its quota gives nothing until it is back, and other providers go on.
     ///
@@ -313,9 +338,9 @@ impl QueueSpec {
                 self.declare_classic(session, declare).await
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
-                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
-                 workers that are configured so, and start this one again once the quota's window has passed; it then \
-                 replaces the queue by itself"
+                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: give the \
+                 workers that run this one's quota and send them SIGHUP, or start this one again once all are stopped \
+                 and the quota's window has passed; it then replaces the queue by itself"
             ))),
             outcome => outcome,
         }
@@ -360,7 +385,7 @@ impl QueueSpec {
     }
 
     /// An empty ledger counts nothing any more, so nothing is forgotten with it.
-    async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+    pub(super) async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
         let channel = session.publishing_channel().await?;
         let options = QueueDeleteOptions {
             if_empty: true,

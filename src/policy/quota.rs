@@ -66,9 +66,28 @@
 //! to ask and nothing more: the answer is the ledger's alone. Where no hint comes, it is asked about once a second.
 //!
 //! # When the quota is changed
-//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
-//! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
-//! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So another quota has a ledger
+//! of another name, `PREFIX.quota.NAME.next`, and the next one the first name again. The rule is: **every permission is
+//! counted in each of the two that is there.** Each ask is published to both names, always. One that is not there
+//! returns the message; where one refuses it, or neither is there, there is no permission. That needs no knowledge of
+//! who counts what, so it holds for workers that were not told, too.
+//!
+//! A worker that is told of another quota declares its ledger at a moment D. It deletes the old one at a moment E, more
+//! than the longer TTL, `validity` and `flight` later. Requests that are seen before E were stored in the old ledger;
+//! requests that are seen later than `validity + flight` after D were stored in the new one. No window is as long as
+//! the time between, so each lies before the one or behind the other: it holds no more than the old quota allows, or
+//! the new; and from D on what is stored in the new one is within it. For the overlap the smaller of the two is what is
+//! used.
+//!
+//! A permission that both count, or that another quota's ledger alone counts (this worker was not told), is good for
+//! the shortest `validity` that any terms have. Of the flight its worker knows its own terms' alone.
+//!
+//! Who deletes must be whoever knows both quotas, and how long the longer is: the worker that was told while it ran.
+//! If it dies before E, both remain, and the smaller holds, until another is told, or one is empty when a worker starts.
+//! A worker that *starts* with another quota than all that are counted, and in use, does not start. A ledger that
+//! somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+//!
+//! Assumed besides: no node is lost with one of the two ledgers between D and E.
 
 mod books; // the ledgers in memory
 mod log; // what one worker remembers of its permissions
@@ -160,6 +179,13 @@ impl Terms {
         }
     }
 
+    /// While another quota takes the place of this, both count for so long.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> Duration {
+        let longer = self.ttl.max(other.ttl);
+        longer + longer / CLOCK_RATE + VALIDITY.1 + FLIGHT.1
+    }
+
     /// A permission that was asked for at `asked`.
     pub fn permission(&self, asked: Moment) -> Permission {
         Permission {
@@ -204,6 +230,14 @@ impl Permission {
     #[must_use]
     pub fn time_left(&self, now: Moment) -> Option<Duration> {
         self.void_from.map(|void_from| void_from.since(now))
+    }
+
+    /// One that was asked for at `asked`, and that another quota counts too, or alone: it is good for as long as any
+    /// quota's is.
+    pub fn of_others(asked: Moment) -> Self {
+        Self {
+            void_from: Some(asked.after(VALIDITY.0)),
+        }
     }
 
     /// Whether it may not be used any more.

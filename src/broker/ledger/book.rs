@@ -20,14 +20,25 @@ use crate::{
 pub(super) struct Book {
     queue: QueueSpec,
     declare: bool,
-    log: RefCell<Log>,
+    log: Option<RefCell<Log>>,
     ttl: Duration,
     idle: RefCell<Vec<Desk>>,
     /// For looks at what counts.
     looking: RefCell<Option<Channel>>,
     missing_since: Cell<Option<Moment>>,
-    /// In this session it was there, and as it should be; before that nothing is asked of it.
-    found: Cell<bool>,
+    /// It was found as it should be, or may be as it is; before that nothing is asked of it.
+    trusted: Cell<bool>,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It counts.
+    Taken,
+    /// There is no room.
+    Refused,
+    /// There is no such ledger, or it is away with its node.
+    Missing,
 }
 
 /// What is entered.
@@ -46,23 +57,31 @@ struct Desk {
 }
 
 impl Book {
-    pub fn new(queue: QueueSpec, room: u32, ttl: Duration, declare: bool) -> Self {
+    /// Of so much room, and with so long a memory, where these are known.
+    pub fn new(queue: QueueSpec, terms: Option<(u32, Duration)>, declare: bool) -> Self {
         Self {
             queue,
             declare,
-            log: RefCell::new(Log::new(room, ttl)),
-            ttl,
+            log: terms.map(|(room, ttl)| RefCell::new(Log::new(room, ttl))),
+            ttl: terms.map_or(Duration::ZERO, |(_, ttl)| ttl),
             idle: RefCell::default(),
             looking: RefCell::default(),
             missing_since: Cell::default(),
-            found: Cell::default(),
+            trusted: Cell::new(terms.is_none()),
         }
     }
 
-    /// Whether it took the entry.
-    pub async fn enter(&self, session: &Session, entry: Entry) -> Result<bool, BrokerError> {
-        if self.log.borrow_mut().is_full(Moment::now()) || !self.is_established(session).await? {
-            return Ok(false);
+    /// What became of the entry.
+    pub async fn enter(&self, session: &Session, entry: Entry) -> Result<Entered, BrokerError> {
+        let is_full = |log: &RefCell<Log>| log.borrow_mut().is_full(Moment::now());
+        if self.log.as_ref().is_some_and(is_full) {
+            return Ok(Entered::Refused);
+        }
+        if !self.trusted.get() {
+            self.establish(session).await?;
+            if !self.trusted.get() {
+                return Ok(Entered::Missing);
+            }
         }
         let desk = self.desk(session).await?;
         let word = session.publisher.send(
@@ -77,11 +96,11 @@ impl Book {
             Word::Ack => {
                 self.taken();
                 self.idle.borrow_mut().push(desk);
-                return Ok(true);
+                return Ok(Entered::Taken);
             }
             Word::Returned => {
                 self.idle.borrow_mut().push(desk);
-                self.look_for(session).await?;
+                return Ok(Entered::Missing);
             }
             // A channel that was opened at a bad moment may go on nacking for ever.
             _ if Moment::now().since(desk.opened) < self.ttl.max(OLD) => {
@@ -89,7 +108,46 @@ impl Book {
             }
             _ => close(desk.channel, "nacked").await,
         }
-        Ok(false)
+        self.is_there();
+        Ok(Entered::Refused)
+    }
+
+    /// Whether it is there at all. The broker forgets at once what is to live no time, and keeps no account of it.
+    pub async fn exists(&self, session: &Session) -> Result<bool, BrokerError> {
+        let desk = self.desk(session).await?;
+        let properties = BasicProperties::default().with_expiration("0".into());
+        let word =
+            session
+                .publisher
+                .send(&desk.channel, "", &self.queue.name, true, b"", properties);
+        let exists = word.await? != Word::Returned;
+        self.idle.borrow_mut().push(desk);
+        Ok(exists)
+    }
+
+    /// Declares it, or checks that it is there.
+    pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
+        let there = self.queue.establish_ledger(session, self.declare).await?;
+        self.trusted.set(there || self.trusted.get());
+        Ok(())
+    }
+
+    pub fn trust(&self) {
+        self.trusted.set(true);
+    }
+
+    /// What it counted matters no more.
+    pub async fn delete(&self, session: &Session) -> Result<(), BrokerError> {
+        self.queue.delete_ledger(session).await
+    }
+
+    /// If it counts nothing.
+    pub async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+        self.queue.delete_if_empty(session).await
+    }
+
+    pub fn name(&self) -> &str {
+        &self.queue.name
     }
 
     /// How many entries count; none where it is not there, or away with its node.
@@ -115,23 +173,13 @@ impl Book {
                 "look at the queue {name}: {error}"
             ))),
             // The broker has closed the channel, or is busy with it.
-            _ => {
-                self.look_for(session).await?;
-                Ok(None)
-            }
+            _ => Ok(None),
         }
     }
 
     pub fn next_expiry(&self) -> Option<Moment> {
-        self.log.borrow_mut().next_expiry(Moment::now())
-    }
-
-    async fn is_established(&self, session: &Session) -> Result<bool, BrokerError> {
-        if !self.found.get() {
-            let found = self.queue.establish_ledger(session, self.declare).await?;
-            self.found.set(found);
-        }
-        Ok(self.found.get())
+        let log = self.log.as_ref()?;
+        log.borrow_mut().next_expiry(Moment::now())
     }
 
     async fn desk(&self, session: &Session) -> Result<Desk, BrokerError> {
@@ -147,7 +195,7 @@ impl Book {
 
     /// The queue is not there. It may come back, with the node that it lives on. Or somebody deleted it, and what
     /// it counted: then it is declared anew only after all that is forgotten.
-    async fn look_for(&self, session: &Session) -> Result<(), BrokerError> {
+    pub async fn look_for(&self, session: &Session) -> Result<(), BrokerError> {
         let now = Moment::now();
         let Some(since) = self.missing_since.get() else {
             tracing::warn!(
@@ -165,8 +213,8 @@ impl Book {
     }
 
     fn taken(&self) {
-        if !self.ttl.is_zero() {
-            self.log.borrow_mut().add(Moment::now());
+        if let Some(log) = &self.log {
+            log.borrow_mut().add(Moment::now());
         }
         self.is_there();
     }

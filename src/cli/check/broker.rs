@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::finding::Finding;
 use crate::{
     backlog::{Backlog, together},
-    broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session},
+    broker::{BrokerError, DIRECT_REPLY_TO, Expected, Greeting, Names, Session, next},
     config::{AmqpSettings, ProviderSettings, Settings},
     policy::{circuit::Why, pause::By},
     quota::is_common,
@@ -250,7 +250,13 @@ async fn backlog(
     names: &Names,
     provider: &ProviderSettings,
 ) -> Result<(String, bool), String> {
-    let backlog = Backlog::look(session, names, provider)
+    let common = provider.quota.as_ref().filter(|limit| is_common(limit));
+    let ledger = common.map(|_| names.quota(&provider.name));
+    let ledgers: Vec<_> = ledger
+        .into_iter()
+        .flat_map(|ledger| [next(&ledger), ledger])
+        .collect();
+    let backlog = Backlog::look(session, names, provider, &ledgers)
         .await
         .map_err(|error: BrokerError| error.to_string())?;
     let mut text = format!("{} jobs wait", backlog.jobs());

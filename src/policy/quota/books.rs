@@ -11,6 +11,8 @@ pub struct Books {
     bulk: Log,
     /// Until when each of those in bulk who go together keeps the next back.
     spread: Vec<Moment>,
+    /// The quota before this one counts too, until then.
+    before: Option<(Box<Self>, Moment)>,
 }
 
 impl Books {
@@ -21,19 +23,25 @@ impl Books {
             all: Log::new(terms.requests, terms.ttl),
             bulk: Log::new(terms.bulk, terms.ttl),
             spread: Vec::new(),
+            before: None,
             terms,
         }
     }
 
+    /// From now on these terms count. What was given before counts as it did, so for one of the longer window both
+    /// do.
+    pub fn change(&mut self, terms: Terms, now: Moment) {
+        let until = now.after(self.terms.ttl.max(terms.ttl) + terms.validity + terms.flight);
+        let before = std::mem::replace(self, Self::new(terms));
+        self.before = Some((Box::new(before), until));
+    }
+
     /// A permission, if there is room; `waiting` stand in the lane's line, whoever asks included.
     pub fn ask(&mut self, lane: Lane, waiting: usize, now: Moment) -> Answer {
-        let mut logs = [
-            Some(&mut self.all),
-            Some(&mut self.bulk).filter(|_| lane == Lane::Bulk),
-        ];
-        if let Some(full) = logs
-            .iter_mut()
-            .flatten()
+        self.before.take_if(|(_, until)| *until <= now);
+        if let Some(full) = self
+            .logs(lane)
+            .into_iter()
             .find_map(|log| log.is_full(now).then(|| log.next_expiry(now)))
         {
             return Answer::Full(full);
@@ -43,11 +51,22 @@ impl Books {
         {
             return Answer::Full(Some(later));
         }
-        self.all.add(now);
-        if lane == Lane::Bulk {
-            self.bulk.add(now);
+        for log in self.logs(lane) {
+            log.add(now);
         }
         Answer::Granted(self.terms.permission(now))
+    }
+
+    /// All that a request of the lane counts in.
+    fn logs(&mut self, lane: Lane) -> Vec<&mut Log> {
+        let mut logs = vec![&mut self.all];
+        if lane == Lane::Bulk {
+            logs.push(&mut self.bulk);
+        }
+        if let Some((before, _)) = &mut self.before {
+            logs.extend(before.logs(lane));
+        }
+        logs
     }
 
     /// Until when bulk is to wait; if it need not, the next is to.

@@ -34,6 +34,11 @@ impl Pace {
         }
     }
 
+    /// Another quota counts.
+    pub fn change(&mut self, terms: &Terms) {
+        self.mean = terms.pace;
+    }
+
     /// How long to wait before the next may ask.
     #[must_use]
     pub fn pause(&self, now: Moment) -> Duration {

@@ -49,7 +49,7 @@ const CAREFUL: f64 = 0.83;
 const STILL_FILLS: f64 = 0.2;
 
 /// What lies idle of a window that is nearly full makes bulk this much faster, by as much of the root of the quota as that is.
-const EAGER: f64 = 2.0;
+const EAGER: f64 = 1.0;
 
 /// Bulk is never faster than its whole share by more than this.
 const FASTEST: f64 = 1.3;
@@ -57,8 +57,9 @@ const FASTEST: f64 = 1.3;
 /// However many calls there were, bulk's rate is at least such a part of the quota's.
 const LEAST_PART: f64 = 20.0;
 
-/// The time between asking and being heard is made up for.
-const PROMPT: f64 = 0.97;
+/// Spacing is this much shorter than even, which makes up for the time between asking and being heard, and for what
+/// was left unused before.
+const PROMPT: f64 = 0.9;
 
 /// Permissions that count at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -156,6 +156,57 @@ proptest! {
     }
 
     #[test]
+    fn no_window_exceeds_the_larger_quota_while_one_takes_the_others_place(
+        mut asks in prop::collection::vec(ask(20_000_000), 1..600),
+        (old, new) in (1..30u32, 1..30u32),
+        (old_ms, new_ms) in (200..2_500u64, 200..2_500u64),
+        declared_us in 0..6_000_000u64,
+        told in prop::collection::vec(any::<bool>(), 600),
+    ) {
+        asks.sort_by_key(|ask| ask.at + ask.to_broker);
+        let limits = [limit(old, old_ms, 0.0), limit(new, new_ms, 0.0)];
+        let terms = [Terms::of(&limits[0]), Terms::of(&limits[1])];
+        let declared = at(declared_us);
+        let deleted = declared.after(terms[0].overlap(&terms[1]));
+        let mut queues = terms.map(|terms| Queue {
+            room: terms.requests as usize,
+            ttl: terms.ttl,
+            expiries: VecDeque::new(),
+        });
+        let mut seen = Vec::new();
+        for (ask, told) in asks.iter().zip(&told) {
+            let stored = at(ask.at + ask.to_broker);
+            let there = [stored < deleted, stored >= declared];
+            let counted: Vec<_> = queues.iter_mut().zip(there).filter(|(_, there)| *there).collect();
+            let counts = counted.len();
+            if !counted.into_iter().fold(true, |all, (queue, _)| all & queue.store(stored)) || ask.killed {
+                continue;
+            }
+            // A worker knows the terms that it was told, and whether others count, too.
+            let mine = usize::from(*told && stored >= declared);
+            let permission = if counts == 1 && there[mine] {
+                terms[mine].permission(at(ask.at))
+            } else {
+                Permission::of_others(at(ask.at))
+            };
+            let written = stored.after(Duration::from_micros(ask.confirm + ask.to_socket));
+            if !permission.is_void(written) {
+                let flight = Duration::from_micros(ask.to_provider).min(terms[0].flight.min(terms[1].flight));
+                seen.push(written.after(flight));
+            }
+        }
+        seen.sort_unstable();
+        let late = declared.after(VALIDITY.1 + FLIGHT.1);
+        let before: Vec<_> = seen.iter().copied().filter(|seen| *seen < deleted).collect();
+        let after: Vec<_> = seen.iter().copied().filter(|seen| *seen >= late).collect();
+        prop_assert!(largest_window(&before, limits[0].per) <= old as usize);
+        prop_assert!(largest_window(&after, limits[1].per) <= new as usize);
+        if old_ms == new_ms {
+            prop_assert!(largest_window(&seen, limits[0].per) <= old.max(new) as usize);
+        }
+    }
+
+    #[test]
     fn a_log_in_memory_is_as_strict_as_the_queue(
         mut asks in prop::collection::vec(ask(6_000_000), 1..400),
         requests in 1..30u32,
@@ -183,6 +234,40 @@ proptest! {
         seen.sort_unstable();
         prop_assert!(largest_window(&seen, limit.per) <= requests as usize);
     }
+}
+
+#[test]
+fn a_quota_in_memory_that_is_changed_counts_what_was_given_before() {
+    let limits = [
+        limit(20, 1_000, 0.0),
+        limit(10, 1_000, 0.0),
+        limit(40, 500, 0.0),
+    ];
+    let mut books = Books::new(Terms::of(&limits[0]));
+    let (mut given, mut changes) = (Vec::new(), Vec::new());
+    for now in (0..12_000u64).map(|ms| at(ms * 1_000)) {
+        if [at(4_500_000), at(8_500_000)].contains(&now) {
+            changes.push(now);
+            books.change(Terms::of(&limits[changes.len()]), now);
+        }
+        if matches!(books.ask(Lane::Interactive, 1, now), Answer::Granted(_)) {
+            given.push(now);
+        }
+    }
+    assert!(largest_window(&given, limits[0].per) <= 80);
+    let of = |from: Moment, to: Moment| {
+        let within = given
+            .iter()
+            .copied()
+            .filter(|time| (from..to).contains(time));
+        within.collect::<Vec<_>>()
+    };
+    assert_eq!(largest_window(&of(at(0), changes[1]), limits[0].per), 20);
+    assert!(largest_window(&of(changes[0], changes[1]), limits[1].per) <= 10);
+    assert_eq!(
+        largest_window(&of(changes[1], at(20_000_000)), limits[2].per),
+        40
+    );
 }
 
 #[test]
@@ -444,12 +529,12 @@ fn bulk_is_spaced_by_the_rate_that_calls_leave() {
             / 200.0
     };
     // The window fills: carefully, and by the calls' part of it so far.
-    assert!((0.8..0.9).contains(&rate(0, 0)), "{}", rate(0, 0));
-    assert!((0.5..0.65).contains(&rate(90, 60)), "{}", rate(90, 60));
+    assert!((0.85..0.95).contains(&rate(0, 0)), "{}", rate(0, 0));
+    assert!((0.55..0.68).contains(&rate(90, 60)), "{}", rate(90, 60));
     // It is full: what comes back is used, and faster where more lies idle.
-    assert!((0.95..1.2).contains(&rate(199, 199)), "{}", rate(199, 199));
+    assert!((1.05..1.2).contains(&rate(199, 199)), "{}", rate(199, 199));
     assert!(
-        rate(192, 192) > 1.25 && rate(192, 192) < 1.4,
+        rate(192, 192) > 1.4 && rate(192, 192) < 1.5,
         "{}",
         rate(192, 192)
     );
