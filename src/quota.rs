@@ -291,7 +291,7 @@ impl Quota {
                 match ledger.ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
-                        self.metrics.void.inc()
+                        self.metrics.void.inc();
                     }
                     Answer::Granted(given) => {
                         line.granted();

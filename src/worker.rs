@@ -245,7 +245,7 @@ impl Worker {
                 let session = Session::open(&broker).await?;
                 connected.replace(Some((Rc::clone(&session), Instant::now())));
                 expected.establish(&session).await?;
-                self.count_quotas_at(&session).await?;
+                Box::pin(self.count_quotas_at(&session)).await?;
                 notices::begin(self, &session).await?;
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))

@@ -290,12 +290,12 @@ impl QuotaLedger {
             return Ok(Some(counts));
         }
         let Queues { all, bulk, .. } = &self.pair[self.counting.get()];
-        let counts = match try_join(all.depth(&self.session), bulk.depth(&self.session)).await? {
-            (Some(all), Some(bulk)) => Some(Counts { all, bulk }),
-            _ => {
-                self.look_for_other().await?;
-                None
-            }
+        let depths = try_join(all.depth(&self.session), bulk.depth(&self.session)).await?;
+        let counts = if let (Some(all), Some(bulk)) = depths {
+            Some(Counts { all, bulk })
+        } else {
+            self.look_for_other().await?;
+            None
         };
         self.seen.set(counts.map(|counts| (counts, now)));
         Ok(counts)

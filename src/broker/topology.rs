@@ -369,7 +369,7 @@ impl QueueSpec {
                 return away(&error);
             }
             Ok(outcome) => {
-                answered("queue", &self.name, declare, std::future::ready(outcome)).await?
+                answered("queue", &self.name, declare, std::future::ready(outcome)).await?;
             }
             Err(_) if session.health.is_well() => return away(&"no answer in time"),
             Err(_) => {

@@ -42,7 +42,8 @@ impl Worker {
         mut renewals: mpsc::Receiver<Settings>,
     ) -> Infallible {
         while let Some(settings) = renewals.recv().await {
-            if let Err(problem) = self.renew(settings).await {
+            // Rare, and large: boxed.
+            if let Err(problem) = Box::pin(self.renew(settings)).await {
                 tracing::error!(
                     problem,
                     "the configuration that was read again is refused; the one before stays"

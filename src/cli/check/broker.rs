@@ -43,7 +43,7 @@ pub async fn reach(amqp: &AmqpSettings) -> (Vec<Finding>, Option<Rc<Session>>) {
                 }
             }
             Err(error) => {
-                findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH))
+                findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH));
             }
         }
     }

@@ -147,10 +147,11 @@ impl Fleet {
     fn run(mut self, limit: &QuotaLimit, demand: f64, windows: u64) -> Outcome {
         let (per, end) = (ms(limit.per), ms(limit.per) * windows);
         let mean = limit.per.as_secs_f64() * 1000.0 / f64::from(limit.requests);
-        let mut time = 0.0;
-        while demand > 0.0 && time < end as f64 {
-            self.at(time as u64, Event::Call);
-            time -= self.rng.random_range(f64::MIN_POSITIVE..1.0f64).ln() * mean / demand;
+        let mut time = Duration::ZERO;
+        while demand > 0.0 && ms(time) < end {
+            self.at(ms(time), Event::Call);
+            let next = -self.rng.random_range(f64::MIN_POSITIVE..1.0f64).ln() * mean / demand;
+            time += Duration::from_secs_f64(next / 1000.0);
         }
         self.soon(Event::BulkAsks);
         while let Some(Reverse((time, _, event))) = self.events.pop()
