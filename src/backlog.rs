@@ -7,7 +7,6 @@ use crate::{
     config::{ProviderSettings, QuotaLimit},
     job::Lane,
     policy::{batch, quota::Terms},
-    quota::is_common,
 };
 
 /// One provider's queues at one moment.
@@ -24,7 +23,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A look at the broker.
+    /// A look at the broker; of the ledgers of the provider's quota the first that is there tells.
     ///
     /// # Errors
     /// Where the broker does not say in time.
@@ -32,23 +31,22 @@ impl Backlog {
         session: &Session,
         names: &Names,
         provider: &ProviderSettings,
+        ledgers: &[String],
     ) -> Result<Self, BrokerError> {
         let name = &provider.name;
         let [interactive, bulk] = Lane::ALL.map(|lane| names.jobs(name, lane));
         let mut queues = vec![interactive, bulk, names.pause(name)];
-        queues.extend(
-            provider
-                .quota
-                .as_ref()
-                .filter(|limit| is_common(limit))
-                .map(|_| names.quota(name)),
-        );
+        queues.extend_from_slice(ledgers);
         let depths = session.depths(&queues).await?;
         let lanes = [0, 1].map(|lane| depths[lane].unwrap_or_default());
         Ok(Self {
             ready: lanes.map(|lane| lane.ready),
             jobs: lanes.map(|lane| jobs(lane, provider.concurrency)),
-            used: depths.get(3).copied().flatten().map(|ledger| ledger.ready),
+            used: depths[3..]
+                .iter()
+                .flatten()
+                .next()
+                .map(|ledger| ledger.ready),
             paused: depths[2].is_some_and(|pause| pause.ready > 0),
         })
     }

@@ -39,7 +39,7 @@ pub use difference::{Difference, Found};
 pub use inquiry::{Greeting, Version};
 pub use ledger::QuotaLedger;
 pub use message::{Message, header};
-pub use names::{DIRECT_REPLY_TO, Names};
+pub use names::{DIRECT_REPLY_TO, Names, next};
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
 pub use rights::MissingRight;

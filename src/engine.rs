@@ -25,7 +25,7 @@ use crate::{
     clock::Moment,
     config::{Credentials, ProviderSettings, QuotaScope},
     failure::Failure,
-    job::Job,
+    job::{Job, Lane},
     policy::{
         batch,
         circuit::{Circuit, Purpose},
@@ -135,7 +135,11 @@ impl Engine {
             settings.auth_failure_limit,
             settings.retry.in_process_limit,
         );
-        let quota = Quota::new(settings.quota.as_ref(), metrics.quota(&settings.name));
+        let quota = Quota::new(
+            settings.quota.as_ref(),
+            settings.concurrency.into(),
+            metrics.quota(&settings.name),
+        );
         let places = Arc::new(Semaphore::new(settings.concurrency.into()));
         let pace = settings
             .quota
@@ -221,6 +225,7 @@ impl Engine {
     /// Makes attempts until there is an answer, none are left, or the next must wait longer than may be spent
     /// here. With it the number of HTTP requests made for the job so far.
     pub async fn lookup(self: &Rc<Self>, job: &Job, waiting: Waiting) -> (Conclusion, u32) {
+        let _in_hand = (job.ticket.lane == Lane::Bulk).then(|| self.quota.in_hand());
         let mut course = Course::new(job, waiting);
         if let Some(conclusion) = self.remembered(job, waiting) {
             return (conclusion, course.attempts);

@@ -6,7 +6,11 @@
 
 mod unheard;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -28,11 +32,14 @@ pub use unheard::Unheard;
 
 /// Where permissions are counted.
 pub trait Ledger {
-    /// Asks for one.
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer>;
+    /// Asks for one; so many wait in the lane's line, whoever asks included.
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer>;
+
+    /// Other terms count, where that is this ledger's own affair.
+    fn change(&self, _terms: Terms) {}
 
     /// Asks for one where that takes no time; most cannot.
-    fn ask_at_once(&self, _lane: Lane) -> Option<Answer> {
+    fn ask_at_once(&self, _lane: Lane, _waiting: usize) -> Option<Answer> {
         None
     }
 }
@@ -48,6 +55,10 @@ pub enum Unpermitted {
     NotSoon,
 }
 
+/// A request in bulk asks after this time at the earliest, or two of the quota's mean intervals: whether it is one of
+/// a few or the first of many can be told only once the others are there.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Longest wait in line.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -55,9 +66,16 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub struct Quota {
     /// None where there is no limit.
     lines: Option<[Line; 2]>,
+    limit: RefCell<Option<QuotaLimit>>,
+    /// The terms that are on their way out.
+    before: Cell<Option<Terms>>,
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
     /// Whoever waits is to give up.
     dismissal: Notify,
+    /// Jobs in bulk that are worked on here.
+    in_hand: Cell<usize>,
+    /// More than these cannot be: where there are as many, any number may be behind them.
+    most_in_hand: usize,
     metrics: QuotaMetrics,
 }
 
@@ -69,12 +87,21 @@ struct Line {
     pace: RefCell<Pace>,
     /// The ledger has room.
     room: Notify,
+    waiting: Cell<usize>,
+    /// Nobody asks sooner.
+    settle: Duration,
 }
 
+/// One who is counted, until dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it counts no more"]
+pub struct Place<'a>(&'a Cell<usize>);
+
 impl Quota {
-    /// Counts here, whatever the scope: where there is no broker, or its scope is this worker.
+    /// Counts here, whatever the scope: where there is no broker, or its scope is this worker. No more than
+    /// `concurrency` jobs in bulk are worked on at once.
     #[must_use]
-    pub fn new(limit: Option<&QuotaLimit>, metrics: QuotaMetrics) -> Self {
+    pub fn new(limit: Option<&QuotaLimit>, concurrency: usize, metrics: QuotaMetrics) -> Self {
         let terms = limit.map(Terms::of);
         metrics
             .limit
@@ -84,14 +111,23 @@ impl Quota {
             widest: terms.widest(lane),
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
+            waiting: Cell::default(),
+            settle: match lane {
+                Lane::Interactive => Duration::ZERO,
+                Lane::Bulk => SETTLE.min(2 * terms.pace),
+            },
         };
         let own =
             terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
         Self {
             lines,
+            limit: RefCell::new(limit.cloned()),
+            before: Cell::default(),
             ledger: RefCell::new(own),
             dismissal: Notify::new(),
+            in_hand: Cell::default(),
+            most_in_hand: concurrency,
             metrics,
         }
     }
@@ -100,6 +136,45 @@ impl Quota {
     pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>) {
         self.ledger.replace(ledger);
         self.dismiss();
+    }
+
+    /// Another quota counts from now on, there; without a ledger, in this worker as before. Who waits goes on waiting.
+    pub fn change(&self, limit: &QuotaLimit, ledger: Option<Rc<dyn Ledger>>) {
+        let (terms, Some(lines)) = (Terms::of(limit), &self.lines) else {
+            return;
+        };
+        self.metrics.limit.set(terms.requests.into());
+        let before = self.limit.replace(Some(limit.clone()));
+        self.before.set(before.as_ref().map(Terms::of));
+        for line in lines {
+            line.pace.borrow_mut().change(&terms);
+            line.room.notify_one();
+        }
+        match ledger {
+            Some(_) => _ = self.ledger.replace(ledger),
+            None => {
+                if let Some(ledger) = &*self.ledger.borrow() {
+                    ledger.change(terms);
+                }
+            }
+        }
+    }
+
+    /// What counts.
+    #[must_use]
+    pub fn limit(&self) -> Option<QuotaLimit> {
+        self.limit.borrow().clone()
+    }
+
+    /// The terms that counted before, until their ledger is no more.
+    #[must_use]
+    pub fn before(&self) -> Option<Terms> {
+        self.before.get()
+    }
+
+    /// The terms before count no more.
+    pub fn is_changed(&self) {
+        self.before.take();
     }
 
     /// Lets those who wait give up; who asks afterwards waits again.
@@ -130,14 +205,14 @@ impl Quota {
         let Some(lines) = &self.lines else {
             return Ok(Permission::UNLIMITED);
         };
-        let Some(ledger) = self.ledger.borrow().clone() else {
-            return Err(Unpermitted::Gone);
-        };
         let begun = Moment::now();
-        let _waiting = self.metrics.waits(lane);
+        let _waiting = (
+            self.metrics.waits(lane),
+            Place::new(&lines[lane as usize].waiting),
+        );
         let granted = async {
             tokio::select! {
-                permission = self.in_line(&lines[lane as usize], &ledger, lane) => permission,
+                permission = self.in_line(&lines[lane as usize], lane, begun) => permission,
                 () = self.dismissal.notified() => Err(Unpermitted::Gone),
             }
         };
@@ -163,10 +238,15 @@ impl Quota {
             return Some(Permission::UNLIMITED);
         };
         let line = &lines[lane as usize];
-        if line.turns.available_permits() < line.widest {
+        if !line.settle.is_zero() || line.turns.available_permits() < line.widest {
             return None;
         }
-        match self.ledger.borrow().as_ref()?.ask_at_once(lane)? {
+        match self
+            .ledger
+            .borrow()
+            .as_ref()?
+            .ask_at_once(lane, self.waiting(line, 1))?
+        {
             Answer::Granted(given) => {
                 self.metrics.permitted(lane, Duration::ZERO);
                 Some(given)
@@ -175,22 +255,43 @@ impl Quota {
         }
     }
 
+    /// A job in bulk that is worked on from now on.
+    pub fn in_hand(&self) -> Place<'_> {
+        Place::new(&self.in_hand)
+    }
+
+    /// How many wait in the line, and so many more; `usize::MAX` where those behind them are not seen.
+    fn waiting(&self, line: &Line, more: usize) -> usize {
+        if self.in_hand.get() < self.most_in_hand {
+            line.waiting.get() + more
+        } else {
+            usize::MAX
+        }
+    }
+
     async fn in_line(
         &self,
         line: &Line,
-        ledger: &Rc<dyn Ledger>,
         lane: Lane,
+        begun: Moment,
     ) -> Result<Permission, Unpermitted> {
         loop {
             let Ok(turn) = line.turns.acquire().await else {
                 return Err(Unpermitted::Gone);
             };
+            let unsettled = line.settle.saturating_sub(Moment::now().since(begun));
+            if !unsettled.is_zero() {
+                sleep(unsettled).await;
+            }
             loop {
                 line.due().await;
-                match Rc::clone(ledger).ask(lane).await {
+                let Some(ledger) = self.ledger.borrow().clone() else {
+                    return Err(Unpermitted::Gone);
+                };
+                match ledger.ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
-                        self.metrics.void.inc()
+                        self.metrics.void.inc();
                     }
                     Answer::Granted(given) => {
                         line.granted();
@@ -242,6 +343,19 @@ impl Line {
     }
 }
 
+impl<'a> Place<'a> {
+    fn new(counter: &'a Cell<usize>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(counter)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// Whether workers of one broker count this together.
 #[must_use]
 pub fn is_common(limit: &QuotaLimit) -> bool {
@@ -252,12 +366,16 @@ pub fn is_common(limit: &QuotaLimit) -> bool {
 struct Own(RefCell<Books>);
 
 impl Ledger for Own {
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
-        Box::pin(async move { self.0.borrow_mut().ask(lane, Moment::now()) })
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
+        Box::pin(async move { self.0.borrow_mut().ask(lane, waiting, Moment::now()) })
     }
 
-    fn ask_at_once(&self, lane: Lane) -> Option<Answer> {
-        Some(self.0.borrow_mut().ask(lane, Moment::now()))
+    fn change(&self, terms: Terms) {
+        self.0.borrow_mut().change(terms, Moment::now());
+    }
+
+    fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Answer> {
+        Some(self.0.borrow_mut().ask(lane, waiting, Moment::now()))
     }
 }
 

@@ -45,7 +45,7 @@ use tokio::{
 
 use crate::{
     broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
-    config::{AmqpSettings, Given, Settings},
+    config::{AmqpSettings, Given, QuotaLimit, Settings},
     engine::Engine,
     job::Lane,
     policy::{poison::Suspicion, progress::Progress},
@@ -92,6 +92,8 @@ struct Worker {
     suspicion: Suspicion,
     exposed: Rc<Exposed>,
     progress: RefCell<Progress>,
+    /// Of this session, by provider: where common quotas are counted.
+    ledgers: RefCell<BTreeMap<String, Rc<QuotaLedger>>>,
 }
 
 /// One provider, with the jobs that wait for it here.
@@ -178,6 +180,7 @@ impl Worker {
             suspicion: Suspicion::new(settings.amqp.delivery_limit),
             exposed: Rc::default(),
             progress: RefCell::default(),
+            ledgers: RefCell::default(),
             traces: Traces::begin(&settings)?,
             settings,
             metrics,
@@ -214,7 +217,7 @@ impl Worker {
                 reason = session.health.ended() => {
                     self.readiness.not_ready(format!("the broker is gone: {reason}"));
                     tracing::warn!(reason, "the broker is gone; connecting again");
-                    self.count_quotas_at(None);
+                    self.count_quotas_nowhere();
                     self.forget_deliveries();
                     spawn_local(async move { session.close().await });
                     brake.ended(since.elapsed())
@@ -242,7 +245,7 @@ impl Worker {
                 let session = Session::open(&broker).await?;
                 connected.replace(Some((Rc::clone(&session), Instant::now())));
                 expected.establish(&session).await?;
-                self.count_quotas_at(Some(&session));
+                Box::pin(self.count_quotas_at(&session)).await?;
                 notices::begin(self, &session).await?;
                 let intake = Intake::start(self, &session).await?;
                 Ok((session, intake))
@@ -283,31 +286,36 @@ impl Worker {
         )
     }
 
-    /// Where the common quotas are counted: at this session's broker, or nowhere.
-    fn count_quotas_at(&self, session: Option<&Rc<Session>>) {
-        for provider in self.providers.values() {
-            let settings = &provider.engine.settings;
-            let Some(limit) = settings
-                .quota
-                .as_ref()
-                .filter(|limit| quota::is_common(limit))
-            else {
-                continue;
-            };
-            let ledger = |session| {
-                QuotaLedger::new(
-                    session,
-                    &self.names,
-                    &self.settings.amqp,
-                    &settings.name,
-                    limit,
-                )
-            };
-            provider
-                .engine
-                .quota
-                .count_at(session.map(|session| ledger(session) as Rc<dyn quota::Ledger>));
+    /// Where the common quotas are counted: at this session's broker.
+    async fn count_quotas_at(self: &Rc<Self>, session: &Rc<Session>) -> Result<(), BrokerError> {
+        let already = self.metrics.connects.get() > 0;
+        for (name, quota, limit) in self.common_quotas() {
+            let (names, amqp) = (&self.names, &self.settings.amqp);
+            let ledger = QuotaLedger::open(session, names, amqp, name, &limit, already).await?;
+            quota.count_at(Some(Rc::clone(&ledger) as Rc<dyn quota::Ledger>));
+            self.ledgers
+                .borrow_mut()
+                .insert(name.clone(), Rc::clone(&ledger));
+            if let Some(before) = quota.before() {
+                renewal::retire(self, session, name, ledger, before);
+            }
         }
+        Ok(())
+    }
+
+    fn count_quotas_nowhere(&self) {
+        self.ledgers.borrow_mut().clear();
+        for (_, quota, _) in self.common_quotas() {
+            quota.count_at(None);
+        }
+    }
+
+    fn common_quotas(&self) -> impl Iterator<Item = (&String, &quota::Quota, QuotaLimit)> {
+        self.providers.iter().filter_map(|(name, provider)| {
+            let quota = &provider.engine.quota;
+            let limit = quota.limit().filter(quota::is_common)?;
+            Some((name, quota, limit))
+        })
     }
 
     /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each. While bulk

@@ -62,6 +62,9 @@ impl Expected {
         }
         let is_new = are_missing(&differences, self.exchanges().len());
         for queue in &self.queues {
+            if !is_new && queue.is_ledger() && self.is_replaced(session, queue).await? {
+                continue;
+            }
             let found = if is_new {
                 Some(Found::Missing)
             } else {
@@ -158,6 +161,16 @@ impl Expected {
         let user = named.and_then(|(_, rest)| Some(rest.split_once('\'')?.0.to_owned()));
         let user = user.unwrap_or_else(|| session.user());
         cures.permit(&user, self.names.prefix(), self.declare)
+    }
+
+    /// Whether the quota was changed, and is counted as it should be by the other of its two ledgers.
+    async fn is_replaced(
+        &self,
+        session: &Session,
+        ledger: &QueueSpec,
+    ) -> Result<bool, BrokerError> {
+        let found = self.look_at_queue(session, &ledger.next()).await?;
+        Ok(found.is_none())
     }
 }
 

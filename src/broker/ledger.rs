@@ -1,217 +1,376 @@
 //! A quota's ledger at the broker: a message stored there is one permission. Why that counts rightly stands in
 //! [`policy::quota`](crate::policy::quota).
 //!
-//! Each ask has a channel of its own with one outstanding publish, mandatory: a publish without a route is no
-//! permission, and confirms and returns are not mixed up.
+//! A quota has one of two ledgers: while it is changed, both are there, and each permission is counted in both.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+mod book; // one ledger queue
 
-use futures_util::future::LocalBoxFuture;
-use lapin::{BasicProperties, Channel};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use super::{BrokerError, Names, Session, publisher::Word, topology::QueueSpec};
+use futures_util::future::{LocalBoxFuture, try_join};
+
+use super::{BrokerError, Names, Session, topology::QueueSpec};
 use crate::{
     clock::Moment,
     config::{AmqpSettings, QuotaLimit},
     job::Lane,
-    policy::quota::{Answer, Log, Terms},
+    policy::quota::{Answer, Counts, Permission, Terms, Turn},
     quota::{Ledger, Unheard},
 };
+use book::{Book, Entered, Entry};
+
+/// Those who ask within this time of each other share one look at what counts.
+const LOOK_LASTS: Duration = Duration::from_millis(10);
 
 /// One provider's ledgers, as one session reaches them.
 pub struct QuotaLedger {
     session: Rc<Session>,
     terms: Terms,
-    declare: bool,
-    all: Book,
-    /// What bulk needs besides.
-    bulk: Option<Book>,
+    pair: [Queues; 2],
+    /// Which of the two is as this worker's terms say.
+    mine: usize,
+    /// Which was there when last seen; this worker's where both were.
+    counting: Cell<usize>,
+    /// Only one was there.
+    alone: Cell<bool>,
+    /// Which refused last: it is asked first.
+    tighter: Cell<usize>,
+    seen: Cell<Option<(Counts, Moment)>>,
     unheard: Rc<Unheard>,
 }
 
-/// One ledger queue, and what this worker knows of it.
-struct Book {
-    queue: QueueSpec,
-    log: RefCell<Log>,
-    idle: RefCell<Vec<Desk>>,
-    /// It refused the last who asked.
-    full: Cell<bool>,
-    missing_since: Cell<Option<Moment>>,
-    /// In this session it was there, and as it should be; before that nothing is asked of it.
-    found: Cell<bool>,
+/// The queues of one ledger.
+struct Queues {
+    all: Book,
+    /// What bulk needs besides.
+    bulk: Book,
+    /// What keeps bulk's requests apart.
+    spread: Book,
 }
 
-/// A channel for one ask at a time.
-struct Desk {
-    channel: Channel,
-    opened: Moment,
+/// Who counts a permission.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// The ledger of this worker's terms, and no other.
+    ByMine,
+    /// Another, alone or too.
+    ByOther,
 }
 
 impl QuotaLedger {
-    /// The ledgers of a provider, which were declared before.
+    /// The ledgers of a provider; what is missing is declared. A worker that runs `already` follows one that counts
+    /// another quota.
     ///
-    /// # Panics
-    /// Never: there is always a ledger for all requests.
-    #[must_use]
-    pub fn new(
+    /// # Errors
+    /// [`BrokerError::Foreign`] where another quota is counted, and in use.
+    pub async fn open(
         session: &Rc<Session>,
         names: &Names,
         amqp: &AmqpSettings,
         provider: &str,
         limit: &QuotaLimit,
-    ) -> Rc<Self> {
-        let terms = Terms::of(limit);
-        let mut queues = QueueSpec::ledgers(names, provider, &terms).into_iter();
-        let all = Book::new(
-            queues.next().expect("the first is for all"),
-            terms.requests,
-            &terms,
-        );
-        let bulk = queues
-            .next()
-            .map(|queue| Book::new(queue, terms.bulk, &terms));
-        Rc::new(Self {
-            session: Rc::clone(session),
-            terms,
-            declare: amqp.declare,
-            all,
-            bulk,
-            unheard: Rc::default(),
-        })
-    }
-
-    async fn ask_both(&self, lane: Lane) -> Result<Answer, BrokerError> {
-        let asked = Moment::now();
-        if let Some(bulk) = self.bulk.as_ref().filter(|_| lane == Lane::Bulk) {
-            // An entry there without one in the other ledger would be wasted.
-            // Where it is missing, whoever publishes there notices.
-            let room = async || {
-                let depth = self.session.depth(&self.all.queue.name).await?;
-                Ok::<_, BrokerError>(depth.is_none_or(|depth| depth < self.terms.requests))
-            };
-            if self.all.full.get() && !room().await? {
-                return Ok(Answer::Full(self.all.next_expiry()));
-            }
-            if !self.enter(bulk).await? {
-                return Ok(Answer::Full(bulk.next_expiry()));
-            }
+        already: bool,
+    ) -> Result<Rc<Self>, BrokerError> {
+        let made = |mine| Self::new(session, names, amqp, provider, limit, mine);
+        let mut ledger = made(0);
+        let here = ledger.there().await?;
+        let first = usize::from(here == [false, true]);
+        if first != ledger.mine {
+            ledger = made(first);
         }
-        Ok(if self.enter(&self.all).await? {
-            Answer::Granted(self.terms.permission(asked))
-        } else {
-            Answer::Full(self.all.next_expiry())
-        })
-    }
-
-    /// Whether the book took an entry.
-    async fn enter(&self, book: &Book) -> Result<bool, BrokerError> {
-        if book.log.borrow_mut().is_full(Moment::now()) {
-            return Ok(false);
+        match ledger.pair[first].establish(session).await {
+            Err(BrokerError::Foreign(_)) if here == [true, true] => {
+                ledger = made(1);
+                ledger.pair[1].establish(session).await?;
+            }
+            Err(BrokerError::Foreign(problem)) if already => {
+                tracing::warn!(
+                    provider,
+                    problem,
+                    "another quota is counted than this worker's; it counts for this worker too"
+                );
+                ledger = made(1 - first);
+                ledger.pair[ledger.mine].trust();
+                ledger.counting.set(first);
+            }
+            established => established?,
         }
-        if !book.found.get()
-            && !book
-                .queue
-                .establish_ledger(&self.session, self.declare)
+        if here == [true, true]
+            && !ledger.pair[1 - ledger.mine]
+                .retire_if_empty(session)
                 .await?
         {
-            return Ok(false);
+            tracing::warn!(
+                provider,
+                "two quotas are counted, and the smaller holds: one takes the other's place"
+            );
         }
-        book.found.set(true);
-        let idle = book.idle.borrow_mut().pop();
-        let desk = match idle {
-            Some(desk) => desk,
-            None => Desk {
-                channel: self.session.publisher.confirming_channel().await?,
-                opened: Moment::now(),
-            },
-        };
-        let properties = BasicProperties::default().with_delivery_mode(2);
-        match self
-            .session
-            .publisher
-            .send(&desk.channel, "", &book.queue.name, true, b"", properties)
-            .await?
-        {
-            Word::Ack => {
-                book.taken();
-                book.idle.borrow_mut().push(desk);
-                return Ok(true);
-            }
-            Word::Returned => {
-                book.idle.borrow_mut().push(desk);
-                self.look_for(book).await?;
-            }
-            _ => {
-                book.full.set(true);
-                // A channel that was opened at a bad moment may go on nacking for ever.
-                if Moment::now().since(desk.opened) < self.terms.ttl {
-                    book.idle.borrow_mut().push(desk);
-                } else {
-                    let _ = tokio::time::timeout(
-                        super::CLOSE_LIMIT,
-                        desk.channel.close(200, "nacked".into()),
-                    )
-                    .await;
-                }
-            }
-        }
-        Ok(false)
+        Ok(Rc::new(ledger))
     }
 
-    /// The queue is not there. It may come back, with the node that it lives on. Or somebody deleted it, and what
-    /// it counted: then it is declared anew only after all that is forgotten.
-    async fn look_for(&self, book: &Book) -> Result<(), BrokerError> {
-        let now = Moment::now();
-        let Some(since) = book.missing_since.get() else {
-            tracing::warn!(
-                queue = book.queue.name,
-                "a quota's ledger is missing; nothing is sent until it is back"
-            );
-            book.missing_since.set(Some(now));
-            return Ok(());
+    fn new(
+        session: &Rc<Session>,
+        names: &Names,
+        amqp: &AmqpSettings,
+        provider: &str,
+        limit: &QuotaLimit,
+        mine: usize,
+    ) -> Self {
+        let terms = Terms::of(limit);
+        let queues = |number: usize| {
+            let specs = QueueSpec::ledgers(names, provider, &terms);
+            let specs = if number == 0 {
+                specs
+            } else {
+                specs.map(|spec| spec.next())
+            };
+            Queues::new(specs, (number == mine).then_some(&terms), amqp.declare)
         };
-        if self.declare && now.since(since) > self.terms.ttl {
-            book.missing_since.set(Some(now));
-            book.queue.establish_ledger(&self.session, true).await?;
+        Self {
+            session: Rc::clone(session),
+            terms,
+            pair: [queues(0), queues(1)],
+            mine,
+            counting: Cell::new(mine),
+            alone: Cell::default(),
+            tighter: Cell::new(mine),
+            seen: Cell::default(),
+            unheard: Rc::default(),
         }
-        Ok(())
+    }
+
+    /// The ledger of another quota, which takes this one's place: from now on both count.
+    ///
+    /// # Errors
+    /// [`BrokerError::Foreign`] where the change before this one is not over yet.
+    pub async fn change(
+        &self,
+        names: &Names,
+        amqp: &AmqpSettings,
+        provider: &str,
+        limit: &QuotaLimit,
+    ) -> Result<Rc<Self>, BrokerError> {
+        let next = 1 - self.mine;
+        let ledger = Self::new(&self.session, names, amqp, provider, limit, next);
+        ledger.pair[next].establish(&self.session).await?;
+        Ok(Rc::new(ledger))
+    }
+
+    /// Deletes the ledger of the terms before, once what it counted is past; says whether it could.
+    ///
+    /// # Errors
+    /// Where the broker does not answer in time.
+    pub async fn retire(&self, before: &Terms) -> Result<(), BrokerError> {
+        let over = Moment::now().after(self.terms.overlap(before));
+        loop {
+            let left = over.since(Moment::now());
+            if left.is_zero() {
+                return self.pair[1 - self.mine].retire(&self.session).await;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    /// The session that it is reached by.
+    #[must_use]
+    pub fn session(&self) -> Rc<Session> {
+        Rc::clone(&self.session)
+    }
+
+    /// The queue that counts all requests.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        self.pair[self.counting.get()].all.name()
+    }
+
+    async fn there(&self) -> Result<[bool; 2], BrokerError> {
+        let [first, second] = &self.pair;
+        let (first, second) = try_join(
+            first.all.exists(&self.session),
+            second.all.exists(&self.session),
+        )
+        .await?;
+        Ok([first, second])
+    }
+
+    async fn ask_all(&self, lane: Lane, waiting: usize) -> Result<Answer, BrokerError> {
+        if lane == Lane::Bulk && !self.may_go(waiting).await? {
+            return Ok(Answer::Full(None));
+        }
+        let asked = Moment::now();
+        let of_bulk = if lane == Lane::Bulk {
+            self.enter(|queues| &queues.bulk).await?
+        } else {
+            Some(Counted::ByMine)
+        };
+        let Some(of_bulk) = of_bulk else {
+            return Ok(Answer::Full(self.pair[self.mine].bulk.next_expiry()));
+        };
+        let Some(of_all) = self.enter(|queues| &queues.all).await? else {
+            return Ok(Answer::Full(self.pair[self.mine].all.next_expiry()));
+        };
+        Ok(Answer::Granted(
+            if of_bulk == Counted::ByMine && of_all == Counted::ByMine {
+                self.terms.permission(asked)
+            } else {
+                Permission::of_others(asked)
+            },
+        ))
+    }
+
+    /// An entry in each of the two that is there; none where one refuses it.
+    async fn enter(&self, book: fn(&Queues) -> &Book) -> Result<Option<Counted>, BrokerError> {
+        let enter = async |number: usize| {
+            book(&self.pair[number])
+                .enter(&self.session, Entry::Permission)
+                .await
+        };
+        let first = self.tighter.get();
+        let (at_first, at_second) = if self.alone.get() {
+            try_join(enter(first), enter(1 - first)).await?
+        } else {
+            // What one refuses is not to be counted by the other in vain.
+            match enter(first).await? {
+                Entered::Refused => return Ok(None),
+                entered => (entered, enter(1 - first).await?),
+            }
+        };
+        let missing = [at_first, at_second].map(|entered| entered == Entered::Missing);
+        self.alone.set(missing[0] != missing[1]);
+        if missing == [true, true] {
+            book(&self.pair[self.mine]).look_for(&self.session).await?;
+            return Ok(None);
+        }
+        self.counting.set(match missing {
+            [true, _] => 1 - first,
+            [_, true] => first,
+            _ => self.mine,
+        });
+        if let Some(refused) = [(first, at_first), (1 - first, at_second)]
+            .iter()
+            .find(|(_, entered)| *entered == Entered::Refused)
+        {
+            self.tighter.set(refused.0);
+            return Ok(None);
+        }
+        let by_mine = self.alone.get() && self.counting.get() == self.mine;
+        Ok(Some(if by_mine {
+            Counted::ByMine
+        } else {
+            Counted::ByOther
+        }))
+    }
+
+    /// Whether a request in bulk may ask for its permission now.
+    async fn may_go(&self, waiting: usize) -> Result<bool, BrokerError> {
+        let Some(counts) = self.counts().await? else {
+            return Ok(false);
+        };
+        let enter = async |spacing| {
+            let spread = &self.pair[self.counting.get()].spread;
+            let entered = spread.enter(&self.session, Entry::Spacing(spacing)).await?;
+            if entered == Entered::Missing {
+                spread.look_for(&self.session).await?;
+            }
+            Ok(entered == Entered::Taken)
+        };
+        match self.terms.turn(counts, waiting) {
+            Turn::Held => Ok(false),
+            Turn::Spaced(spacing) => enter(spacing).await,
+            Turn::AtOnce(spacing) => enter(spacing).await.map(|_| true),
+        }
+    }
+
+    /// What counts at the broker; none while the ledger is away.
+    async fn counts(&self) -> Result<Option<Counts>, BrokerError> {
+        let now = Moment::now();
+        if let Some((counts, at)) = self.seen.get()
+            && now.since(at) < LOOK_LASTS
+        {
+            return Ok(Some(counts));
+        }
+        let Queues { all, bulk, .. } = &self.pair[self.counting.get()];
+        let depths = try_join(all.depth(&self.session), bulk.depth(&self.session)).await?;
+        let counts = if let (Some(all), Some(bulk)) = depths {
+            Some(Counts { all, bulk })
+        } else {
+            self.look_for_other().await?;
+            None
+        };
+        self.seen.set(counts.map(|counts| (counts, now)));
+        Ok(counts)
+    }
+
+    /// The ledger that counted is not there: the other may have taken its place.
+    async fn look_for_other(&self) -> Result<(), BrokerError> {
+        let other = 1 - self.counting.get();
+        if self.pair[other].all.exists(&self.session).await? {
+            self.counting.set(other);
+            return Ok(());
+        }
+        let Queues { all, bulk, .. } = &self.pair[self.mine];
+        all.look_for(&self.session).await?;
+        bulk.look_for(&self.session).await
     }
 }
 
-impl Book {
-    fn new(queue: QueueSpec, room: u32, terms: &Terms) -> Self {
+impl Queues {
+    /// With the terms where they are known.
+    fn new(specs: [QueueSpec; 3], terms: Option<&Terms>, declare: bool) -> Self {
+        let [all, bulk, spread] = specs;
+        let book = |queue, room: fn(&Terms) -> u32| {
+            Book::new(queue, terms.map(|terms| (room(terms), terms.ttl)), declare)
+        };
         Self {
-            queue,
-            log: RefCell::new(Log::new(room, terms.ttl)),
-            idle: RefCell::default(),
-            full: Cell::default(),
-            missing_since: Cell::default(),
-            found: Cell::default(),
+            all: book(all, |terms| terms.requests),
+            bulk: book(bulk, |terms| terms.bulk),
+            spread: Book::new(spread, None, declare),
         }
     }
 
-    fn taken(&self) {
-        self.log.borrow_mut().add(Moment::now());
-        self.full.set(false);
-        if self.missing_since.take().is_some() {
-            tracing::info!(queue = self.queue.name, "a quota's ledger is back");
+    async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
+        self.all.establish(session).await?;
+        self.bulk.establish(session).await?;
+        match self.spread.establish(session).await {
+            // It holds nothing that must be kept.
+            Err(BrokerError::Foreign(_)) => {
+                self.spread.delete(session).await?;
+                self.spread.establish(session).await
+            }
+            established => established,
         }
     }
 
-    fn next_expiry(&self) -> Option<Moment> {
-        self.log.borrow_mut().next_expiry(Moment::now())
+    /// They are as they should be, or not there.
+    fn trust(&self) {
+        for book in [&self.all, &self.bulk, &self.spread] {
+            book.trust();
+        }
+    }
+
+    async fn retire(&self, session: &Session) -> Result<(), BrokerError> {
+        for book in [&self.all, &self.bulk, &self.spread] {
+            book.delete(session).await?;
+        }
+        Ok(())
+    }
+
+    async fn retire_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+        let empty = self.all.delete_if_empty(session).await?;
+        if empty {
+            self.bulk.delete(session).await?;
+            self.spread.delete(session).await?;
+        }
+        Ok(empty)
     }
 }
 
 impl Ledger for QuotaLedger {
     /// Whoever asks may give up, but what is outstanding on a channel must be seen to its end.
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Answer> {
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
         let unheard = Rc::clone(&self.unheard);
         unheard.or_ask(lane, async move {
-            match self.ask_both(lane).await {
+            match self.ask_all(lane, waiting).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.session.health.fail(error.to_string());

@@ -92,6 +92,12 @@ impl Names {
         format!("{}.quota.{provider}.{lane}", self.prefix)
     }
 
+    /// The queue that keeps bulk's requests apart.
+    #[must_use]
+    pub fn quota_spread(&self, provider: &str) -> String {
+        format!("{}.quota.{provider}.spread", self.prefix)
+    }
+
     /// The exchange at which ledgers let know that they have room; a key is the ledger's name.
     #[must_use]
     pub fn room(&self) -> String {
@@ -138,6 +144,12 @@ impl Names {
             .iter()
             .any(|kind| rest.starts_with(kind))
     }
+}
+
+/// The name of a ledger that takes the place of this one, where another quota counts.
+#[must_use]
+pub fn next(ledger: &str) -> String {
+    format!("{ledger}.next")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session};
+use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session, names};
 use crate::{
     config::{AmqpSettings, ProviderSettings, Step},
     job::Lane,
@@ -184,10 +184,8 @@ impl Expected {
         queue: &QueueSpec,
     ) -> Result<(), BrokerError> {
         match queue.kind {
-            Kind::Ledger { .. } => queue
-                .establish_ledger(session, self.declare)
-                .await
-                .map(drop),
+            // Which of two is this worker's, whoever counts there finds out.
+            Kind::Ledger { .. } => Ok(()),
             _ if queue.declare_classic(session, self.declare).await? => {
                 self.bind(channel, queue).await
             }
@@ -271,25 +269,54 @@ impl Expected {
 }
 
 impl QueueSpec {
-    /// The ledgers of one provider's quota, the one for all requests first.
-    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> Vec<Self> {
-        let kind = |room| Kind::Ledger {
-            room,
-            ttl: terms.ttl,
-            forgets_to: names.room(),
-        };
-        let ledger = |name, room| Self {
+    /// The ledgers of one provider's quota: that of all requests, that of bulk's, and what keeps these apart.
+    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> [Self; 3] {
+        let ledger = |name, room, ttl| Self {
             name,
-            kind: kind(room),
+            kind: Kind::Ledger {
+                room,
+                ttl,
+                forgets_to: names.room(),
+            },
             bindings: Vec::new(),
         };
-        let shares = Lane::ALL.into_iter().filter_map(|lane| {
-            let room = terms.own_ledger(lane)?;
-            Some(ledger(names.quota_share(provider, lane), room))
-        });
-        std::iter::once(ledger(names.quota(provider), terms.requests))
-            .chain(shares)
-            .collect()
+        let (spread, longest) = (names.quota_spread(provider), terms.longest_spacing());
+        [
+            ledger(names.quota(provider), terms.requests, terms.ttl),
+            ledger(
+                names.quota_share(provider, Lane::Bulk),
+                terms.bulk,
+                terms.ttl,
+            ),
+            ledger(spread, terms.together(), longest),
+        ]
+    }
+
+    /// The one that takes its place where another quota counts.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            name: names::next(&self.name),
+            ..self.clone()
+        }
+    }
+
+    /// Deletes a ledger that counts no more.
+    ///
+    /// # Errors
+    /// Where the broker does not answer in time.
+    pub(super) async fn delete_ledger(&self, session: &Session) -> Result<(), BrokerError> {
+        let channel = session.publishing_channel().await?;
+        let deletion =
+            channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default());
+        super::bounded(
+            &format!("delete the queue {}", self.name),
+            CALL_LIMIT,
+            deletion,
+        )
+        .await?;
+        let _ =
+            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
+        Ok(())
     }
 
     /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
@@ -311,9 +338,9 @@ impl QueueSpec {
                 self.declare_classic(session, declare).await
             }
             Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
-                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: stop the \
-                 workers that are configured so, and start this one again once the quota's window has passed; it then \
-                 replaces the queue by itself"
+                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: give the \
+                 workers that run this one's quota and send them SIGHUP, or start this one again once all are stopped \
+                 and the quota's window has passed; it then replaces the queue by itself"
             ))),
             outcome => outcome,
         }
@@ -342,7 +369,7 @@ impl QueueSpec {
                 return away(&error);
             }
             Ok(outcome) => {
-                answered("queue", &self.name, declare, std::future::ready(outcome)).await?
+                answered("queue", &self.name, declare, std::future::ready(outcome)).await?;
             }
             Err(_) if session.health.is_well() => return away(&"no answer in time"),
             Err(_) => {
@@ -358,7 +385,7 @@ impl QueueSpec {
     }
 
     /// An empty ledger counts nothing any more, so nothing is forgotten with it.
-    async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+    pub(super) async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
         let channel = session.publishing_channel().await?;
         let options = QueueDeleteOptions {
             if_empty: true,

@@ -181,10 +181,10 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
                 let to_results = *to_results;
                 acting
                     .act(Act::Replay { to_results }, *dry_run, &letter, &delivery)
-                    .await?
+                    .await?;
             }
             Command::Drop { dry_run, .. } => {
-                acting.act(Act::Drop, *dry_run, &letter, &delivery).await?
+                acting.act(Act::Drop, *dry_run, &letter, &delivery).await?;
             }
         }
     }
@@ -193,7 +193,7 @@ async fn each(command: &Command, names: &Names, mut browse: Browse) -> Result<Ex
     match command {
         Command::List(_) => groups.print(options.json, options.none())?,
         Command::Show { .. } if shown == 0 && !options.json => {
-            print_line(options.none().as_bytes())?
+            print_line(options.none().as_bytes())?;
         }
         Command::Show { .. } => {}
         Command::Replay {

@@ -37,7 +37,7 @@ struct Turnstile {
 }
 
 impl Ledger for Turnstile {
-    fn ask(self: Rc<Self>, lane: Lane) -> LocalBoxFuture<'static, Word> {
+    fn ask(self: Rc<Self>, lane: Lane, _waiting: usize) -> LocalBoxFuture<'static, Word> {
         let (word, answer) = oneshot::channel();
         self.asks.borrow_mut()[lane as usize].push_back(word);
         Box::pin(async move { answer.await.unwrap_or(Word::Gone) })

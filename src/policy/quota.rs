@@ -56,8 +56,9 @@
 //!
 //! # Lanes
 //! Bulk first needs a permission of a second ledger, with room for N less the reserve. So bulk requests alone
-//! never fill a window, and calls find room. Interactive requests use the main ledger alone. At the broker the two
-//! are `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. The second is left out where it would be as large.
+//! never fill a window. Interactive requests use the main ledger alone. At the broker the two are
+//! `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. When bulk asks at all, so that calls find room whenever they
+//! come, is [`spread`]'s affair; the limit does not rest on it.
 //!
 //! # Waiting
 //! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
@@ -65,13 +66,42 @@
 //! to ask and nothing more: the answer is the ledger's alone. Where no hint comes, it is asked about once a second.
 //!
 //! # When the quota is changed
-//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
-//! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
-//! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+//! A ledger is declared with its room and its TTL, and the broker refuses it with others. So another quota has a ledger
+//! of another name, `PREFIX.quota.NAME.next`, and the next one the first name again. The rule is: **every permission is
+//! counted in each of the two that is there.** Each ask is published to both names, always. One that is not there
+//! returns the message; where one refuses it, or neither is there, there is no permission. That needs no knowledge of
+//! who counts what, so it holds for workers that were not told, too.
+//!
+//! A worker that is told of another quota declares its ledger at a moment D. It deletes the old one at a moment E, more
+//! than the longer TTL, `validity` and `flight` later. Requests that are seen before E were stored in the old ledger;
+//! requests that are seen later than `validity + flight` after D were stored in the new one. No window is as long as
+//! the time between, so each lies before the one or behind the other: it holds no more than the old quota allows, or
+//! the new; and from D on what is stored in the new one is within it. For the overlap the smaller of the two is what is
+//! used.
+//!
+//! A permission that both count, or that another quota's ledger alone counts (this worker was not told), is good for
+//! the shortest `validity` that any terms have. Of the flight its worker knows its own terms' alone.
+//!
+//! Who deletes must be whoever knows both quotas, and how long the longer is: the worker that was told while it ran.
+//! If it dies before E, both remain, and the smaller holds, until another is told, or one is empty when a worker starts.
+//! A worker that *starts* with another quota than all that are counted, and in use, does not start. A ledger that
+//! somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+//!
+//! Assumed besides: no node is lost with one of the two ledgers between D and E.
 
-use std::{collections::VecDeque, time::Duration};
+mod books; // the ledgers in memory
+mod log; // what one worker remembers of its permissions
+mod pace; // how many ask at once, and how soon again
+pub mod spread; // when bulk asks
+
+use std::time::Duration;
 
 use crate::{clock::Moment, config::QuotaLimit, job::Lane};
+
+pub use books::Books;
+pub use log::Log;
+pub use pace::Pace;
+pub use spread::{Counts, Turn};
 
 /// Validity and flight, each as a part of the window. Together they are what strictness costs: a thirtieth. They
 /// stand in the ledger's arguments, so that workers which reckon otherwise find each other's ledger foreign.
@@ -86,9 +116,6 @@ const FLIGHT: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Clocks may differ in rate by one part in so many.
 const CLOCK_RATE: u32 = 1000;
 
-/// Of a larger quota the permissions given in the same such part of the window are counted together: less to keep.
-const MOST_ALONE: u32 = 1000;
-
 /// Publishes at once, for each lane of one worker, while the ledger has room.
 const WIDEST: usize = 16;
 
@@ -97,18 +124,6 @@ const BULK_RUSH: Duration = Duration::from_millis(20);
 
 /// One would wait for each confirm in turn.
 const NARROWEST: usize = 2;
-
-/// Longest wait before a full ledger is asked again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Shortest, if nothing better is known.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// Bulk asks a full ledger this much later than interactive jobs do, so that they are first there too.
-const COURTESY: Duration = Duration::from_millis(15);
-
-/// Where bulk has got nothing for this part of the ledger's time, it is courteous no more: it must not starve.
-const PATIENCE_PART: u32 = 8;
 
 /// A quota, worked out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,12 +164,6 @@ impl Terms {
         }
     }
 
-    /// Room in the ledger of a lane, where it needs one of its own.
-    #[must_use]
-    pub fn own_ledger(&self, lane: Lane) -> Option<u32> {
-        (lane == Lane::Bulk && self.bulk < self.requests).then_some(self.bulk)
-    }
-
     /// Asks at once in a lane of one worker, at most. A window's permissions come back in a bunch: if bulk took it as
     /// fast as it can, hundreds of its requests would go out at that moment, and stand in the way of calls.
     #[must_use]
@@ -168,6 +177,13 @@ impl Terms {
                     .clamp(NARROWEST, WIDEST)
             }
         }
+    }
+
+    /// While another quota takes the place of this, both count for so long.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> Duration {
+        let longer = self.ttl.max(other.ttl);
+        longer + longer / CLOCK_RATE + VALIDITY.1 + FLIGHT.1
     }
 
     /// A permission that was asked for at `asked`.
@@ -216,6 +232,14 @@ impl Permission {
         self.void_from.map(|void_from| void_from.since(now))
     }
 
+    /// One that was asked for at `asked`, and that another quota counts too, or alone: it is good for as long as any
+    /// quota's is.
+    pub fn of_others(asked: Moment) -> Self {
+        Self {
+            void_from: Some(asked.after(VALIDITY.0)),
+        }
+    }
+
     /// Whether it may not be used any more.
     #[must_use]
     pub fn is_void(&self, now: Moment) -> bool {
@@ -232,209 +256,6 @@ pub enum Answer {
     Full(Option<Moment>),
     /// The ledger cannot be asked any more.
     Gone,
-}
-
-/// The permissions that one worker was given: a ledger of its own, or what it knows of the common one.
-#[derive(Debug)]
-pub struct Log {
-    limit: usize,
-    ttl: Duration,
-    /// So close together they are forgotten together.
-    bunch: Duration,
-    given: VecDeque<Bunch>,
-    /// How many that is.
-    count: usize,
-}
-
-/// Permissions that are forgotten together, with the last of them.
-#[derive(Debug)]
-struct Bunch {
-    first: Moment,
-    last: Moment,
-    count: usize,
-}
-
-impl Log {
-    /// An empty one.
-    #[must_use]
-    pub fn new(limit: u32, ttl: Duration) -> Self {
-        let bunch = if limit > MOST_ALONE {
-            ttl / MOST_ALONE
-        } else {
-            Duration::ZERO
-        };
-        Self {
-            limit: limit as usize,
-            ttl,
-            bunch,
-            given: VecDeque::new(),
-            count: 0,
-        }
-    }
-
-    /// Remembers one given at `now`.
-    pub fn add(&mut self, now: Moment) {
-        self.count += 1;
-        match self
-            .given
-            .back_mut()
-            .filter(|bunch| now.since(bunch.first) < self.bunch)
-        {
-            Some(bunch) => (bunch.last, bunch.count) = (now, bunch.count + 1),
-            None => self.given.push_back(Bunch {
-                first: now,
-                last: now,
-                count: 1,
-            }),
-        }
-    }
-
-    /// When the oldest that still counts is forgotten.
-    pub fn next_expiry(&mut self, now: Moment) -> Option<Moment> {
-        while let Some(bunch) = self
-            .given
-            .pop_front_if(|bunch| bunch.last.after(self.ttl) <= now)
-        {
-            self.count -= bunch.count;
-        }
-        self.given.front().map(|bunch| bunch.last.after(self.ttl))
-    }
-
-    /// Whether as many count as there may be.
-    pub fn is_full(&mut self, now: Moment) -> bool {
-        self.next_expiry(now);
-        self.count >= self.limit
-    }
-}
-
-/// Both lanes' ledgers in memory: a quota of one worker alone.
-#[derive(Debug)]
-pub struct Books {
-    terms: Terms,
-    all: Log,
-    bulk: Option<Log>,
-}
-
-impl Books {
-    /// Empty ones.
-    #[must_use]
-    pub fn new(terms: Terms) -> Self {
-        let bulk = terms
-            .own_ledger(Lane::Bulk)
-            .map(|room| Log::new(room, terms.ttl));
-        Self {
-            all: Log::new(terms.requests, terms.ttl),
-            bulk,
-            terms,
-        }
-    }
-
-    /// A permission, if there is room.
-    pub fn ask(&mut self, lane: Lane, now: Moment) -> Answer {
-        let mut logs = [
-            Some(&mut self.all),
-            self.bulk.as_mut().filter(|_| lane == Lane::Bulk),
-        ];
-        if let Some(full) = logs
-            .iter_mut()
-            .flatten()
-            .find_map(|log| log.is_full(now).then(|| log.next_expiry(now)))
-        {
-            return Answer::Full(full);
-        }
-        for log in logs.into_iter().flatten() {
-            log.add(now);
-        }
-        Answer::Granted(self.terms.permission(now))
-    }
-}
-
-/// How one lane of one worker asks: wide while there is room, one by one and with pauses while there is none.
-#[derive(Debug)]
-pub struct Pace {
-    lane: Lane,
-    mean: Duration,
-    patience: Duration,
-    widest: usize,
-    width: usize,
-    refusals: u32,
-    /// Since when there was nothing but refusals.
-    refused_since: Option<Moment>,
-    not_before: Moment,
-}
-
-impl Pace {
-    /// Full speed.
-    #[must_use]
-    pub fn new(lane: Lane, terms: &Terms) -> Self {
-        Self {
-            lane,
-            mean: terms.pace,
-            patience: terms.ttl / PATIENCE_PART,
-            widest: terms.widest(lane),
-            width: terms.widest(lane),
-            refusals: 0,
-            refused_since: None,
-            not_before: Moment::default(),
-        }
-    }
-
-    /// How long to wait before the next may ask.
-    #[must_use]
-    pub fn pause(&self, now: Moment) -> Duration {
-        self.not_before.since(now)
-    }
-
-    /// There was room. Says whether one more may ask at the same time.
-    #[must_use]
-    pub fn granted(&mut self) -> bool {
-        (self.refusals, self.refused_since) = (0, None);
-        self.not_before = Moment::default();
-        let wider = self.width < self.widest;
-        self.width += usize::from(wider);
-        wider
-    }
-
-    /// There was no room; perhaps there is at `room_at`. `jitter` is from 0.5 to 1. Says whether whoever asked
-    /// steps back into the line; the last of them stays in front.
-    #[must_use]
-    pub fn refused(&mut self, now: Moment, room_at: Option<Moment>, jitter: f64) -> bool {
-        self.refused_since.get_or_insert(now);
-        let steps_back = self.width > 1;
-        if steps_back {
-            self.width -= 1;
-        } else {
-            self.refusals = self.refusals.saturating_add(1);
-        }
-        let bound = self
-            .mean
-            .clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-            .saturating_mul(1 << self.refusals.min(6));
-        let guess = now.after(bound.min(LONGEST_PAUSE).mul_f64(jitter));
-        // The broker forgets to the millisecond, and its timer is a little late.
-        let known = room_at.map(|at| at.after(Duration::from_millis(2)));
-        let not_before = known
-            .map_or(guess, |known| known.min(guess))
-            .max(now.after(Duration::from_millis(2)));
-        self.not_before = not_before.after(self.courtesy(now));
-        steps_back
-    }
-
-    /// The ledger lets know that it has room.
-    pub fn announced(&mut self, now: Moment) {
-        self.not_before = self.not_before.min(now.after(self.courtesy(now)));
-    }
-
-    fn courtesy(&self, now: Moment) -> Duration {
-        let patient = self
-            .refused_since
-            .is_none_or(|since| now.since(since) < self.patience);
-        if self.lane == Lane::Bulk && patient {
-            COURTESY
-        } else {
-            Duration::ZERO
-        }
-    }
 }
 
 #[cfg(test)]

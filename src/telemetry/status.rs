@@ -140,7 +140,7 @@ impl Provider {
             "lookup_circuit_open" if gauge > 0 => self.state = State::CircuitOpen,
             "lookup_circuit_half_open" if gauge > 0 => self.state = State::HalfOpen,
             "lookup_paused" if gauge > 0 && self.state == State::Ready => {
-                self.state = State::Paused
+                self.state = State::Paused;
             }
             "lookup_jobs_queued" => _ = self.queued.insert(by("lane"), gauge),
             "lookup_backlog_seconds" => self.backlog_seconds = Some(gauge),
@@ -152,7 +152,7 @@ impl Provider {
                 }
             }
             "lookup_provider_request_duration_seconds" => {
-                self.latency = Latency::of(metric.get_histogram())
+                self.latency = Latency::of(metric.get_histogram());
             }
             "lookup_quota_limit" if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
             "lookup_quota_used" => self.quota.get_or_insert_default().used = Some(gauge),

@@ -16,16 +16,19 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>) -> Result<(), Broke
     loop {
         for provider in worker.providers.values() {
             let settings = &provider.engine.settings;
-            let backlog = Backlog::look(&session, &worker.names, settings).await?;
+            let ledger = worker.ledgers.borrow().get(&settings.name).cloned();
+            let ledgers: Vec<_> = ledger
+                .iter()
+                .map(|ledger| ledger.queue().to_owned())
+                .collect();
+            let backlog = Backlog::look(&session, &worker.names, settings, &ledgers).await?;
             let together = if provider.engine.batches_rest() {
                 1
             } else {
                 backlog::together(settings)
             };
-            let time = settings
-                .quota
-                .as_ref()
-                .map(|limit| backlog.time(limit, together));
+            let limit = provider.engine.quota.limit();
+            let time = limit.map(|limit| backlog.time(&limit, together));
             provider
                 .engine
                 .metrics

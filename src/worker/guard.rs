@@ -132,10 +132,10 @@ impl Worker {
             match session.take_one(&queues).await? {
                 // The stop came meanwhile.
                 Some(delivery) if feed.is_held(Against::Stop) => {
-                    self.hand_back_one(&delivery).await?
+                    self.hand_back_one(&delivery).await?;
                 }
                 Some(delivery) if self.is_suspicious(&delivery) => {
-                    self.set_aside(provider, &delivery).await?
+                    self.set_aside(provider, &delivery).await?;
                 }
                 Some(delivery) => {
                     let job = Held::new(delivery, &feed.load, None);

@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 
 use super::{Worker, gauges};
 use crate::{
-    broker::{BrokerError, Notice, Notices, PauseNotice, Session},
+    broker::{BrokerError, Notice, Notices, PauseNotice, Session, next},
     job::Lane,
     policy::pause::By,
     quota::is_common,
@@ -158,8 +158,14 @@ impl Worker {
         let ledgers = [
             (self.names.quota(name), &Lane::ALL[..]),
             (self.names.quota_share(name, Lane::Bulk), &[Lane::Bulk]),
+            (self.names.quota_spread(name), &[Lane::Bulk]),
         ];
-        ledgers.into_iter().filter(|_| is_counted).collect()
+        let of_both = |(ledger, lanes): (String, _)| [(next(&ledger), lanes), (ledger, lanes)];
+        ledgers
+            .into_iter()
+            .filter(|_| is_counted)
+            .flat_map(of_both)
+            .collect()
     }
 
     fn has_room(&self, queue: &str) {

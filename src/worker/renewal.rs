@@ -1,13 +1,16 @@
 //! A configuration that was read again: what can change without losing a job is taken over, the rest is named.
 
-use std::{collections::BTreeSet, convert::Infallible};
+use std::{collections::BTreeSet, convert::Infallible, rc::Rc};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::spawn_local};
 
-use super::Worker;
+use super::{Provider, Worker};
 use crate::{
-    config::Settings,
+    broker::{QuotaLedger, Session},
+    config::{QuotaLimit, Settings},
     engine::Engine,
+    policy::quota::Terms,
+    quota::{Ledger, is_common},
     telemetry::{logs, notify},
 };
 
@@ -27,14 +30,20 @@ const OF_PROVIDER: [&str; 5] = [
     "client_cert_file",
     "client_key_file",
 ];
+/// The keys of a provider's quota that count from then on.
+const OF_QUOTA: [&str; 3] = ["quota.requests", "quota.per", "quota.reserve"];
 /// Where one of these changed, the new secrets are not for the address that is asked until the restart.
 const OF_IDENTITY: [&str; 2] = ["kind", "base_url"];
 
 impl Worker {
     /// Takes over what comes, one after the other.
-    pub(super) async fn renewals(&self, mut renewals: mpsc::Receiver<Settings>) -> Infallible {
+    pub(super) async fn renewals(
+        self: &Rc<Self>,
+        mut renewals: mpsc::Receiver<Settings>,
+    ) -> Infallible {
         while let Some(settings) = renewals.recv().await {
-            if let Err(problem) = self.renew(settings) {
+            // Rare, and large: boxed.
+            if let Err(problem) = Box::pin(self.renew(settings)).await {
                 tracing::error!(
                     problem,
                     "the configuration that was read again is refused; the one before stays"
@@ -45,8 +54,9 @@ impl Worker {
         std::future::pending().await
     }
 
-    /// All or nothing. Requests on their way go on with what they carry.
-    fn renew(&self, new: Settings) -> Result<(), String> {
+    /// All or nothing, but for quotas: where one cannot be changed now, its keys are named as those that need a restart.
+    /// Requests on their way go on with what they carry.
+    async fn renew(self: &Rc<Self>, new: Settings) -> Result<(), String> {
         let changed = self.in_effect.borrow().changed(&new.given);
         let of_provider = |key: &str, provider: &str| {
             key.strip_prefix("providers.")
@@ -78,6 +88,19 @@ impl Worker {
                 client,
             ));
         }
+        for (name, provider) in self.providers.iter().filter(|(name, _)| same(name)) {
+            let keys: Vec<_> = changed
+                .iter()
+                .filter(|key| of_provider(key, name).is_some_and(|key| OF_QUOTA.contains(&&*key)))
+                .collect();
+            let limits = (provider.engine.quota.limit(), &new.providers[name].quota);
+            if let (false, (Some(old), Some(limit))) = (keys.is_empty(), limits)
+                && old.scope == limit.scope
+                && self.change_quota(name, provider, &old, limit).await
+            {
+                applied.extend(keys);
+            }
+        }
         for (provider, credentials, client) in renewed {
             provider.engine.renew(credentials.cloned(), client);
         }
@@ -103,4 +126,69 @@ impl Worker {
         self.in_effect.borrow_mut().take_over(&new.given, applied);
         Ok(())
     }
+
+    /// Another quota counts from now on, beside the old one at first; says whether it does.
+    async fn change_quota(
+        self: &Rc<Self>,
+        name: &str,
+        provider: &Provider,
+        old: &QuotaLimit,
+        limit: &QuotaLimit,
+    ) -> bool {
+        let quota = &provider.engine.quota;
+        if !is_common(limit) {
+            quota.change(limit, None);
+            return true;
+        }
+        let ledger = self.ledgers.borrow().get(name).cloned();
+        let Some(ledger) = ledger else {
+            tracing::warn!(
+                provider = name,
+                "the quota cannot be changed without a broker"
+            );
+            return false;
+        };
+        let (names, amqp) = (&self.names, &self.settings.amqp);
+        match ledger.change(names, amqp, name, limit).await {
+            Ok(next) => {
+                quota.change(limit, Some(Rc::clone(&next) as Rc<dyn Ledger>));
+                self.ledgers
+                    .borrow_mut()
+                    .insert(name.to_owned(), Rc::clone(&next));
+                retire(self, &next.session(), name, next, Terms::of(old));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(provider = name, %error, "the quota cannot be changed now");
+                false
+            }
+        }
+    }
+}
+
+/// Sees to the end of a quota that was changed.
+pub(super) fn retire(
+    worker: &Rc<Worker>,
+    session: &Rc<Session>,
+    name: &str,
+    ledger: Rc<QuotaLedger>,
+    before: Terms,
+) {
+    let (worker, session, name) = (Rc::clone(worker), Rc::clone(session), name.to_owned());
+    spawn_local(async move {
+        let retired = tokio::select! {
+            _ = session.health.ended() => return,
+            retired = ledger.retire(&before) => retired,
+        };
+        match retired {
+            Ok(()) => {
+                worker.providers[&name].engine.quota.is_changed();
+                tracing::info!(
+                    provider = name,
+                    "the quota was changed: the new one counts alone"
+                );
+            }
+            Err(error) => session.health.fail(error.to_string()),
+        }
+    });
 }

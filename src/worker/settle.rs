@@ -45,7 +45,7 @@ impl Worker {
                 self.answer(provider, delivery, answer, span).await?;
             }
             Ending::Parked(carried, wait) => {
-                Box::pin(self.park(delivery, &carried, wait, span)).await?
+                Box::pin(self.park(delivery, &carried, wait, span)).await?;
             }
             Ending::PutBack(carried) => {
                 Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span))

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{finding::Finding, reach::Reached, topology};
 use crate::{
     backlog::{Backlog, together},
-    broker::{BrokerError, DIRECT_REPLY_TO, Difference, Found, Names, Session, Version},
+    broker::{BrokerError, DIRECT_REPLY_TO, Difference, Found, Names, Session, Version, next},
     config::{ProviderSettings, Settings},
     job::Lane,
     policy::{circuit::Why, pause::By},
@@ -163,10 +163,17 @@ async fn backlog(
     provider: &ProviderSettings,
     is_new: bool,
 ) -> Result<(String, bool), String> {
+    let names = &session.names;
+    let common = provider.quota.as_ref().filter(|limit| is_common(limit));
+    let ledger = common.map(|_| names.quota(&provider.name));
+    let ledgers: Vec<_> = ledger
+        .into_iter()
+        .flat_map(|ledger| [next(&ledger), ledger])
+        .collect();
     let backlog = if is_new {
         Backlog::default()
     } else {
-        Backlog::look(session, &session.names, provider)
+        Backlog::look(session, names, provider, &ledgers)
             .await
             .map_err(|error: BrokerError| error.to_string())?
     };

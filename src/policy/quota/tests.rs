@@ -1,10 +1,12 @@
 //! A model of broker, workers and provider: any schedule, any delays, kills and freezes at any point.
 
-use std::collections::BinaryHeap;
+mod fleet; // how long calls wait beside bulk, in a fleet
+
+use std::collections::{BinaryHeap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{log::MOST_ALONE, pace::LONGEST_PAUSE, *};
 use crate::config::QuotaScope;
 
 fn limit(requests: u32, per_ms: u64, reserve: f64) -> QuotaLimit {
@@ -68,10 +70,7 @@ fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
         ttl: terms.ttl,
         expiries: VecDeque::new(),
     };
-    let (mut all, mut bulk) = (
-        queue(terms.requests),
-        terms.own_ledger(Lane::Bulk).map(queue),
-    );
+    let (mut all, mut bulk) = (queue(terms.requests), queue(terms.bulk));
     // In the order in which they reach the broker.
     let mut stores: BinaryHeap<_> = asks
         .iter()
@@ -82,7 +81,7 @@ fn seen(terms: Terms, asks: &[Ask], careful: bool) -> Vec<(Moment, bool)> {
     while let Some((_, n)) = stores.pop() {
         let ask = &asks[n];
         let stored = at(ask.at + ask.to_broker);
-        if ask.bulk && bulk.as_mut().is_some_and(|bulk| !bulk.store(stored)) {
+        if ask.bulk && !bulk.store(stored) {
             continue;
         }
         if !all.store(stored) || ask.killed {
@@ -157,10 +156,62 @@ proptest! {
     }
 
     #[test]
+    fn no_window_exceeds_the_larger_quota_while_one_takes_the_others_place(
+        mut asks in prop::collection::vec(ask(20_000_000), 1..600),
+        (old, new) in (1..30u32, 1..30u32),
+        (old_ms, new_ms) in (200..2_500u64, 200..2_500u64),
+        declared_us in 0..6_000_000u64,
+        told in prop::collection::vec(any::<bool>(), 600),
+    ) {
+        asks.sort_by_key(|ask| ask.at + ask.to_broker);
+        let limits = [limit(old, old_ms, 0.0), limit(new, new_ms, 0.0)];
+        let terms = [Terms::of(&limits[0]), Terms::of(&limits[1])];
+        let declared = at(declared_us);
+        let deleted = declared.after(terms[0].overlap(&terms[1]));
+        let mut queues = terms.map(|terms| Queue {
+            room: terms.requests as usize,
+            ttl: terms.ttl,
+            expiries: VecDeque::new(),
+        });
+        let mut seen = Vec::new();
+        for (ask, told) in asks.iter().zip(&told) {
+            let stored = at(ask.at + ask.to_broker);
+            let there = [stored < deleted, stored >= declared];
+            let counted: Vec<_> = queues.iter_mut().zip(there).filter(|(_, there)| *there).collect();
+            let counts = counted.len();
+            if !counted.into_iter().fold(true, |all, (queue, _)| all & queue.store(stored)) || ask.killed {
+                continue;
+            }
+            // A worker knows the terms that it was told, and whether others count, too.
+            let mine = usize::from(*told && stored >= declared);
+            let permission = if counts == 1 && there[mine] {
+                terms[mine].permission(at(ask.at))
+            } else {
+                Permission::of_others(at(ask.at))
+            };
+            let written = stored.after(Duration::from_micros(ask.confirm + ask.to_socket));
+            if !permission.is_void(written) {
+                let flight = Duration::from_micros(ask.to_provider).min(terms[0].flight.min(terms[1].flight));
+                seen.push(written.after(flight));
+            }
+        }
+        seen.sort_unstable();
+        let late = declared.after(VALIDITY.1 + FLIGHT.1);
+        let before: Vec<_> = seen.iter().copied().filter(|seen| *seen < deleted).collect();
+        let after: Vec<_> = seen.iter().copied().filter(|seen| *seen >= late).collect();
+        prop_assert!(largest_window(&before, limits[0].per) <= old as usize);
+        prop_assert!(largest_window(&after, limits[1].per) <= new as usize);
+        if old_ms == new_ms {
+            prop_assert!(largest_window(&seen, limits[0].per) <= old.max(new) as usize);
+        }
+    }
+
+    #[test]
     fn a_log_in_memory_is_as_strict_as_the_queue(
         mut asks in prop::collection::vec(ask(6_000_000), 1..400),
         requests in 1..30u32,
         per_ms in 200..2_500u64,
+        waiting in 1..60usize,
     ) {
         let limit = limit(requests, per_ms, 0.2);
         asks.sort_by_key(|ask| ask.at);
@@ -169,7 +220,7 @@ proptest! {
         let mut seen = Vec::new();
         for ask in &asks {
             let lane = if ask.bulk { Lane::Bulk } else { Lane::Interactive };
-            match books.ask(lane, at(ask.at)) {
+            match books.ask(lane, waiting, at(ask.at)) {
                 Answer::Granted(permission) => {
                     let written = at(ask.at + ask.to_socket);
                     if !permission.is_void(written) {
@@ -183,6 +234,40 @@ proptest! {
         seen.sort_unstable();
         prop_assert!(largest_window(&seen, limit.per) <= requests as usize);
     }
+}
+
+#[test]
+fn a_quota_in_memory_that_is_changed_counts_what_was_given_before() {
+    let limits = [
+        limit(20, 1_000, 0.0),
+        limit(10, 1_000, 0.0),
+        limit(40, 500, 0.0),
+    ];
+    let mut books = Books::new(Terms::of(&limits[0]));
+    let (mut given, mut changes) = (Vec::new(), Vec::new());
+    for now in (0..12_000u64).map(|ms| at(ms * 1_000)) {
+        if [at(4_500_000), at(8_500_000)].contains(&now) {
+            changes.push(now);
+            books.change(Terms::of(&limits[changes.len()]), now);
+        }
+        if matches!(books.ask(Lane::Interactive, 1, now), Answer::Granted(_)) {
+            given.push(now);
+        }
+    }
+    assert!(largest_window(&given, limits[0].per) <= 80);
+    let of = |from: Moment, to: Moment| {
+        let within = given
+            .iter()
+            .copied()
+            .filter(|time| (from..to).contains(time));
+        within.collect::<Vec<_>>()
+    };
+    assert_eq!(largest_window(&of(at(0), changes[1]), limits[0].per), 20);
+    assert!(largest_window(&of(changes[0], changes[1]), limits[1].per) <= 10);
+    assert_eq!(
+        largest_window(&of(changes[1], at(20_000_000)), limits[2].per),
+        40
+    );
 }
 
 #[test]
@@ -338,11 +423,6 @@ fn bulk_leaves_the_reserve_and_still_has_something_of_the_smallest_quota() {
     ] {
         let terms = Terms::of(&limit(requests, 1_000, reserve));
         assert_eq!(terms.bulk, bulk, "{requests} {reserve}");
-        assert_eq!(
-            terms.own_ledger(Lane::Bulk),
-            (bulk < requests).then_some(bulk)
-        );
-        assert_eq!(terms.own_ledger(Lane::Interactive), None);
     }
 }
 
@@ -392,58 +472,78 @@ fn bulk_asks_for_no_more_at_once_than_its_rate_needs() {
 }
 
 #[test]
-fn bulk_lets_interactive_jobs_go_first_but_not_for_ever() {
+fn whoever_waits_asks_as_soon_as_room_is_announced() {
     let terms = Terms::of(&limit(200, 60_000, 0.1));
-    let now = at(1_000_000);
-    let [mut interactive, mut bulk] =
-        [Lane::Interactive, Lane::Bulk].map(|lane| Pace::new(lane, &terms));
-    let known = Some(now.after(Duration::from_millis(10)));
-    let pauses = |interactive: &mut Pace, bulk: &mut Pace| {
-        let _ = (
-            interactive.refused(now, known, 1.0),
-            bulk.refused(now, known, 1.0),
-        );
-        (interactive.pause(now), bulk.pause(now))
-    };
-    let (first, second) = pauses(&mut interactive, &mut bulk);
-    assert!(first < second);
-    // Whatever the pauses were, both are told at once that there is room.
-    interactive.announced(now);
-    bulk.announced(now);
-    assert_eq!(
-        (interactive.pause(now), bulk.pause(now)),
-        (Duration::ZERO, COURTESY)
-    );
-
-    let later = now.after(terms.ttl / PATIENCE_PART);
-    let _ = (
-        interactive.refused(later, None, 1.0),
-        bulk.refused(later, None, 1.0),
-    );
-    interactive.announced(later);
-    bulk.announced(later);
-    assert_eq!(
-        (interactive.pause(later), bulk.pause(later)),
-        (Duration::ZERO, Duration::ZERO)
-    );
-    let _ = bulk.granted();
-    let _ = bulk.refused(later, None, 1.0);
-    bulk.announced(later);
-    assert_eq!(
-        bulk.pause(later),
-        COURTESY,
-        "once it got something, it is courteous again"
-    );
+    for lane in Lane::ALL {
+        let (mut pace, now) = (Pace::new(lane, &terms), at(1_000_000));
+        let _ = pace.refused(now, None, 1.0);
+        assert!(pace.pause(now) > Duration::ZERO);
+        pace.announced(now);
+        assert_eq!(pace.pause(now), Duration::ZERO);
+    }
 }
 
 #[test]
-fn room_that_is_announced_again_and_again_does_not_put_off_who_waits() {
-    let terms = Terms::of(&limit(200, 60_000, 0.1));
-    let (mut bulk, mut now) = (Pace::new(Lane::Bulk, &terms), at(1_000_000));
-    let _ = bulk.refused(now, None, 1.0);
-    for _ in 0..COURTESY.as_millis() {
-        bulk.announced(now);
-        now = now.after(Duration::from_millis(1));
+fn a_few_jobs_in_bulk_go_at_once_and_a_backlog_does_not() {
+    let terms = Terms::of(&limit(50, 10_000, 0.1));
+    let turn = |all, bulk, waiting| terms.turn(Counts { all, bulk }, waiting);
+    for asked in 0..20 {
+        let waiting = 20 - asked as usize;
+        assert!(matches!(turn(asked, asked, waiting), Turn::AtOnce(_)));
+        assert!(matches!(turn(asked, asked, waiting + 1), Turn::Spaced(_)));
     }
-    assert_eq!(bulk.pause(now), Duration::ZERO);
+    assert!(matches!(turn(0, 0, usize::MAX), Turn::Spaced(_)));
+    assert_eq!(turn(45, 45, 1), Turn::Held, "its share is spent");
+}
+
+#[test]
+fn bulk_leaves_headroom_where_there_are_calls_and_the_more_the_more_there_are() {
+    let headroom = |requests, calls| {
+        let (all, bulk) = (requests, requests - calls);
+        Terms::of(&limit(requests, 60_000, 0.0)).headroom(Counts { all, bulk })
+    };
+    assert_eq!(
+        [0, 1, 67, 100, 200].map(|calls| headroom(200, calls)),
+        [0, 1, 3, 6, 23]
+    );
+    assert_eq!(
+        [0, 1, 17, 25, 50].map(|calls| headroom(50, calls)),
+        [0, 1, 1, 2, 6]
+    );
+    assert_eq!(
+        [1, 2, 3, 4].map(|requests| headroom(requests, 1)),
+        [0, 0, 0, 1]
+    );
+    // In the headroom bulk takes nothing, so the permission that comes back is a waiting call's.
+    let terms = Terms::of(&limit(50, 10_000, 0.0));
+    assert_eq!(terms.turn(Counts { all: 49, bulk: 30 }, 1_000), Turn::Held);
+}
+
+#[test]
+fn bulk_is_spaced_by_the_rate_that_calls_leave() {
+    let terms = Terms::of(&limit(200, 60_000, 0.0));
+    let rate = |all, bulk| {
+        terms
+            .ttl
+            .div_duration_f64(terms.spacing(Counts { all, bulk }))
+            / 200.0
+    };
+    // The window fills: carefully, and by the calls' part of it so far.
+    assert!((0.85..0.95).contains(&rate(0, 0)), "{}", rate(0, 0));
+    assert!((0.55..0.68).contains(&rate(90, 60)), "{}", rate(90, 60));
+    // It is full: what comes back is used, and faster where more lies idle.
+    assert!((1.05..1.2).contains(&rate(199, 199)), "{}", rate(199, 199));
+    assert!(
+        rate(192, 192) > 1.4 && rate(192, 192) < 1.5,
+        "{}",
+        rate(192, 192)
+    );
+    // However many calls there were, bulk goes on.
+    assert!(rate(199, 0) > 0.04, "{}", rate(199, 0));
+    let longest = terms.longest_spacing();
+    for all in 0..=200 {
+        for bulk in [0, all / 2, all] {
+            assert!(terms.spacing(Counts { all, bulk }) <= longest);
+        }
+    }
 }

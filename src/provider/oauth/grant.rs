@@ -119,7 +119,7 @@ impl Grant {
                     .append_pair("client_secret", secret);
             }
             ClientSecretPlace::Basic => {
-                request = request.header(AUTHORIZATION, basic(client_id, secret)?)
+                request = request.header(AUTHORIZATION, basic(client_id, secret)?);
             }
         }
         let no_address = |_| Failure::new(ErrorKind::Internal, "oauth.token_url is no address");

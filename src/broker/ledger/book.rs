@@ -1,0 +1,249 @@
+//! One ledger queue, and what this worker knows of it.
+//!
+//! Each entry has a channel of its own with one outstanding publish, mandatory: a publish without a route is no
+//! permission, and confirms and returns are not mixed up.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use lapin::{BasicProperties, Channel, options::QueueDeclareOptions, types::FieldTable};
+
+use crate::{
+    broker::{AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session, publisher::Word, topology::QueueSpec},
+    clock::Moment,
+    policy::quota::Log,
+};
+
+/// A ledger queue.
+pub(super) struct Book {
+    queue: QueueSpec,
+    declare: bool,
+    log: Option<RefCell<Log>>,
+    ttl: Duration,
+    idle: RefCell<Vec<Desk>>,
+    /// For looks at what counts.
+    looking: RefCell<Option<Channel>>,
+    missing_since: Cell<Option<Moment>>,
+    /// It was found as it should be, or may be as it is; before that nothing is asked of it.
+    trusted: Cell<bool>,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It counts.
+    Taken,
+    /// There is no room.
+    Refused,
+    /// There is no such ledger, or it is away with its node.
+    Missing,
+}
+
+/// What is entered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Entry {
+    /// It counts for the ledger's time, and outlives the broker.
+    Permission,
+    /// It counts for this time, and need not outlive anything.
+    Spacing(Duration),
+}
+
+/// A channel for one entry at a time.
+struct Desk {
+    channel: Channel,
+    opened: Moment,
+}
+
+impl Book {
+    /// Of so much room, and with so long a memory, where these are known.
+    pub fn new(queue: QueueSpec, terms: Option<(u32, Duration)>, declare: bool) -> Self {
+        Self {
+            queue,
+            declare,
+            log: terms.map(|(room, ttl)| RefCell::new(Log::new(room, ttl))),
+            ttl: terms.map_or(Duration::ZERO, |(_, ttl)| ttl),
+            idle: RefCell::default(),
+            looking: RefCell::default(),
+            missing_since: Cell::default(),
+            trusted: Cell::new(terms.is_none()),
+        }
+    }
+
+    /// What became of the entry.
+    pub async fn enter(&self, session: &Session, entry: Entry) -> Result<Entered, BrokerError> {
+        let is_full = |log: &RefCell<Log>| log.borrow_mut().is_full(Moment::now());
+        if self.log.as_ref().is_some_and(is_full) {
+            return Ok(Entered::Refused);
+        }
+        if !self.trusted.get() {
+            self.establish(session).await?;
+            if !self.trusted.get() {
+                return Ok(Entered::Missing);
+            }
+        }
+        let desk = self.desk(session).await?;
+        let word = session.publisher.send(
+            &desk.channel,
+            "",
+            &self.queue.name,
+            true,
+            b"",
+            entry.properties(),
+        );
+        match word.await? {
+            Word::Ack => {
+                self.taken();
+                self.idle.borrow_mut().push(desk);
+                return Ok(Entered::Taken);
+            }
+            Word::Returned => {
+                self.idle.borrow_mut().push(desk);
+                return Ok(Entered::Missing);
+            }
+            // A channel that was opened at a bad moment may go on nacking for ever.
+            _ if Moment::now().since(desk.opened) < self.ttl.max(OLD) => {
+                self.idle.borrow_mut().push(desk);
+            }
+            _ => close(desk.channel, "nacked").await,
+        }
+        self.is_there();
+        Ok(Entered::Refused)
+    }
+
+    /// Whether it is there at all. The broker forgets at once what is to live no time, and keeps no account of it.
+    pub async fn exists(&self, session: &Session) -> Result<bool, BrokerError> {
+        let desk = self.desk(session).await?;
+        let properties = BasicProperties::default().with_expiration("0".into());
+        let word =
+            session
+                .publisher
+                .send(&desk.channel, "", &self.queue.name, true, b"", properties);
+        let exists = word.await? != Word::Returned;
+        self.idle.borrow_mut().push(desk);
+        Ok(exists)
+    }
+
+    /// Declares it, or checks that it is there.
+    pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
+        let there = self.queue.establish_ledger(session, self.declare).await?;
+        self.trusted.set(there || self.trusted.get());
+        Ok(())
+    }
+
+    pub fn trust(&self) {
+        self.trusted.set(true);
+    }
+
+    /// What it counted matters no more.
+    pub async fn delete(&self, session: &Session) -> Result<(), BrokerError> {
+        self.queue.delete_ledger(session).await
+    }
+
+    /// If it counts nothing.
+    pub async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
+        self.queue.delete_if_empty(session).await
+    }
+
+    pub fn name(&self) -> &str {
+        &self.queue.name
+    }
+
+    /// How many entries count; none where it is not there, or away with its node.
+    pub async fn depth(&self, session: &Session) -> Result<Option<u32>, BrokerError> {
+        let kept = self.looking.take();
+        let channel = match kept {
+            Some(channel) => channel,
+            None => session.publishing_channel().await?,
+        };
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let name = self.queue.name.as_str();
+        let declare = channel.queue_declare(name.into(), options, FieldTable::default());
+        match tokio::time::timeout(AWAY_LIMIT, declare).await {
+            Ok(Ok(queue)) => {
+                self.is_there();
+                self.looking.replace(Some(channel));
+                Ok(Some(queue.message_count()))
+            }
+            Ok(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
+                "look at the queue {name}: {error}"
+            ))),
+            // The broker has closed the channel, or is busy with it.
+            _ => Ok(None),
+        }
+    }
+
+    pub fn next_expiry(&self) -> Option<Moment> {
+        let log = self.log.as_ref()?;
+        log.borrow_mut().next_expiry(Moment::now())
+    }
+
+    async fn desk(&self, session: &Session) -> Result<Desk, BrokerError> {
+        let idle = self.idle.borrow_mut().pop();
+        match idle {
+            Some(desk) => Ok(desk),
+            None => Ok(Desk {
+                channel: session.publisher.confirming_channel().await?,
+                opened: Moment::now(),
+            }),
+        }
+    }
+
+    /// The queue is not there. It may come back, with the node that it lives on. Or somebody deleted it, and what
+    /// it counted: then it is declared anew only after all that is forgotten.
+    pub async fn look_for(&self, session: &Session) -> Result<(), BrokerError> {
+        let now = Moment::now();
+        let Some(since) = self.missing_since.get() else {
+            tracing::warn!(
+                queue = self.queue.name,
+                "a quota's ledger is missing; nothing is sent until it is back"
+            );
+            self.missing_since.set(Some(now));
+            return Ok(());
+        };
+        if self.declare && now.since(since) > self.ttl {
+            self.missing_since.set(Some(now));
+            self.queue.establish_ledger(session, true).await?;
+        }
+        Ok(())
+    }
+
+    fn taken(&self) {
+        if let Some(log) = &self.log {
+            log.borrow_mut().add(Moment::now());
+        }
+        self.is_there();
+    }
+
+    fn is_there(&self) {
+        if self.missing_since.take().is_some() {
+            tracing::info!(queue = self.queue.name, "a quota's ledger is back");
+        }
+    }
+}
+
+/// A channel that nacks is kept for this long at least.
+const OLD: Duration = Duration::from_secs(30);
+
+impl Entry {
+    fn properties(self) -> BasicProperties {
+        let properties = BasicProperties::default();
+        match self {
+            Self::Permission => properties.with_delivery_mode(2),
+            Self::Spacing(time) => {
+                let milliseconds = time.as_millis().max(1).to_string();
+                properties
+                    .with_delivery_mode(1)
+                    .with_expiration(milliseconds.into())
+            }
+        }
+    }
+}
+
+async fn close(channel: Channel, reason: &str) {
+    let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, reason.into())).await;
+}
