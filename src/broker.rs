@@ -24,6 +24,7 @@ mod names;
 mod notices;
 mod pipeline;
 mod publisher;
+mod replies;
 mod topology;
 
 use std::{future::Future, time::Duration};
@@ -39,6 +40,7 @@ pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names};
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
+pub use replies::KeptReplies;
 pub use topology::{Expected, QueueSpec};
 
 /// Longest wait for a connection to be open.

@@ -101,6 +101,12 @@ impl Names {
         format!("{}.notices.{worker}", self.prefix)
     }
 
+    /// A requester's reply queue. It is no worker's own.
+    #[must_use]
+    pub fn replies(&self, token: &str) -> String {
+        format!("{}.replies.{token}", self.prefix)
+    }
+
     /// Whether a queue of this name is one of the worker's own.
     #[must_use]
     pub fn owns(&self, queue: &str) -> bool {
