@@ -54,6 +54,8 @@
 //! A ledger is declared with its room and its TTL, and the broker refuses it with others. So a worker with another
 //! quota replaces a ledger only when it is empty, when nothing it counted matters any more; until then it does not
 //! start. One that somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
+//!
+//! Why it is so: `docs/decisions/0003-ledgers.md`.
 
 use std::{collections::VecDeque, time::Duration};
 
