@@ -20,7 +20,7 @@ use super::{
     table::{Interrupted, Run},
 };
 use crate::{
-    broker::{Fate, Message, Names, Route, Session},
+    broker::{BrokerError, Fate, Message, Names, Route, Session},
     cli::{Failed, lines::envelope},
     failure::{ErrorKind, Failure},
     provider::Outcome,
@@ -63,6 +63,7 @@ impl<'a> Pass<'a> {
             Ok(replies) => replies,
             Err(error) => return Err(Interrupted::Broker(error.to_string())),
         };
+        run.connected = true;
         if replies.is_new {
             run.bookmark.forget();
         }
@@ -202,6 +203,7 @@ impl Pass<'_> {
                 Ok(fate) => Err(Interrupted::Broker(format!(
                     "the job of row {row} was not taken by the broker: {fate:?}"
                 ))),
+                Err(error @ BrokerError::Refused(_)) => Err(Failed::new(error).into()),
                 Err(error) => Err(Interrupted::Broker(error.to_string())),
             }
         });
@@ -212,7 +214,7 @@ impl Pass<'_> {
         self.unconfirmed.remove(&row);
         let before = self.unconfirmed.first().copied();
         let asked = before.map_or(self.last_row, |first| first - 1);
-        self.run.bookmark.asked(asked);
+        self.run.bookmark.asked(asked, self.run.answers.count());
     }
 
     fn given_up(&mut self) -> Interrupted {

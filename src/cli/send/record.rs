@@ -3,10 +3,7 @@
 use csv::WriterBuilder;
 use serde::Deserialize;
 
-use crate::{
-    customer::{Customer, Email, Phone},
-    failure::ErrorKind,
-};
+use crate::customer::{Customer, Email, Phone};
 
 /// The columns. The last is never in quotes, nor empty.
 pub(super) const COLUMNS: [&str; 15] = [
@@ -43,7 +40,7 @@ pub(super) struct Answer {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Error {
-    pub kind: ErrorKind,
+    pub kind: String,
     pub message: String,
     #[serde(default)]
     pub http_status: Option<u16>,
@@ -81,7 +78,7 @@ pub(super) fn of(answer: &Answer, separator: u8) -> Vec<u8> {
             each(|customer| customer.name.as_deref()),
             joined(phones),
             joined(emails),
-            error.map_or("", |error| error.kind.as_str()).to_owned(),
+            text(error.map(|error| error.kind.clone())),
             text(error.map(|error| error.message.clone())),
             text(error.and_then(|error| Some(error.http_status?.to_string()))),
             text(error.map(|error| error.retryable.to_string())),

@@ -113,6 +113,8 @@ pub(super) struct Run {
     pub counts: Counts,
     pub progress: ProgressBar,
     pub timeout: Duration,
+    /// The broker was there once.
+    pub connected: bool,
     /// When the last result came.
     pub heard: Instant,
     output: PathBuf,
@@ -131,7 +133,7 @@ pub(super) async fn run(
         let ended = Pass::over(&mut run).await;
         match ended {
             Ok(()) => break,
-            Err(Interrupted::Broker(problem)) if run.heard.elapsed() < run.timeout => {
+            Err(Interrupted::Broker(problem)) if run.may_try_again() => {
                 run.tell(&format!("{problem}; trying again"));
                 tokio::time::sleep(reconnect_delay(failures)).await;
                 failures += 1;
@@ -189,7 +191,7 @@ impl Run {
         let progress = progress::bar(sheet.rows, "answered");
         progress.set_position(answers.count());
         Ok(Self {
-            bookmark: Bookmark::open(&output, &sheet.fingerprint())?,
+            bookmark: Bookmark::open(&output, &sheet.fingerprint(), answers.count())?,
             settings,
             sheet,
             columns,
@@ -198,6 +200,7 @@ impl Run {
             counts: Counts::default(),
             progress,
             timeout,
+            connected: false,
             heard: Instant::now(),
             output,
             told: Instant::now(),
@@ -219,6 +222,11 @@ impl Run {
             ));
         }
         Ok(())
+    }
+
+    /// An address that never let us in is a mistake; one that did will again.
+    fn may_try_again(&self) -> bool {
+        self.connected && self.heard.elapsed() < self.timeout
     }
 
     /// On standard error, beside the bar.

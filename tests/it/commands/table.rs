@@ -94,7 +94,7 @@ impl Desk {
     /// Lines in the file of results, whole or not; no row here has a line end within.
     fn lines(&self) -> usize {
         let text = fs::read(self.path("crm.results.csv")).unwrap_or_default();
-        text.iter().filter(|byte| **byte == b'\n').count()
+        text.split(|byte| *byte == b'\n').count().saturating_sub(1)
     }
 
     /// Starts `send`, kills it with SIGKILL once there are so many results, and tells its largest memory.
@@ -294,6 +294,13 @@ async fn send_writes_results_of_a_table_as_json_lines_too_and_tells_what_it_does
         let ran = desk.send(arguments).await.expect(2);
         assert!(ran.err.contains(words), "{ran:?}");
     }
+    let mut command = desk.command(&["--output", "nowhere.csv"]);
+    command.env("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1");
+    let ran = Ran::from(command.output().expect("send")).expect(1);
+    assert!(
+        ran.err.contains("127.0.0.1:1") && ran.err.contains("0 of 2 rows are answered"),
+        "{ran:?}"
+    );
     let mut command = program();
     let ran = Ran::from(command.args(["send", "--csv", "x"]).output().expect("send"));
     assert!(ran.expect(2).err.contains("--provider"));
