@@ -61,7 +61,8 @@ pub(super) fn errors() -> ArgValueCandidates {
 
 /// The names below `[providers]`, as far as they can be read: whatever else is wrong with the file.
 fn configured() -> Vec<String> {
-    let Some(path) = file(env::args_os()) else {
+    let named = file(env::args_os()).or_else(|| env::var_os("LOOKUP_CONFIG").map(PathBuf::from));
+    let Ok(Some(path)) = crate::config::find(named) else {
         return Vec::new();
     };
     let source = config::File::from(path).format(config::FileFormat::Toml);
