@@ -18,6 +18,9 @@ die() {
     exit 1
 }
 
+# The comment at the head of a script, as its --help.
+help_text() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$1"; }
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # "3 min 5 s", of a number of seconds

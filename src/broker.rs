@@ -25,6 +25,7 @@ mod names;
 mod notices;
 mod pipeline;
 mod publisher;
+mod replies;
 mod rights;
 mod topology;
 
@@ -42,6 +43,7 @@ pub use message::{Message, header};
 pub use names::{DIRECT_REPLY_TO, Names, next};
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
+pub use replies::KeptReplies;
 pub use rights::MissingRight;
 pub use topology::{Expected, QueueSpec};
 

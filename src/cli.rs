@@ -1,6 +1,7 @@
 //! The commands (contract §9), one file each.
 
 mod check;
+mod complete;
 mod dead;
 mod examples;
 mod health;
@@ -15,7 +16,7 @@ mod schema;
 mod send;
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     future::Future,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -116,6 +117,12 @@ impl Failed {
     }
 }
 
+impl Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<ConfigError> for Failed {
     fn from(error: ConfigError) -> Self {
         Self::misused(error)
@@ -147,6 +154,7 @@ impl From<SandboxError> for Failed {
 /// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
+    complete::answer();
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(code) => code,
@@ -211,7 +219,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Schema(arguments) => schema::run(&arguments),
-        Command::Completions(arguments) => packaging::completions(Cli::command(), &arguments),
+        Command::Completions(arguments) => packaging::completions(&arguments),
         Command::Man(arguments) => packaging::man(Cli::command(), &arguments),
     }
 }
@@ -226,7 +234,7 @@ fn with_providers(settings: Settings) -> Result<Settings, Failed> {
 }
 
 /// Everything runs on one thread: it is cheaper than several for work that waits, and the broker's client mixes
-/// confirms up where threads share a channel.
+/// confirms up where threads share a channel (`docs/decisions/0004-one-thread.md`).
 fn on_one_thread(
     command: impl Future<Output = Result<ExitCode, Failed>>,
 ) -> Result<ExitCode, Failed> {
@@ -253,10 +261,18 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failed> {
     })
 }
 
-/// One line of JSON on standard output.
+/// One result on standard output, in a line.
+fn print_result(json: &[u8]) -> io::Result<()> {
+    print(&lines::one_line(json))
+}
+
+/// A JSON text on standard output, and a line end.
 fn print_line(json: &[u8]) -> io::Result<()> {
+    print(&[json, b"\n"].concat())
+}
+
+fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(json)?;
-    out.write_all(b"\n")?;
+    out.write_all(text)?;
     out.flush()
 }

@@ -1,5 +1,7 @@
 //! Two connections, one for consuming and one for publishing: what the broker blocks for publishing, it must
 //! not block for acknowledging. Together they are a [`Session`], which ends as a whole when a part of it fails.
+//!
+//! Why it is so: `docs/decisions/0001-two-connections.md`.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},

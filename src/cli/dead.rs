@@ -74,10 +74,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Options {
     /// Those of this provider; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = super::complete::providers())]
     provider: Vec<String>,
     /// Those with this error, as `list` shows it; may be given several times.
-    #[arg(long, value_name = "ERROR")]
+    #[arg(long, value_name = "ERROR", add = super::complete::errors())]
     error: Vec<String>,
     /// The one of the job with this id; may be given several times.
     #[arg(long, value_name = "JOB")]

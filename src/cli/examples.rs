@@ -60,7 +60,16 @@ pub(super) const SEND: &str = "\
 Examples:
   lookup-worker send jobs.jsonl --config lookup-worker.toml > results.jsonl
   echo '{\"provider\":\"omeda\",\"lane\":\"interactive\",\"query\":{\"customer_id\":12345}}' | lookup-worker send --config lookup-worker.toml
-  lookup-worker send --no-wait jobs.jsonl --config lookup-worker.toml    results go to PREFIX.results";
+  lookup-worker send --no-wait jobs.jsonl --config lookup-worker.toml    results go to PREFIX.results
+  lookup-worker send --csv crm.csv --provider antsomi --map phone=Mobile --id-column Id --config lookup-worker.toml
+  lookup-worker send --csv crm.csv --provider kapture --map email=Mail --map phone=Mobile --map phone=Phone --output out.jsonl
+
+A table's results stand in FILE.results.csv, one for each row, whatever interrupts it: the same command goes on where
+it was, by the job ids in that file. Until the end FILE.results.csv.unfinished lies beside it, and a reply queue
+PREFIX.replies.TOKEN on the broker, which goes a week after its last use. A row that can be no job (no number, an id
+that an earlier row has, too many fields) is answered with invalid_job. Blank rows are passed over.
+
+Exit codes: 0 every job is answered, 1 not all, 2 a mistake in the command line, the configuration or the file.";
 
 pub(super) const PAUSE: &str = "\
 Examples:

@@ -18,7 +18,12 @@ pub(super) struct Lines<R> {
     longest: usize,
     /// The line that is being read. It stays here while nobody waits for it, so that a wait can be given up.
     line: Vec<u8>,
+    /// Nothing was read yet: a byte order mark may stand there.
+    at_start: bool,
 }
+
+/// Stands before the text that .NET and PowerShell write.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) fn new(input: R, name: impl Into<String>, longest: usize) -> Self {
@@ -27,6 +32,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             name: name.into(),
             longest,
             line: Vec::new(),
+            at_start: true,
         }
     }
 
@@ -46,6 +52,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                 continue;
             }
             let mut line = std::mem::take(&mut self.line);
+            if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
             line.truncate(line.trim_ascii_end().len());
             // .NET and PowerShell put it before the first line, and files are put behind each other.
             if line.starts_with(BYTE_ORDER_MARK) {
@@ -59,6 +68,20 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
         }
     }
+}
+
+/// A JSON text in one line. Within its strings there are no line ends, they are escaped there; a provider's payload
+/// may have some between its members.
+pub(super) fn one_line(json: &[u8]) -> Vec<u8> {
+    let mut line: Vec<u8> = json
+        .iter()
+        .map(|byte| match byte {
+            b'\n' | b'\r' => b' ',
+            byte => *byte,
+        })
+        .collect();
+    line.push(b'\n');
+    line
 }
 
 /// The envelope that a line's `provider` and `lane` stand for; what is wrong with them is found when the line is
@@ -112,6 +135,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_byte_order_mark_before_the_first_line_is_no_part_of_it() {
+        let text = b"\xEF\xBB\xBF{\"id\":1}\n{\"id\":2}\n".as_slice();
+        let mut lines = Lines::new(text, "a text", 100);
+        for expected in [br#"{"id":1}"#, br#"{"id":2}"#] {
+            assert_eq!(lines.next().await.unwrap().unwrap(), expected);
+        }
+        let mut nothing = Lines::new(BYTE_ORDER_MARK, "a text", 100);
+        assert_eq!(nothing.next().await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn a_wait_that_is_given_up_in_the_middle_of_a_line_loses_nothing_of_it() {
         let (mut writer, reader) = tokio::io::duplex(64);
         let mut lines = Lines::new(tokio::io::BufReader::new(reader), "a pipe", 100);
@@ -127,6 +161,11 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(lines.next().await.unwrap().unwrap(), b"first half");
+    }
+
+    #[test]
+    fn a_payload_of_several_lines_stays_in_one() {
+        assert_eq!(one_line(b"{\r\n \"a\": 1\n}"), b"{   \"a\": 1 }\n");
     }
 
     #[test]

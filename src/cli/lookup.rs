@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Failed, print_line};
+use super::{Failed, print_result};
 use crate::{config::Settings, embedded::Embedded, job::Envelope, result::Status};
 
 /// What to look up.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The provider's configured name.
+    #[arg(add = super::complete::providers())]
     provider: String,
     /// Whom to look for, as `query` in a job: '{"phone":"+84 907 089 782"}'
     #[arg(long, value_name = "JSON")]
@@ -73,6 +74,6 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
         },
         Err(not_a_job) => (Embedded::refuse(*not_a_job), 2),
     };
-    print_line(&result.to_json())?;
+    print_result(&result.to_json())?;
     Ok(ExitCode::from(code))
 }

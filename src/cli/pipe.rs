@@ -7,7 +7,7 @@ use tokio::{io::BufReader, task::JoinSet};
 use super::{
     Failed,
     lines::{Lines, envelope},
-    print_line,
+    print_result,
 };
 use crate::{config::Settings, embedded::Embedded};
 
@@ -47,5 +47,5 @@ async fn answer(embedded: &Embedded, line: &[u8]) -> Result<(), Failed> {
         Ok(job) => embedded.answer(job).await,
         Err(not_a_job) => Embedded::refuse(*not_a_job),
     };
-    Ok(print_line(&result.to_json())?)
+    Ok(print_result(&result.to_json())?)
 }

@@ -1,5 +1,15 @@
 //! `send`: jobs to the broker, their results back.
 
+mod answers; // the file of results
+mod bookmark; // how far an interrupted run had come
+mod coding; // what a text was written in
+mod columns; // which column is what
+mod pass; // one way over a table with one connection
+mod record; // a result as a row
+mod separator; // what stands between fields
+mod sheet; // a table as its rows
+mod table; // `send --csv`
+
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -20,7 +30,7 @@ use uuid::Uuid;
 use super::{
     Failed,
     lines::{Lines, envelope},
-    print_line, progress,
+    print_result, progress,
 };
 use crate::{
     broker::{Deliveries, Delivery, Fate, Message, Route, Session},
@@ -38,15 +48,25 @@ const OUTSTANDING: usize = 64;
 pub(super) struct Arguments {
     /// Jobs as JSON lines: a job's body with `provider`, and perhaps `id` and `lane`; default standard input.
     file: Option<PathBuf>,
-    /// Give up when no result has come for this long.
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    /// Give up when no result has come for this long; default 5m, of a table 65m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
     /// Publish only: results go to the results queue.
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten, next_help_heading = "A table")]
+    table: table::Arguments,
 }
 
+/// How long a line's result may be waited for, and a row's: a provider may ask to be left alone for an hour.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const PATIENCE_WITH_A_TABLE: Duration = Duration::from_secs(65 * 60);
+
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
+    if let Some(csv) = &arguments.table.csv {
+        let timeout = arguments.timeout.unwrap_or(PATIENCE_WITH_A_TABLE);
+        return table::run(settings, &arguments.table, csv, timeout).await;
+    }
     let input: Box<dyn AsyncBufRead + Unpin> = match &arguments.file {
         Some(path) => {
             let file = File::open(path).await;
@@ -62,8 +82,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
         |path| path.display().to_string(),
     );
     let mut lines = Lines::new(input, name, 2 * settings.amqp.max_job_bytes);
-    let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
-    let ended = send(&session, &mut lines, &arguments).await;
+    let timeout = arguments.timeout.unwrap_or(PATIENCE);
+    let session = open(&settings, timeout).await?;
+    let ended = send(&session, &mut lines, arguments.no_wait, timeout).await;
     session.close().await;
     ended
 }
@@ -72,11 +93,10 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
 async fn send(
     session: &Rc<Session>,
     lines: &mut Lines<Box<dyn AsyncBufRead + Unpin>>,
-    arguments: &Arguments,
+    no_wait: bool,
+    timeout: Duration,
 ) -> Result<ExitCode, Failed> {
-    let exchange = session.names.jobs_exchange();
-    until_there(session, &exchange, arguments.timeout).await?;
-    let (reply_to, results) = if arguments.no_wait {
+    let (reply_to, results) = if no_wait {
         (None, None)
     } else {
         let name = session.names.replies(&format!("send-{}", Uuid::new_v4()));
@@ -88,7 +108,7 @@ async fn send(
         (Some(name), Some(results))
     };
     let mut sending = Sending {
-        exchange,
+        exchange: session.names.jobs_exchange(),
         reply_to,
         session: Rc::clone(session),
         waiting: HashMap::new(),
@@ -97,9 +117,16 @@ async fn send(
         answered: 0,
         progress: progress::bar(0, "answered"),
     };
-    let ended = sending.run(lines, results, arguments.timeout).await;
+    let ended = sending.run(lines, results, timeout).await;
     sending.progress.finish_and_clear();
     ended
+}
+
+/// A connection to a broker where there is somebody to send jobs to.
+async fn open(settings: &Settings, limit: Duration) -> Result<Rc<Session>, Failed> {
+    let session = Session::open(&settings.amqp).await.map_err(Failed::new)?;
+    until_there(&session, &session.names.jobs_exchange(), limit).await?;
+    Ok(session)
 }
 
 /// A worker that was started just now declares it soon.
@@ -156,7 +183,7 @@ impl Sending {
                     // A repeated result is shown once.
                     if self.waiting.remove(&correlation_id).is_some() {
                         self.answered += 1;
-                        self.progress.suspend(|| print_line(&result.body))?;
+                        self.progress.suspend(|| print_result(&result.body))?;
                     }
                 }
                 line = lines.next(), if more && self.publishes.len() < OUTSTANDING => match line? {

@@ -88,6 +88,8 @@
 //! somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
 //!
 //! Assumed besides: no node is lost with one of the two ledgers between D and E.
+//!
+//! Why it is so: `docs/decisions/0003-ledgers.md`.
 
 mod books; // the ledgers in memory
 mod log; // what one worker remembers of its permissions

@@ -1,4 +1,4 @@
-//! Antsomi: 'Get Customer ID by phone number' (`providers/antsomi.md`, and FACTS.md on it).
+//! Antsomi: 'Get Customer ID by phone number' (`docs/providers/antsomi.md`).
 //!
 //! Inferred, not documented: the unnamed pagination parameter is `page`, as in the sibling APIs; and the `null`
 //! of the operators `exists` and `not_exists` is the parameter left out, since a query string has no null.

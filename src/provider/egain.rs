@@ -1,4 +1,4 @@
-//! eGain: 'Search for customers' (`providers/egain.md`, and FACTS.md on it).
+//! eGain: 'Search for customers' (`docs/providers/egain.md`).
 //!
 //! Inferred, not documented: several attributes go as one `$attribute`, separated by commas; `page` may be
 //! given without `page_size` and the other way round, since each has a default, and the range likewise; a

@@ -1,4 +1,4 @@
-//! Kapture: 'Get Customer' (`providers/kapture.md`, and FACTS.md on it).
+//! Kapture: 'Get Customer' (`docs/providers/kapture.md`).
 //!
 //! Inferred, not documented: 'not found' is a `Customer Details` that is a text and says 'does not exist' (the
 //! document's text has a misspelling that may be mended one day); a reply with an object there and no `status`

@@ -1,4 +1,4 @@
-//! Omeda: 'Phone lookup by customer id' (`providers/omeda.md`, and FACTS.md on it).
+//! Omeda: 'Phone lookup by customer id' (`docs/providers/omeda.md`).
 //!
 //! Inferred, not documented: `MergedIntoCustomerId` and 'pending deactivation' are known from sibling APIs, not
 //! under which status they come. They speak of a customer who is there, so even under 404 they are failures

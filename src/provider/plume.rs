@@ -1,4 +1,4 @@
-//! Plume: 'Obtain `CustomerID` from `AccountID`' (`providers/plume.md`, and FACTS.md on it).
+//! Plume: 'Obtain `CustomerID` from `AccountID`' (`docs/providers/plume.md`).
 //!
 //! Inferred, not documented: the stray brace in the document's address (`?field=accountId}`) is no part of it;
 //! `locations` may be one object instead of an array, as in the sibling API; a 403 that is no JSON is the web

@@ -241,6 +241,7 @@ impl<'a> Question<'a> {
         for phone in self.criterion.phones() {
             desk.asked_for(phone);
         }
+        desk.together = desk.asked.len() > 1;
         if let Some(reply) = self
             .criterion
             .phones()

@@ -217,7 +217,8 @@ pub fn values() -> String {
          lookup-worker sandbox --rate-limit documented --log\n  \
          lookup-worker sandbox --only plume --status-rate 0.1 --latency 50ms\n\n\
          Numbers that every kind knows, as phone, customer id or account id:\n{}  849...          any other of 11 \
-         digits or more: found, and its customer's id is that number\n",
+         digits or more: found, and its customer's id is that number\n\
+         In a batch the first that stands for a fault spoils the request; one of 401 or 403 has it refused (400).\n",
         magic::help()
     );
     for kind in Kind::ALL {

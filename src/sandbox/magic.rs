@@ -142,15 +142,23 @@ impl Countdowns {
         left
     }
 
-    /// The fault that one of these values stands for.
-    pub fn magic(&mut self, values: &[String]) -> Option<Fault> {
-        let magic = TABLE
-            .iter()
-            .filter(|magic| values.iter().any(|value| value == magic.value));
-        magic
+    /// The fault that one of these values stands for; `together` where each is a lookup of its own, and one request
+    /// asks for all of them.
+    pub fn magic(&mut self, values: &[String], together: bool) -> Option<Fault> {
+        let faulty = TABLE.iter().filter(|magic| {
+            magic.fault != Fault::NONE && values.iter().any(|value| value == magic.value)
+        });
+        let fault = faulty
             .into_iter()
-            .find(|magic| self.takes(magic.value, magic.times))
-            .map(|magic| magic.fault)
+            .find(|magic| self.takes(magic.value, magic.times))?
+            .fault;
+        // Credentials are let in or not, whoever is asked for. So the request is refused, and each may ask alone.
+        let is_of_credentials = matches!(fault.status, Some(401 | 403));
+        Some(if together && is_of_credentials {
+            Fault::status(400)
+        } else {
+            fault
+        })
     }
 }
 

@@ -155,10 +155,11 @@ impl Port {
             tokens: &mut state.tokens,
             now,
             asked: Vec::new(),
+            together: false,
         };
         let reply = self.api.answer(ask, &mut desk);
         if fault.damage.is_none()
-            && let Some(magic) = state.countdowns.magic(&desk.asked)
+            && let Some(magic) = state.countdowns.magic(&desk.asked, desk.together)
         {
             *fault = Fault {
                 latency: magic.latency.or(fault.latency),

@@ -107,6 +107,8 @@ pub(super) struct Desk<'a> {
     pub now: Instant,
     /// The values that were asked for, once the request was found to be right.
     pub asked: Vec<String>,
+    /// Each of them is a lookup of its own.
+    pub together: bool,
 }
 
 impl Desk<'_> {

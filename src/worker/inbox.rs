@@ -1,4 +1,6 @@
 //! Jobs of one provider that were delivered and not begun: the urgent ones are taken first.
+//!
+//! Why it is so: `docs/decisions/0007-lanes.md`.
 
 use std::{
     cell::{Cell, RefCell},

@@ -2,6 +2,8 @@
 //!
 //! The broker's own way (TTL and dead lettering) loses or strands jobs when a queue's leader dies. Here a job is
 //! taken from its delay queue only once its next place is confirmed, like any other.
+//!
+//! Why it is so: `docs/decisions/0002-drained-delays.md`.
 
 //!
 //! Whoever parked it may have had another clock. What its headers tell are lengths of time, each between two points of

@@ -1,4 +1,6 @@
 //! The last part of a job's way: what replaces it is published and confirmed, and only then it is acknowledged.
+//!
+//! Why it is so: `docs/decisions/0008-at-least-once.md`.
 
 use std::{rc::Rc, time::Duration};
 

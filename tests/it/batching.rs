@@ -169,6 +169,8 @@ async fn a_bad_number_in_a_batch_fails_alone() {
         ("84900000422", "rejected"),
         ("84900000606", "endpoint_not_found"),
         ("84900000500", "provider_error"),
+        ("84900000403", "forbidden"),
+        ("84900000404", "nobody"),
     ]
     .into();
     let bad = spoilt
@@ -180,9 +182,10 @@ async fn a_bad_number_in_a_batch_fails_alone() {
         .client
         .publish_all("lookup.jobs", "antsomi.bulk", jobs)
         .await;
-    let results = by_job(backlog.client.take("lookup.results", 123, LONG).await);
+    let results = by_job(backlog.client.take("lookup.results", 125, LONG).await);
     for (id, result) in results {
         match spoilt.get(&*id) {
+            Some(&"nobody") => assert_eq!(result["status"], "not_found", "{result}"),
             Some(kind) => assert_eq!(result["error"]["kind"], *kind, "{result}"),
             None => assert_eq!(
                 result["customers"][0]["customer_id"],

@@ -5,6 +5,7 @@ mod habits; // mistakes, and nothing where there is nothing
 mod lookups; // `lookup` and `pipe`
 mod operations; // `run`, `check` and `send`
 mod schemas; // `schema`, `--help`, `--version`
+mod table; // `send --csv`
 
 use std::{
     fs,

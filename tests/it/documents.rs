@@ -6,20 +6,28 @@ use lookup_worker::failure::ErrorKind;
 
 use crate::deployment::file;
 
-/// Every document that has links.
-const DOCUMENTS: [&str; 11] = [
-    "README.md",
-    "deploy/rabbitmq/README.md",
-    "docs/architecture.md",
-    "docs/failures.md",
-    "docs/from-your-program.md",
-    "docs/operations.md",
-    "docs/performance.md",
-    "docs/providers-word.md",
-    "docs/schemas/README.md",
-    "docs/upgrading.md",
-    "examples/README.md",
-];
+/// Every document of the repository, by its path.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder);
+        for entry in path.read_dir().expect("our folder") {
+            let entry = entry.expect("our folder");
+            let name = entry.file_name().into_string().expect("a plain name");
+            let path = format!("{folder}{name}");
+            if name.starts_with('.') || ["target", "node_modules"].contains(&&*name) {
+                continue;
+            }
+            if entry.file_type().expect("a type").is_dir() {
+                folders.push(path + "/");
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
 
 /// The targets of links, inline ones (`[text](target)`) and definitions (`[text]: target`).
 fn links(text: &str) -> Vec<&str> {
@@ -60,7 +68,7 @@ fn anchors(text: &str) -> Vec<String> {
 fn every_link_within_the_repository_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut checked, mut astray) = (0, Vec::new());
-    for document in DOCUMENTS {
+    for document in &documents() {
         let text = file(document);
         for link in links(&text)
             .into_iter()
@@ -87,23 +95,39 @@ fn every_link_within_the_repository_leads_somewhere() {
     assert!(checked > 30, "{checked}");
 }
 
+/// `docs/providers/egain.md, Responses`: a document, and words of it; or a section, `docs/contract.md §5`.
 #[test]
-fn every_document_is_in_the_list_above() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for entry in folder.read_dir().expect("our folder") {
-        let path = entry.expect("our folder").path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a plain name");
-        let listed = DOCUMENTS
-            .iter()
-            .any(|document| document.strip_prefix("docs/") == Some(name));
-        assert!(
-            listed || path.extension().is_none_or(|extension| extension != "md"),
-            "{name}"
-        );
+fn every_fixture_cites_a_document_that_is_here() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let (mut checked, mut astray) = (0, Vec::new());
+    for kind in folder.read_dir().expect("our folder") {
+        let kind = kind.expect("our folder").path();
+        for fixture in kind.read_dir().expect("a folder for each kind") {
+            let path = fixture.expect("our folder").path();
+            let text = std::fs::read_to_string(&path).expect("a fixture");
+            let fixture: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let from = fixture["from"].as_str().unwrap_or_default();
+            checked += 1;
+            if !is_there(from) {
+                astray.push(format!("{}: {from}", path.display()));
+            }
+        }
     }
+    assert_eq!(astray, Vec::<String>::new());
+    assert!(checked > 300, "{checked}");
+}
+
+fn is_there(citation: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (document, part) = match citation.split_once(", ") {
+        Some((document, words)) => (document, words.to_owned()),
+        None => match citation.split_once(" §") {
+            Some((document, number)) => (document, format!("\n## {number}.")),
+            None => (citation, String::new()),
+        },
+    };
+    document.starts_with("docs/")
+        && std::fs::read_to_string(root.join(document)).is_ok_and(|text| text.contains(&part))
 }
 
 #[test]

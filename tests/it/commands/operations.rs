@@ -216,6 +216,20 @@ async fn send_prints_a_result_for_each_line() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_before_the_first_line_costs_no_job_its_id() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    let toml = config(&vhost.url(), &road.sandbox, "");
+    let line = "\u{FEFF}{\"id\":\"one\",\"provider\":\"antsomi\",\"query\":{\"phone\":\"84907089782\"}}\r\n";
+    for command in ["send", "pipe"] {
+        let call = Call::new(&[command]).config(&toml).input(line);
+        let results = call.run().await.expect(0).lines();
+        assert_eq!(results[0]["job_id"], "one", "{results:?}");
+        assert_eq!(results[0]["status"], "found", "{results:?}");
+    }
+}
+
+#[tokio::test]
 async fn send_gives_up_and_tells_which_lines_were_not_answered() {
     let vhost = Broker::shared().vhost();
     let sandbox = Served::start().await;

@@ -1,52 +1,90 @@
 //! Completions, manual pages, health.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
-use crate::{broker::Broker, commands::Call, road::Road};
+use super::file;
+use crate::{broker::Broker, commands::Call, road::Road, worker::program};
 
-#[tokio::test]
-async fn bash_completes_commands_and_what_they_take() {
-    let script = Call::new(&["completions", "bash"])
-        .run()
-        .await
-        .expect(0)
-        .out;
+/// What bash offers behind these words.
+fn complete(words: &[&str]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("completions");
-    std::fs::write(&path, script).expect("a file in our folder");
-    let complete = |words: &[&str]| {
-        let program = r#". "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-            registered=$(complete -p lookup-worker); registered=${registered#*-F }
-            "${registered%% *}" "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
-        let mut bash = Command::new("bash");
-        bash.args(["-c", program, "bash"])
-            .arg(&path)
-            .arg("lookup-worker")
-            .args(words);
-        let output = bash.output().expect("bash");
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout)
-            .expect("text")
-            .trim()
-            .to_owned()
-    };
+    let script = program().args(["completions", "bash"]).output();
+    std::fs::write(&path, script.expect("the program").stdout).expect("a file in our folder");
+    let (toml, config) = (
+        "[providers.crm]\nkind = \"plume\"\n[providers.cdp]\nkind = \"antsomi\"\n",
+        folder.path().join("config.toml"),
+    );
+    std::fs::write(config, toml).expect("a file in our folder");
+    let bash = r#". "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+        registered=$(complete -p lookup-worker); registered=${registered#*-F }
+        "${registered%% *}" "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
+    // The script asks the program that is in the path.
+    let built = PathBuf::from(program().get_program());
+    let built = built.parent().expect("a folder").display().to_string();
+    let output = Command::new("bash")
+        .args(["-c", bash, "bash"])
+        .arg(&path)
+        .arg("lookup-worker")
+        .args(words)
+        .current_dir(folder.path())
+        .env("PATH", format!("{built}:/usr/bin:/bin"))
+        .output()
+        .expect("bash");
+    assert!(output.status.success(), "{output:?}");
+    let offered = String::from_utf8(output.stdout).expect("text");
+    let words: Vec<_> = offered.split_whitespace().collect();
+    words.join(" ")
+}
+
+#[test]
+fn bash_completes_commands_and_what_they_take() {
     assert_eq!(complete(&["sch"]), "schema");
     assert_eq!(complete(&["schema", "async"]), "asyncapi");
+    let kinds = complete(&["schema", ""]);
+    assert!(kinds.starts_with("job result asyncapi"), "{kinds}");
     assert_eq!(complete(&["dead", "rep"]), "replay");
     assert_eq!(complete(&["health", "--l"]), "--live");
+    assert_eq!(complete(&["dead", "drop", "--error", "inv"]), "invalid_job");
+}
+
+#[test]
+fn bash_completes_the_providers_of_the_configuration() {
+    for words in [
+        &["--config", "config.toml", "lookup", ""][..],
+        &["lookup", "--config=config.toml", ""],
+        &[
+            "send",
+            "--config",
+            "config.toml",
+            "--csv",
+            "x",
+            "--provider",
+            "",
+        ],
+        &["dead", "list", "--config", "config.toml", "--provider", ""],
+    ] {
+        let offered = complete(words);
+        assert!(offered.starts_with("cdp crm"), "{words:?}: {offered}");
+        assert!(!offered.contains("PROVIDER"), "{words:?}: {offered}");
+    }
+    assert!(!complete(&["lookup", ""]).contains("PROVIDER"));
 }
 
 #[tokio::test]
-async fn every_shell_has_a_script_and_every_command_a_page() {
+async fn every_shell_has_a_script_and_every_command_a_page_of_the_release() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = Call::new(&["completions", shell]).run().await.expect(0).out;
-        assert!(
-            script.contains("lookup-worker") && script.contains("asyncapi"),
-            "{shell}"
-        );
+        assert!(script.contains("LOOKUP_WORKER_COMPLETE"), "{shell}");
     }
     Call::new(&["completions", "tcsh"]).run().await.expect(2);
 
+    let changes = file("CHANGELOG.md");
+    let release = changes
+        .lines()
+        .find_map(|line| line.strip_prefix("## [")?.split_once("] - "));
+    let (version, day) = release.expect("a release with its day");
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("man1");
     Call::new(&["man", path.to_str().expect("a plain path")])
@@ -57,6 +95,7 @@ async fn every_shell_has_a_script_and_every_command_a_page() {
         let page = std::fs::read_to_string(path.join(format!("lookup-worker-{command}.1")));
         let page = page.unwrap_or_else(|error| panic!("{command}: {error}"));
         assert!(page.contains(".SH SYNOPSIS"), "{command}: {page}");
+        assert!(page.contains(day), "{command}: {page}");
     }
     assert!(path.join("lookup-worker.1").is_file());
 }

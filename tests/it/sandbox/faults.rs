@@ -167,6 +167,32 @@ async fn magic_numbers_fail_as_often_as_the_table_says() {
 }
 
 #[tokio::test]
+async fn a_magic_number_counts_in_a_batch_too_whatever_stands_beside_it() {
+    let local = Local::start().await;
+    let path = "/access/api/profile/get-customer-id-by-phone?operator=matches";
+    let batch = async |numbers: &[&str]| {
+        let mut target = path.to_owned();
+        for number in numbers {
+            target.extend(["&phone_number%5B%5D=", number]);
+        }
+        answer(local.lookup(Antsomi, &target)).await
+    };
+    let beside = ["84907089782", "84900000404"];
+    for (number, expected) in [
+        ("84900000500", 500),
+        // A token is let in or not, whoever is asked for.
+        ("84900000403", 400),
+        ("84900000401", 400),
+        ("84900000503", 503),
+        ("84900000503", 200),
+    ] {
+        let numbers = [beside[0], beside[1], number];
+        assert_eq!(batch(&numbers).await.status, expected, "{number}");
+    }
+    assert_eq!(batch(&beside).await.status, 200);
+}
+
+#[tokio::test]
 async fn the_journal_shows_who_follows_a_redirect() {
     let local = Local::start().await;
     assert_eq!(answer(phone(&local, "84900000302")).await.status, 404);
