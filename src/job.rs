@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
+    lease::Lease,
     provider::{Adapter, Lookup},
     telemetry::traces::Span,
 };
@@ -91,6 +92,8 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// As `traceparent`.
     pub tracestate: Option<String>,
+    /// A property that should be text and is none.
+    pub illegible: Option<&'static str>,
     /// What happened to the job before, if it was parked.
     pub progress: Progress,
 }
@@ -153,6 +156,8 @@ pub struct Job {
     pub lookup: Rc<Lookup>,
     /// No HTTP request starts or goes on past it.
     pub deadline: Option<Timestamp>,
+    /// How long it may wait here before it is begun.
+    pub lease: Lease,
     /// Whose children the requests are.
     pub span: Span,
 }
@@ -203,6 +208,10 @@ impl Job {
                 body.len()
             );
             Err(invalid(&Malformed::at("", problem)))
+        } else if let Some(property) = envelope.illegible {
+            ticket.salvage(body);
+            let problem = "expected text in UTF-8, got bytes that are none; each stands as U+001A in the dead letter";
+            Err(invalid(&Malformed::at(property, problem)))
         } else {
             Self::parts(&mut ticket, address, body, adapter)
         };
@@ -214,10 +223,27 @@ impl Job {
                 ticket,
                 lookup: Rc::new(lookup),
                 deadline,
+                lease: Lease::default(),
                 span: Span::default(),
             }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }
+    }
+
+    /// The deadline of a message that waits to be read as a job: now, where it is none and can be answered at once.
+    #[must_use]
+    pub fn deadline_of(
+        envelope: &Envelope,
+        body: &[u8],
+        max_bytes: usize,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let received = envelope.progress.received.unwrap_or(now);
+        let read = |body| json::read::<Body>(body)?.deadline(received);
+        if body.len() > max_bytes {
+            return Some(now);
+        }
+        read(body).unwrap_or(Some(now))
     }
 
     fn parts(

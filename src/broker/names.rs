@@ -35,10 +35,13 @@ impl Names {
         format!("{}.jobs.{provider}.{lane}", self.prefix)
     }
 
-    /// The queue of one provider's jobs that may have ended a worker.
+    /// The queue of one lane of one provider's jobs that may have ended a worker.
     #[must_use]
-    pub fn suspects(&self, provider: &str) -> String {
-        format!("{}.suspect.{provider}", self.prefix)
+    pub fn suspects(&self, provider: &str, lane: Lane) -> String {
+        match lane {
+            Lane::Interactive => format!("{}.suspect.{provider}.{lane}", self.prefix),
+            Lane::Bulk => format!("{}.suspect.{provider}", self.prefix),
+        }
     }
 
     /// Exchange and queue of jobs that nobody has declared a queue for.
@@ -135,7 +138,7 @@ mod tests {
         .map(str::to_owned);
         let of_provider = [
             names.jobs("a", Lane::Bulk),
-            names.suspects("a"),
+            names.suspects("a", Lane::Bulk),
             names.quota("a"),
         ];
         for own in steps.into_iter().chain(of_provider) {

@@ -20,6 +20,7 @@ mod tally; // what became of every job
 mod worker; // the built program, running
 
 mod batching; // many lookups out of few requests
+mod binary; // text that is no UTF-8
 mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
@@ -30,6 +31,8 @@ mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
+mod deadlines; // a call hears at its deadline, whatever stands in its way
+
 mod deployment; // what is deployed beside the program goes with it
 mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
@@ -51,6 +54,7 @@ mod readme; // what the README says is so
 mod refusals; // what says nothing of the customer uses up no backlog
 mod renewal; // SIGHUP: new secrets without losing a job
 mod soak; // the fault tests at scale, by hand
+mod timeouts; // a consumer timeout shorter than a job waits
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces;
 mod waits; // how long a provider is left alone // a job's way as one trace, seen in a collector
