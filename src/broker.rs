@@ -8,6 +8,7 @@
 //!   alternate exchange) is pipelined on one channel.
 //! - Any await on the broker may hang for ever, `close` included. Each has a bound.
 //! - A channel opened during a leader election nacks for as long as it is kept. A nack reopens it.
+//! - The client gives up a connection for a text that is no UTF-8. It is given none (`legible`).
 //! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
 //!   [`Session`], and the worker opens the next.
 
@@ -20,6 +21,7 @@ mod depth;
 mod difference;
 mod inquiry;
 mod ledger;
+mod legible;
 mod message;
 mod names;
 mod notices;
@@ -28,6 +30,7 @@ mod publisher;
 mod replies;
 mod rights;
 mod topology;
+mod transport;
 
 use std::{future::Future, time::Duration};
 

@@ -68,7 +68,10 @@ impl Embedded {
         let (outcome, raw) = match conclusion {
             Conclusion::Answered { outcome, raw } => (outcome, raw),
             Conclusion::Exhausted(failure) => (Outcome::Failed(failure), None),
-            Conclusion::Pause { .. } | Conclusion::Suspended { .. } | Conclusion::Abandoned => {
+            Conclusion::Pause { .. }
+            | Conclusion::Suspended { .. }
+            | Conclusion::Overdue { .. }
+            | Conclusion::Abandoned => {
                 unreachable!("every wait is spent here, and no session can end")
             }
         };

@@ -49,6 +49,8 @@ pub struct Engine {
     pub settings: ProviderSettings,
     /// What it did.
     pub metrics: ProviderMetrics,
+    /// The mean time between two requests of the quota; none where there is no quota.
+    pub pace: Duration,
     /// Whether attempts are made.
     pub circuit: Circuit,
     /// How many requests there may be.
@@ -118,6 +120,13 @@ pub enum Conclusion {
         /// Attempts that are not held against the job: probes.
         spared: u32,
     },
+    /// The job was held here as long as it may be, and goes back to its queue.
+    Overdue {
+        /// HTTP status of the last answer.
+        http_status: Option<u16>,
+        /// Attempts that are not held against the job: probes.
+        spared: u32,
+    },
     /// No permission can be had any more, since the session that the job came by is over; nothing was sent.
     Abandoned,
 }
@@ -159,6 +168,7 @@ impl Engine {
         Ok(Rc::new(Self {
             settings,
             metrics,
+            pace,
             circuit,
             quota,
             places,

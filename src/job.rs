@@ -4,7 +4,7 @@ mod body; // what the JSON holds
 mod coding; // bytes that are not the JSON itself
 mod trace; // what a trace context is
 
-use std::{fmt, rc::Rc};
+use std::{borrow::Cow, fmt, rc::Rc};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -18,6 +18,7 @@ pub use trace::is_traceparent;
 use crate::{
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
+    lease::Lease,
     provider::{Adapter, Lookup},
     telemetry::traces::Span,
 };
@@ -106,6 +107,8 @@ pub struct Envelope {
     pub content_encoding: Option<String>,
     /// The coding that kombu's header `compression` names.
     pub compression: Option<String>,
+    /// A property that should be text and is none.
+    pub illegible: Option<&'static str>,
     /// What happened to the job before, if it was parked.
     pub progress: Progress,
 }
@@ -132,6 +135,8 @@ pub struct Job {
     pub lookup: Rc<Lookup>,
     /// No HTTP request starts or goes on past it.
     pub deadline: Option<Timestamp>,
+    /// How long it may wait here before it is begun.
+    pub lease: Lease,
     /// Whose children the requests are.
     pub span: Span,
 }
@@ -182,6 +187,10 @@ impl Job {
                 body.len()
             );
             Err(invalid(&Malformed::at("", problem)))
+        } else if let Some(property) = envelope.illegible {
+            ticket.salvage(body);
+            let problem = "expected text in UTF-8, got bytes that are none; each stands as U+001A in the dead letter";
+            Err(invalid(&Malformed::at(property, problem)))
         } else {
             let body = coding::without_mark(body);
             coding::check(envelope)
@@ -199,10 +208,27 @@ impl Job {
                 ticket,
                 lookup: Rc::new(lookup),
                 deadline,
+                lease: Lease::default(),
                 span: Span::default(),
             }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }
+    }
+
+    /// The deadline of a message that waits to be read as a job: now, where it is none and can be answered at once.
+    #[must_use]
+    pub fn deadline_of(
+        envelope: &Envelope,
+        body: &[u8],
+        max_bytes: usize,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let received = envelope.progress.received.unwrap_or(now);
+        let read = |body| json::read::<Body>(body)?.deadline(received);
+        if body.len() > max_bytes {
+            return Some(now);
+        }
+        read(body).unwrap_or(Some(now))
     }
 
     fn parts(

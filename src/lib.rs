@@ -9,7 +9,8 @@ mod failpoint; // where a test can let a job's way end; nothing in a release
 pub mod worker; // the loop around it all; `journey`: one job's whole way
 
 pub mod job; // delivery -> job, or why it is none
-pub mod json; // JSON in: errors that name the place and never the value
+pub mod json;
+pub mod lease; // how long a delivery is ours // JSON in: errors that name the place and never the value
 
 pub mod engine; // one provider at work: a lookup with all its attempts
 pub mod policy; // the decisions, pure

@@ -9,3 +9,4 @@ pub mod prefetch;
 pub mod progress;
 pub mod quota;
 pub mod retry;
+pub mod timeout;

@@ -3,8 +3,9 @@
 //! Read `journey` first: one job's whole way. Around it:
 //! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
 //! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `suspects` lets jobs that
-//! may be poison go on alone. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
-//! while the broker takes no publishes, and `progress` looks whether it is given what it should be. `notices` are what
+//! may be poison go on alone, and `overdue` sees to what waits in an inbox for too long. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
+//! while the broker takes no publishes, `progress` looks whether it is given what it should be, and `late` lets go of
+//! what the broker takes back. `notices` are what
 //! workers hear of each other.
 //!
 //! # The stop, in steps
@@ -23,9 +24,11 @@ mod guard;
 pub mod inbox;
 mod intake;
 mod journey;
+mod late;
 pub mod load;
 mod memory;
 mod notices;
+mod overdue;
 mod parking;
 mod passing;
 mod progress;
@@ -48,7 +51,7 @@ use crate::{
     config::{AmqpSettings, Given, QuotaLimit, Settings},
     engine::Engine,
     job::Lane,
-    policy::{poison::Suspicion, progress::Progress},
+    policy::{poison::Suspicion, progress::Progress, timeout::ConsumerTimeout},
     quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
@@ -94,6 +97,7 @@ struct Worker {
     progress: RefCell<Progress>,
     /// Of this session, by provider: where common quotas are counted.
     ledgers: RefCell<BTreeMap<String, Rc<QuotaLedger>>>,
+    timeout: ConsumerTimeout,
 }
 
 /// One provider, with the jobs that wait for it here.
@@ -156,7 +160,8 @@ impl Worker {
     fn new(settings: Settings, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
         let provider = |settings: &crate::config::ProviderSettings| {
             let engine = Engine::new(settings.clone(), &metrics)?;
-            let finished = Finished::new(2 * usize::from(settings.concurrency));
+            let finished =
+                Finished::new(2 * usize::from(settings.concurrency.max(intake::CALLS_PREFETCH)));
             Ok((
                 settings.name.clone(),
                 Provider {
@@ -181,6 +186,7 @@ impl Worker {
             exposed: Rc::default(),
             progress: RefCell::default(),
             ledgers: RefCell::default(),
+            timeout: ConsumerTimeout::default(),
             traces: Traces::begin(&settings)?,
             settings,
             metrics,
@@ -345,6 +351,17 @@ impl Worker {
                 .inboxes()
                 .into_iter()
                 .for_each(|inbox| drop(inbox.take_all()));
+        }
+    }
+
+    /// Deliveries that the broker has taken back: it delivers them again.
+    fn forget_lost(&self) {
+        for provider in self.providers.values() {
+            for inbox in provider.inboxes() {
+                for lane in Lane::ALL {
+                    drop(inbox.take_if(lane, |job| job.is_lost()));
+                }
+            }
         }
     }
 

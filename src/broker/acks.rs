@@ -20,6 +20,7 @@ use lapin::{
 use tokio::{sync::Notify, task::spawn_local};
 
 use super::{CALL_LIMIT, bounded};
+use crate::lease::Claim;
 
 /// Finished deliveries that wait for an older one, at most.
 const MOST_HELD: u16 = 64;
@@ -34,6 +35,8 @@ const HELD_FOR: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Acks {
     pub channel: Channel,
+    /// To what came by it.
+    pub claim: Rc<Claim>,
     /// None where each is sent by itself.
     window: Option<RefCell<Window>>,
     /// How many may be held now.
@@ -62,6 +65,7 @@ impl Acks {
         let (most_held, all_settled) = (Cell::new(0), Notify::new());
         Rc::new(Self {
             channel,
+            claim: Rc::default(),
             window,
             most_held,
             all_settled,
@@ -91,6 +95,9 @@ impl Acks {
     /// A delivery is finished with. Whether the broker heard it is not known: if not, it delivers the message again.
     /// `at_once` is for one that came back before: if the worker dies, it must not be counted once more.
     pub async fn ack(self: &Rc<Self>, tag: u64, at_once: bool) {
+        if self.claim.is_lost() {
+            return;
+        }
         let Some(window) = &self.window else {
             return self.write(tag).await;
         };
@@ -108,6 +115,9 @@ impl Acks {
 
     /// A delivery goes back to its queue.
     pub async fn hand_back(&self, tag: u64) {
+        if self.claim.is_lost() {
+            return;
+        }
         if let Some(window) = &self.window {
             window.borrow_mut().settle(tag);
         }
@@ -124,8 +134,15 @@ impl Acks {
         self.look_whether_all_is_settled();
     }
 
-    /// Waits until no delivery is with its job any more.
+    /// Waits until no delivery is with its job any more, or none of them is ours.
     pub async fn settled(&self) {
+        tokio::select! {
+            () = self.claim.lost() => {}
+            () = self.all_are_settled() => {}
+        }
+    }
+
+    async fn all_are_settled(&self) {
         while !self.is_settled() {
             self.all_settled.notified().await;
         }
@@ -145,12 +162,18 @@ impl Acks {
 
     /// Sends all that can be sent.
     pub fn flush(&self) {
+        if self.claim.is_lost() {
+            return;
+        }
         self.send_run();
         self.send_held();
     }
 
     async fn send_due(self: Rc<Self>) {
         self.due.set(false);
+        if self.claim.is_lost() {
+            return;
+        }
         self.send_run();
         if self.held() > self.most_held.get().into() {
             self.send_held();

@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
     io,
     rc::Rc,
     time::Duration,
@@ -20,7 +21,9 @@ use rand::seq::SliceRandom;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Names, Publisher, bounded, told};
+use super::{
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Names, Publisher, bounded, told, transport,
+};
 use crate::{
     config::AmqpSettings,
     tls::{self, TlsMaterial},
@@ -37,6 +40,9 @@ const LARGE_FRAME: u32 = 128 * 1024;
 /// Frames of the publishing connection, in bytes. Its buffers pass through the processor's cache round and round, and
 /// nearly all messages do with less; the others go by the consuming connection.
 pub(super) const SMALL_FRAME: u32 = 8 * 1024;
+
+/// Closed channels of which the reason is kept.
+const MOST_WORDS: usize = 64;
 
 /// What is open at the broker, until any part of it fails.
 #[derive(Debug)]
@@ -60,6 +66,9 @@ pub struct Health {
     ended: Notify,
     blocked: Cell<bool>,
     alarm: Notify,
+    /// Why channels were closed, each until it is asked for.
+    closed_channels: RefCell<VecDeque<String>>,
+    channel_is_closed: Notify,
 }
 
 impl Health {
@@ -110,6 +119,25 @@ impl Health {
             }
             changed.await;
         }
+    }
+
+    /// Waits until the broker closes a channel, and tells why, in its words. For one listener.
+    pub async fn channel_closed(&self) -> String {
+        loop {
+            let closed = self.channel_is_closed.notified();
+            if let Some(words) = self.closed_channels.borrow_mut().pop_front() {
+                return words;
+            }
+            closed.await;
+        }
+    }
+
+    fn set_closed(&self, words: String) {
+        let mut closed = self.closed_channels.borrow_mut();
+        // Where nobody listens, as in a command.
+        closed.truncate(MOST_WORDS);
+        closed.push_back(words);
+        self.channel_is_closed.notify_waiters();
     }
 
     fn set_blocked(&self, blocked: bool) {
@@ -255,10 +283,7 @@ async fn connect_once(
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let encrypted = uri.scheme == AMQPScheme::AMQPS;
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connect = async {
-        let runtime = lapin::runtime::default_runtime()?;
-        Connection::connect_uri_with_config(uri, properties, client_tls(tls), runtime).await
-    };
+    let connect = transport::connect(uri, properties, client_tls(tls));
     match tokio::time::timeout(CONNECT_LIMIT, connect).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(BrokerError::Lost(format!(
@@ -327,7 +352,9 @@ fn watch(connection: &Connection, health: &Rc<Health>, name: &'static str) {
                     health.set_blocked(false);
                 }
                 // A channel's own failure is seen by whoever uses that channel; the connection goes on.
-                Event::Error(error) if error.is_amqp_soft_error() => {}
+                Event::Error(error) if error.is_amqp_soft_error() => {
+                    health.set_closed(error.to_string());
+                }
                 Event::Error(error) => return health.fail(format!("{name} failed: {error}")),
                 _ => {}
             }

@@ -16,9 +16,17 @@ use lapin::{
 
 use super::{
     BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header,
-    topology::answered,
+    legible::SUBSTITUTE, topology::answered,
 };
-use crate::job::{Envelope, Progress, is_traceparent};
+use crate::{
+    clock::Moment,
+    job::{Envelope, Progress, is_traceparent},
+    lease::Lease,
+};
+
+/// What a consumer asks for where the broker lets it: from RabbitMQ 4.3 on, and of a quorum queue alone. Older ones
+/// pass over it.
+const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 
 /// More attempts than any job has.
 const MOST_ATTEMPTS: u32 = 1_000_000;
@@ -40,6 +48,7 @@ pub struct Deliveries {
     consumer: Consumer,
     acks: Rc<Acks>,
     session: Rc<Session>,
+    closed: Option<String>,
 }
 
 /// A message that is ours until it is settled.
@@ -49,8 +58,12 @@ pub struct Delivery {
     pub envelope: Envelope,
     /// The body.
     pub body: Bytes,
-    /// How often it was delivered before and came back.
+    /// How often it was delivered before and came back, as far as that counts towards the queue's delivery limit.
     pub redeliveries: u64,
+    /// Whether it was delivered before at all.
+    pub came_back: bool,
+    /// When it came.
+    pub arrived: (Timestamp, Moment),
     /// The routing key that a parked job or a dead letter came with at first.
     pub first_routing_key: Option<String>,
     /// Whether it lies in its provider's queue of suspects (`policy::poison`).
@@ -67,7 +80,8 @@ pub struct Delivery {
 }
 
 impl Session {
-    /// Consumes from `queue`, with up to `prefetch` deliveries that are not finished with.
+    /// Consumes from a queue of jobs, with up to `prefetch` deliveries that are not finished with, each held up to
+    /// `timeout` where the broker lets a consumer choose.
     ///
     /// # Errors
     /// Where the broker does not start a consumer in time.
@@ -75,6 +89,28 @@ impl Session {
         self: &Rc<Self>,
         queue: &str,
         prefetch: u16,
+        timeout: Duration,
+    ) -> Result<(Subscription, Deliveries), BrokerError> {
+        let mut arguments = FieldTable::default();
+        let milliseconds = timeout.as_millis().try_into().unwrap_or(i64::MAX);
+        arguments.insert(
+            CONSUMER_TIMEOUT.into(),
+            AMQPValue::LongLongInt(milliseconds),
+        );
+        match self.consume(queue, prefetch, arguments).await {
+            // It is no quorum queue, most likely.
+            Err(BrokerError::Refused(_)) => {
+                self.consume(queue, prefetch, FieldTable::default()).await
+            }
+            consuming => consuming,
+        }
+    }
+
+    pub(super) async fn consume(
+        self: &Rc<Self>,
+        queue: &str,
+        prefetch: u16,
+        arguments: FieldTable,
     ) -> Result<(Subscription, Deliveries), BrokerError> {
         let acks = Acks::joined(self.consuming_channel().await?);
         let channel = &acks.channel;
@@ -89,9 +125,18 @@ impl Session {
             queue.into(),
             "".into(),
             BasicConsumeOptions::default(),
-            FieldTable::default(),
+            arguments,
         );
-        let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
+        let consuming = async {
+            match consume.await {
+                Err(error) if error.is_amqp_soft_error() => Ok(Err(error)),
+                answer => answer.map(Ok),
+            }
+        };
+        let what = format!("consume from {queue}");
+        let consumer = bounded(&what, CALL_LIMIT, consuming)
+            .await?
+            .map_err(|refusal| BrokerError::Refused(format!("{what}: {refusal}")))?;
         let subscription = Subscription {
             queue: queue.into(),
             acks: Rc::clone(&acks),
@@ -103,6 +148,7 @@ impl Session {
                 consumer,
                 acks,
                 session: Rc::clone(self),
+                closed: None,
             },
         ))
     }
@@ -122,7 +168,7 @@ impl Session {
         };
         let declare = channel.queue_declare(name.into(), options, FieldTable::default());
         answered("queue", name, true, declare).await?;
-        let (_, deliveries) = self.subscribe(name, 1000).await?;
+        let (_, deliveries) = self.consume(name, 1000, FieldTable::default()).await?;
         Ok(deliveries)
     }
 }
@@ -183,7 +229,19 @@ impl Subscription {
         let _ = bounded("basic.cancel", CALL_LIMIT, cancel).await;
     }
 
-    /// Waits until everything that came by it is settled.
+    /// Whether its channel is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.acks.channel.status().connected()
+    }
+
+    /// What came by it and is not settled is ours no more: the broker delivers it anew, at the latest once the
+    /// channel is closed.
+    pub fn lose(&self) {
+        self.acks.claim.lose();
+    }
+
+    /// Waits until everything that came by it is settled, or ours no more.
     pub async fn settled(&self) {
         self.acks.settled().await;
     }
@@ -241,9 +299,16 @@ impl Deliveries {
             }
             Err(error) => {
                 tracing::debug!(%error, "a consumer ends");
+                self.closed = Some(error.to_string());
                 None
             }
         }
+    }
+
+    /// Why the channel was closed, in the broker's words; none where it was not.
+    #[must_use]
+    pub fn closed(&self) -> Option<&str> {
+        self.closed.as_deref()
     }
 }
 
@@ -252,6 +317,23 @@ impl Delivery {
     /// broker heard it is not known: if not, it delivers the message again.
     pub async fn ack(&self) {
         self.acks.ack(self.tag, self.redeliveries > 0).await;
+    }
+
+    /// Whether the message is ours no more: the broker has taken it back, and delivers it anew.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.acks.claim.is_lost()
+    }
+
+    /// Waits until the message is ours no more.
+    pub async fn lost(&self) {
+        self.acks.claim.lost().await;
+    }
+
+    /// The message may wait for so long, from when it came.
+    #[must_use]
+    pub fn lease(&self, length: Duration) -> Lease {
+        Lease::until(&self.acks.claim, self.arrived.1.after(length))
     }
 
     /// Puts the message back into its queue.
@@ -285,13 +367,18 @@ pub(super) fn received(
         .filter(|_| suspect)
         .or_else(|| session.names.key_of_jobs(queue?))
         .unwrap_or(key);
+    let redeliveries = integer(&properties, "x-delivery-count").map_or_else(
+        || u64::from(delivery.redelivered),
+        |count| count.try_into().unwrap_or(0),
+    );
     Box::new(Delivery {
         envelope: envelope(routing_key, &properties),
         body: delivery.data.into(),
-        redeliveries: integer(&properties, "x-delivery-count").map_or_else(
-            || u64::from(delivery.redelivered),
-            |count| count.try_into().unwrap_or(0),
-        ),
+        redeliveries,
+        came_back: delivery.redelivered
+            || redeliveries > 0
+            || integer(&properties, "x-acquired-count").is_some_and(|count| count > 0),
+        arrived: (Timestamp::now(), Moment::now()),
         first_routing_key,
         suspect,
         due: time(&properties, header::DUE_AT),
@@ -308,7 +395,7 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         value
             .as_ref()
             .map(|value| value.as_str().to_owned())
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.is_empty() && is_legible(value))
     };
     // A tracestate has a meaning beside its traceparent alone (W3C Trace Context, 3.3).
     let traceparent = string(properties, header::TRACEPARENT).filter(|it| is_traceparent(it));
@@ -316,6 +403,7 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         .as_ref()
         .and_then(|_| string(properties, header::TRACESTATE));
     Envelope {
+        illegible: illegible(properties),
         routing_key: routing_key.to_owned(),
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
@@ -327,6 +415,28 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         compression: string(properties, header::COMPRESSION),
         progress: progress(properties),
     }
+}
+
+fn is_legible(text: &str) -> bool {
+    !text.contains(SUBSTITUTE)
+}
+
+/// The first property whose text the producer wrote in bytes that are none.
+fn illegible(properties: &BasicProperties) -> Option<&'static str> {
+    let texts = [
+        ("message_id", properties.message_id()),
+        ("correlation_id", properties.correlation_id()),
+        ("reply_to", properties.reply_to()),
+        ("type", properties.kind()),
+        ("app_id", properties.app_id()),
+        ("content_type", properties.content_type()),
+        ("content_encoding", properties.content_encoding()),
+    ];
+    let illegible =
+        |text: &Option<ShortString>| text.as_ref().is_some_and(|text| !is_legible(text.as_str()));
+    texts
+        .into_iter()
+        .find_map(|(name, text)| illegible(text).then_some(name))
 }
 
 /// What a parked job carries. Anybody can write these headers, so they are held within reason.

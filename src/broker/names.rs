@@ -50,10 +50,13 @@ impl Names {
         (is_lane && !provider.is_empty()).then_some(key)
     }
 
-    /// The queue of one provider's jobs that may have ended a worker.
+    /// The queue of one lane of one provider's jobs that may have ended a worker.
     #[must_use]
-    pub fn suspects(&self, provider: &str) -> String {
-        format!("{}.suspect.{provider}", self.prefix)
+    pub fn suspects(&self, provider: &str, lane: Lane) -> String {
+        match lane {
+            Lane::Interactive => format!("{}.suspect.{provider}.{lane}", self.prefix),
+            Lane::Bulk => format!("{}.suspect.{provider}", self.prefix),
+        }
     }
 
     /// Exchange and queue of jobs that nobody has declared a queue for.
@@ -186,7 +189,7 @@ mod tests {
         .map(str::to_owned);
         let of_provider = [
             names.jobs("a", Lane::Bulk),
-            names.suspects("a"),
+            names.suspects("a", Lane::Bulk),
             names.quota("a"),
         ];
         for own in steps.into_iter().chain(of_provider) {

@@ -51,7 +51,9 @@ impl Session {
         let channel = self.consuming_channel().await?;
         let declare = channel.queue_declare(queue.as_str().into(), options, arguments);
         bounded(&format!("declare {queue}"), CALL_LIMIT, declare).await?;
-        let (_, deliveries) = self.subscribe(&queue, PREFETCH).await?;
+        let (_, deliveries) = self
+            .consume(&queue, PREFETCH, FieldTable::default())
+            .await?;
         Ok(KeptReplies {
             queue,
             is_new,

@@ -107,13 +107,13 @@ impl Expected {
             .unwrap_or(i32::MAX);
         for settings in providers {
             let provider = &settings.name;
-            queues.push(queue(
-                names.suspects(provider),
-                limit_of_suspects,
-                true,
-                &[],
-            ));
             for lane in Lane::ALL {
+                queues.push(queue(
+                    names.suspects(provider, lane),
+                    limit_of_suspects,
+                    true,
+                    &[],
+                ));
                 let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
                 if lane == Lane::Bulk {
                     bindings.push((names.jobs_exchange(), provider.clone()));

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 use super::Failed;
 use crate::job::Envelope;
 
-/// U+FEFF in UTF-8.
+/// U+FEFF in UTF-8, which stands before the text that .NET and PowerShell write.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads lines; of one that is longer than `longest` bytes so much that it is seen to be too long.
@@ -18,12 +18,7 @@ pub(super) struct Lines<R> {
     longest: usize,
     /// The line that is being read. It stays here while nobody waits for it, so that a wait can be given up.
     line: Vec<u8>,
-    /// Nothing was read yet: a byte order mark may stand there.
-    at_start: bool,
 }
-
-/// Stands before the text that .NET and PowerShell write.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     pub(super) fn new(input: R, name: impl Into<String>, longest: usize) -> Self {
@@ -32,7 +27,6 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             name: name.into(),
             longest,
             line: Vec::new(),
-            at_start: true,
         }
     }
 
@@ -52,9 +46,6 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                 continue;
             }
             let mut line = std::mem::take(&mut self.line);
-            if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
-                line.drain(..BYTE_ORDER_MARK.len());
-            }
             line.truncate(line.trim_ascii_end().len());
             // .NET and PowerShell put it before the first line, and files are put behind each other.
             if line.starts_with(BYTE_ORDER_MARK) {

@@ -26,6 +26,8 @@ pub(super) enum Obstacle {
     Unpermitted(Unpermitted),
     /// The circuit opened.
     Suspended,
+    /// The job may not be held here any longer.
+    Overdue,
 }
 
 /// A job that waits for an inquiry, until dropped.
@@ -52,11 +54,15 @@ impl Engine {
         waiting: Waiting,
         course: &mut Course,
     ) -> Result<Answer, Obstacle> {
+        // First, since the deadline of a job holds also while the provider is left in peace.
+        let too_late = || Obstacle::Unpermitted(Unpermitted::TooLate);
+        self.time_left(job.deadline).ok_or_else(too_late)?;
+        if !job.lease.lasts_beyond(Moment::now()) {
+            return Err(Obstacle::Overdue);
+        }
         if waiting == Waiting::Queued && self.circuit.why().is_some() {
             return Err(Obstacle::Suspended);
         }
-        let too_late = || Obstacle::Unpermitted(Unpermitted::TooLate);
-        self.time_left(job.deadline).ok_or_else(too_late)?;
         let member = self.member(job, waiting, course);
         loop {
             let seat = match member.inquiry.place() {
@@ -80,6 +86,7 @@ impl Engine {
                 boarded = seat.boarding => boarded.map_err(Obstacle::Unpermitted)?,
                 () = member.inquiry.moved.notified() => {}
                 () = until(job.deadline) => return Err(too_late()),
+                () = job.lease.over() => return Err(Obstacle::Overdue),
             }
         }
     }

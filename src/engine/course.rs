@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{Conclusion, Engine, Waiting, attempt::Obstacle, call::Heard};
 use crate::{
+    clock::Moment,
     failure::{ErrorKind, Failure},
     job::{Job, Progress},
     policy::{circuit::Purpose, retry},
@@ -169,6 +170,10 @@ impl Course {
                 http_status,
                 spared,
             },
+            Obstacle::Overdue => Conclusion::Overdue {
+                http_status,
+                spared,
+            },
             Obstacle::Unpermitted(Unpermitted::Gone) => Conclusion::Abandoned,
             Obstacle::Unpermitted(Unpermitted::TooLate) => {
                 Conclusion::over(too_late("no attempt could be made in time", http_status))
@@ -283,7 +288,9 @@ impl Engine {
             });
         }
         self.metrics.retried(failure.kind);
-        let here = wait <= retry.in_process_limit && !self.must_rest(&failure);
+        let here = wait <= retry.in_process_limit
+            && !self.must_rest(&failure)
+            && job.lease.lasts_beyond(Moment::now().after(wait));
         if waiting != Waiting::Here && !here {
             return Next::Over(Conclusion::Pause {
                 failure,

@@ -34,6 +34,12 @@ impl Prefetch {
         }
     }
 
+    /// No more than this many from now on.
+    pub fn bound(&mut self, most: u16) {
+        self.most = most;
+        self.current = self.current.min(most);
+    }
+
     /// The prefetch to consume with.
     #[must_use]
     pub fn current(&self) -> u16 {

@@ -326,7 +326,10 @@ impl Kind for Antsomi {
         if let (Some(Phones::One(number)), None | Some(Operator::Equals)) =
             (&query.phone, options.operator)
         {
-            are_of(&customers, &number.written(PhoneFormat::AsIs, "query.phone")?)?;
+            are_of(
+                &customers,
+                &number.written(PhoneFormat::AsIs, "query.phone")?,
+            )?;
         }
         Ok(Outcome::of(customers, reply::page(total)))
     }

@@ -17,6 +17,7 @@ struct State {
     not_ready: Option<String>,
     paused: Option<String>,
     stuck: Option<String>,
+    broker: Option<String>,
     providers: BTreeMap<String, String>,
 }
 
@@ -38,6 +39,7 @@ impl Default for Readiness {
             not_ready,
             paused: None,
             stuck: None,
+            broker: None,
             providers,
         })))
     }
@@ -102,6 +104,11 @@ impl Readiness {
         };
     }
 
+    /// What of the broker's settings costs something, and what would be better.
+    pub fn note_broker(&self, trouble: impl Into<String>) {
+        self.state().broker = Some(trouble.into());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,6 +136,9 @@ impl Readiness {
             None => "ready\n".to_owned(),
             Some(reason) => format!("not ready: {reason}\n"),
         };
+        if let Some(trouble) = &self.state().broker {
+            _ = writeln!(text, "broker: {trouble}");
+        }
         for (provider, trouble) in &providers {
             _ = writeln!(text, "provider {provider}: {trouble}");
         }

@@ -13,7 +13,7 @@ use super::{
     Worker,
     feed::{Against, Feed},
 };
-use crate::broker::Session;
+use crate::{broker::Session, job::Lane};
 
 /// Pauses the feeds of a session while the broker is blocked, as long as the session goes on.
 pub async fn watch(worker: Rc<Worker>, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
@@ -29,7 +29,7 @@ pub async fn watch(worker: Rc<Worker>, session: Rc<Session>, feeds: Vec<Rc<Feed>
             feed.quiet().await;
         }
         for provider in worker.providers.values() {
-            if let Err(error) = worker.hand_back(provider).await {
+            if let Err(error) = worker.hand_back(provider, &Lane::ALL).await {
                 return session.health.fail(error.to_string());
             }
         }

@@ -1,17 +1,21 @@
 //! What a job comes to: what is to replace it on the broker.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    broker::{Delivery, Message, header},
+    broker::{Delivery, Message, Session, header},
     failure::{ErrorKind, Failure},
-    job::{Envelope, Lane, NotAJob, Ticket},
+    job::{Envelope, Lane, NotAJob, Progress, Ticket},
     provider::Outcome,
     result::{LookupResult, MESSAGE_TYPE, message_id},
     telemetry::traces::Span,
@@ -27,6 +31,8 @@ pub enum Ending {
     Parked(Carried, Duration),
     /// The job itself, later: in its own queue.
     PutBack(Carried),
+    /// Nothing yet: the job goes on waiting in its inbox, with what it has come to.
+    Waits(Progress),
     /// Nothing: no request was sent, and none will be; the broker delivers it again.
     Abandoned,
 }
@@ -52,6 +58,8 @@ pub struct Answer {
     pub duration_ms: u64,
     /// Whether it stands for one that the broker did not take.
     pub is_short: bool,
+    /// The session in which the broker has it, from its confirm on. Held while it is published.
+    pub published: Mutex<Weak<Session>>,
 }
 
 /// What a job that is not answered yet carries along.
@@ -133,8 +141,19 @@ impl Ending {
             Self::Answered(answer) | Self::Buried(answer, _) => (answer.status, answer.error),
             Self::Parked(..) => ("parked", ""),
             Self::PutBack(_) => ("put_back", ""),
+            Self::Waits(_) => ("waits", ""),
             Self::Abandoned => ("abandoned", ""),
         }
+    }
+
+    /// As [`Self::put_back`], while the job is held here.
+    pub fn waits(ticket: &Ticket, http_status: Option<u16>, attempts: u32, spared: u32) -> Self {
+        Self::Waits(Progress {
+            attempts,
+            spared,
+            received: Some(ticket.received),
+            http_status,
+        })
     }
 
     /// Another attempt once the provider is asked again.
@@ -213,6 +232,7 @@ impl Answer {
             duration_ms: result.duration_ms,
             job_id: result.job_id,
             provider: result.provider,
+            published: Mutex::default(),
         })
     }
 

@@ -22,7 +22,7 @@ use super::{Worker, intake::Sink, load::Load};
 use crate::{
     broker::{BrokerError, Deliveries, Session, Subscription},
     failpoint,
-    policy::prefetch::Prefetch,
+    policy::{prefetch::Prefetch, timeout},
 };
 
 /// After a cancel, what was on its way arrives at once.
@@ -31,8 +31,8 @@ const LAST_DELIVERIES_LIMIT: Duration = Duration::from_secs(2);
 /// Why a consumer is not to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Against {
-    /// The session has just begun; other queues are first.
-    Beginning,
+    /// The session has just begun, or there are calls among the suspects; other queues are first.
+    Others,
     /// The provider is left in peace.
     Circuit,
     /// The broker takes no publishes, so nothing could be answered.
@@ -70,8 +70,8 @@ enum State {
 
 /// Why a consumer ended.
 enum End {
-    /// The broker cancelled it, or the channel is gone.
-    Cancelled,
+    /// The broker ended it.
+    Theirs,
     /// A reason stands against it, or another prefetch fits better.
     Ours,
 }
@@ -184,18 +184,15 @@ impl Feed {
         loop {
             let _ = against.wait_for(BTreeSet::is_empty).await;
             self.state.send_replace(State::Changing);
-            let mut deliveries = self.subscribe(session).await?;
+            let mut deliveries = self.subscribe(worker, session).await?;
             self.state.send_replace(State::Consuming);
             let end = self.deliver(worker, &mut deliveries).await;
             self.state.send_replace(State::Changing);
             match end {
-                End::Cancelled if !session.health.is_well() => return Ok(()),
-                End::Cancelled => {
-                    // Most often somebody deleted the queue: declare it again, and go on.
-                    tracing::warn!(
-                        queue = self.queue,
-                        "the broker cancelled a consumer; starting it again"
-                    );
+                End::Theirs if !session.health.is_well() => return Ok(()),
+                End::Theirs => {
+                    self.ended_by_broker(worker, session, deliveries.closed())
+                        .await;
                     worker.expected().establish(session).await?;
                 }
                 End::Ours => self.end(worker, deliveries).await,
@@ -205,13 +202,62 @@ impl Feed {
         }
     }
 
-    async fn subscribe(self: &Rc<Self>, session: &Rc<Session>) -> Result<Deliveries, BrokerError> {
+    /// The broker ended the consumer: with its channel, or by a cancel. Unless the queue is gone, with all that was in
+    /// it, the broker delivers anew what is held.
+    async fn ended_by_broker(&self, worker: &Worker, session: &Rc<Session>, closed: Option<&str>) {
+        let queue = &self.queue;
+        match closed {
+            Some(words) => tracing::info!(
+                queue,
+                words,
+                "a consumer's channel was closed; starting it again"
+            ),
+            None if session.ready(queue).await.is_none() => {
+                tracing::warn!(
+                    queue,
+                    "the broker cancelled a consumer, and its queue is gone; starting it again"
+                );
+                return;
+            }
+            None => tracing::warn!(
+                queue,
+                "the broker cancelled a consumer, as RabbitMQ does from 4.3 on where an acknowledgement is late; \
+                 what it held is delivered again"
+            ),
+        }
+        if let Some(subscription) = &*self.subscription.borrow() {
+            subscription.lose();
+        }
+        worker.forget_lost();
+    }
+
+    /// What came by a channel that the broker has closed is ours no more.
+    pub fn lose_what_is_closed(&self) {
+        let (current, ended) = (self.subscription.borrow(), self.ended.borrow());
+        for subscription in ended.iter().chain(&*current) {
+            if !subscription.is_open() {
+                subscription.lose();
+            }
+        }
+    }
+
+    async fn subscribe(
+        self: &Rc<Self>,
+        worker: &Worker,
+        session: &Rc<Session>,
+    ) -> Result<Deliveries, BrokerError> {
         if let Some(before) = self.subscription.borrow_mut().take() {
             self.ended.borrow_mut().push(before.clone());
             spawn_local(Rc::clone(self).retire(before, Rc::clone(session)));
         }
-        let prefetch = self.prefetch.borrow().current();
-        let (subscription, deliveries) = session.subscribe(&self.queue, prefetch).await?;
+        let prefetch = {
+            let mut prefetch = self.prefetch.borrow_mut();
+            prefetch.bound(worker.most_held(&self.sink));
+            prefetch.current()
+        };
+        let (subscription, deliveries) = session
+            .subscribe(&self.queue, prefetch, timeout::USUAL)
+            .await?;
         self.silent.set(failpoint::is_silent(&self.queue));
         if self.silent.get() {
             subscription.close().await;
@@ -227,7 +273,7 @@ impl Feed {
                 biased;
                 _ = against.wait_for(|against| !against.is_empty()) => return End::Ours,
                 delivery = deliveries.next(), if !self.silent.get() => {
-                    let Some(delivery) = delivery else { return End::Cancelled };
+                    let Some(delivery) = delivery else { return End::Theirs };
                     let another_fits = self.prefetch.borrow_mut().delivered(delivery.body.len());
                     self.sink.put(worker, &self.load, delivery);
                     if another_fits || self.load.bytes() > self.budget() {

@@ -1,4 +1,5 @@
 //! Keeps a provider's jobs in their queues while its circuit is open or it is to be left alone, and sends the probes.
+//! Its calls are received all the same, so that their deadlines are kept, and wait here.
 
 use std::{
     rc::Rc,
@@ -30,7 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
     let provider = &worker.providers[&name];
     loop {
+        provider.inbox.release();
         provider.engine.circuit.opened().await;
+        provider.inbox.hold();
         let trouble = provider.tell_trouble(&worker);
         tracing::warn!(provider = name, "{trouble}; jobs stay in their queues");
         let guarded = async {
@@ -40,7 +43,7 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
             for feed in &feeds {
                 feed.quiet().await;
             }
-            worker.hand_back(provider).await?;
+            worker.hand_back(provider, &[Lane::Bulk]).await?;
             worker.probe(&name, &session, &feeds[0]).await?;
             tracing::info!(provider = name, "the provider is asked again");
             worker.readiness.note(&name, None);
@@ -97,6 +100,16 @@ impl Provider {
     }
 }
 
+/// Whether no other job waits for the provider.
+async fn is_alone(
+    provider: &Provider,
+    session: &Rc<Session>,
+    queues: &[String],
+) -> Result<bool, BrokerError> {
+    let depths = session.depths(queues).await?;
+    Ok(provider.inbox.is_empty() && depths.iter().flatten().all(|depth| depth.ready == 0))
+}
+
 impl Worker {
     /// One job after each cooldown, the urgent ones first, until the circuit is closed; none before a pause is over,
     /// and none once the worker stops: then it waits for its own end.
@@ -108,8 +121,8 @@ impl Worker {
     ) -> Result<(), BrokerError> {
         let provider = &self.providers[name];
         let engine = &provider.engine;
-        let mut queues = Lane::ALL.map(|lane| self.names.jobs(name, lane)).to_vec();
-        queues.push(self.names.suspects(name));
+        let [calls, bulk] = Lane::ALL.map(|lane| self.names.suspects(name, lane));
+        let queues = [self.names.jobs(name, Lane::Bulk), calls, bulk];
         while let Some(next) = engine.circuit.next() {
             provider.tell_trouble(self);
             let time = match next {
@@ -129,6 +142,11 @@ impl Worker {
                 continue;
             }
             session.health.unblocked().await;
+            if let Some(call) = provider.inbox.take_first(Lane::Interactive) {
+                let alone = is_alone(provider, session, &queues).await?;
+                self.probe_with(name, Lane::Interactive, call, alone).await;
+                continue;
+            }
             match session.take_one(&queues).await? {
                 // The stop came meanwhile.
                 Some(delivery) if feed.is_held(Against::Stop) => {
@@ -139,9 +157,8 @@ impl Worker {
                 }
                 Some(delivery) => {
                     let job = Held::new(delivery, &feed.load, None);
-                    let depths = session.depths(&queues).await?;
-                    let alone = depths.iter().flatten().all(|depth| depth.ready == 0);
-                    self.probe_with(name.to_owned(), job, alone).await;
+                    let alone = is_alone(provider, session, &queues).await?;
+                    self.probe_with(name, Lane::Bulk, job, alone).await;
                 }
                 None => {
                     engine.circuit.lacks_a_job();
@@ -154,12 +171,12 @@ impl Worker {
     }
 
     /// On a task of its own: a stop ends the guard, and finishes what is in flight.
-    async fn probe_with(self: &Rc<Self>, name: String, job: Held, alone: bool) {
-        let worker = Rc::clone(self);
+    async fn probe_with(self: &Rc<Self>, name: &str, lane: Lane, job: Held, alone: bool) {
+        let (worker, name) = (Rc::clone(self), name.to_owned());
         let probe = spawn_local(async move {
             let provider = &worker.providers[&name];
             let waiting = Waiting::Probing { alone };
-            worker.process(Some(provider), &job, waiting).await;
+            worker.begin(provider, lane, job, waiting).await;
         });
         // A panic was caught and answered there.
         let _ = probe.await;

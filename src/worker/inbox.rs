@@ -1,4 +1,5 @@
-//! Jobs of one provider that were delivered and not begun: the urgent ones are taken first.
+//! Jobs of one provider that were delivered and not begun: the urgent ones are taken first, and none while the provider
+//! is left in peace.
 //!
 //! Why it is so: `docs/decisions/0007-lanes.md`.
 
@@ -16,16 +17,21 @@ use crate::job::Lane;
 pub struct Inbox<T> {
     lanes: RefCell<[VecDeque<T>; 2]>,
     arrived: [Notify; 2],
+    /// For whoever looks through what waits.
+    occupied: Notify,
+    held: Cell<bool>,
     closed: Cell<bool>,
     ended: Notify,
 }
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        let (lanes, arrived, closed, ended) = Default::default();
+        let (lanes, arrived, occupied, held, closed, ended) = Default::default();
         Self {
             lanes,
             arrived,
+            occupied,
+            held,
             closed,
             ended,
         }
@@ -37,13 +43,52 @@ impl<T> Inbox<T> {
     pub fn put(&self, lane: Lane, delivery: T) {
         self.lanes.borrow_mut()[lane as usize].push_back(delivery);
         self.arrived[lane as usize].notify_one();
+        self.occupied.notify_waiters();
+    }
+
+    /// Lets nobody take anything, until it is released.
+    pub fn hold(&self) {
+        self.held.set(true);
+    }
+
+    /// Lets the takers go on.
+    pub fn release(&self) {
+        if self.held.replace(false) {
+            self.arrived.iter().for_each(Notify::notify_waiters);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.borrow().iter().all(VecDeque::is_empty)
+    }
+
+    /// Whether it is held.
+    pub fn is_held(&self) -> bool {
+        self.held.get()
+    }
+
+    /// The first delivery of a lane, also while it is held.
+    pub fn take_first(&self, lane: Lane) -> Option<T> {
+        self.lanes.borrow_mut()[lane as usize].pop_front()
+    }
+
+    /// Waits until something waits.
+    pub async fn occupied(&self) {
+        loop {
+            let occupied = self.occupied.notified();
+            if !self.is_empty() {
+                return;
+            }
+            occupied.await;
+        }
     }
 
     /// The next delivery of these lanes, the first lane first, waited for; none once the inbox is closed.
     pub async fn take(&self, lanes: &[Lane]) -> Option<(Lane, T)> {
         let mut called = false;
         loop {
-            for &lane in lanes {
+            for &lane in lanes.iter().filter(|_| !self.held.get()) {
                 let next = self.lanes.borrow_mut()[lane as usize].pop_front();
                 if let Some(delivery) = next {
                     if called {
@@ -77,20 +122,28 @@ impl<T> Inbox<T> {
 
     /// Everything that waits.
     pub fn take_all(&self) -> Vec<T> {
-        self.take_if(|_| true)
+        Lane::ALL
+            .into_iter()
+            .flat_map(|lane| self.take_if(lane, |_| true))
+            .collect()
     }
 
-    /// What waits and fits.
-    pub fn take_if(&self, fits: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        for lane in self.lanes.borrow_mut().iter_mut() {
-            let (fitting, others) = std::mem::take(lane)
-                .into_iter()
-                .partition::<Vec<_>, _>(|delivery| fits(delivery));
-            taken.extend(fitting);
-            *lane = others.into();
+    /// What waits in a lane and fits.
+    pub fn take_if(&self, lane: Lane, fits: impl Fn(&T) -> bool) -> Vec<T> {
+        let waiting = &mut self.lanes.borrow_mut()[lane as usize];
+        if !waiting.iter().any(&fits) {
+            return Vec::new();
         }
-        taken
+        let (fitting, others) = std::mem::take(waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(&fits);
+        *waiting = others.into();
+        fitting
+    }
+
+    /// Whether nobody takes anything any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// Lets the takers end; what waits is returned.

@@ -4,7 +4,7 @@
 //! another's. Beside them stand those who watch the session: the guards of the providers, the broker's alarm, and
 //! whether there is progress.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use futures_util::future::join_all;
 use tokio::task::{JoinHandle, spawn_local};
@@ -12,9 +12,9 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::{
     Worker, alarm,
     feed::{Against, Feed},
-    guard, journey,
+    guard, journey, late,
     load::{Held, Load},
-    parking, progress, suspects,
+    overdue, parking, progress, suspects,
 };
 use crate::{
     broker::{BrokerError, Delivery, Session},
@@ -22,6 +22,10 @@ use crate::{
     job::{Address, Lane},
     policy::prefetch::{FIRST_LOOK, Prefetch},
 };
+
+/// Calls that are held, whatever a provider's concurrency: each is to hear by its deadline, also while the provider is
+/// left in peace.
+pub(super) const CALLS_PREFETCH: u16 = 1000;
 
 /// Jobs of a delay queue that are held until they are due. The queue is in the order of arrival, and so nearly
 /// in the order of being due; what comes behind these waits in the broker.
@@ -33,9 +37,6 @@ const UNROUTED_PREFETCH: u16 = 16;
 /// Parked jobs are held in as many bytes as this many of the largest have.
 const PARKED_BUDGET: u16 = 128;
 
-/// What came back, when the session before ended, has been delivered again after this.
-const BEGINNING: Duration = Duration::from_secs(1);
-
 /// The consumers of one session.
 pub struct Intake {
     feeds: Vec<Rc<Feed>>,
@@ -46,7 +47,7 @@ pub struct Intake {
 #[derive(Clone)]
 pub(super) enum Sink {
     Jobs(Lane, String),
-    Suspects(String),
+    Suspects(Lane, String),
     Unrouted,
     Parked(Step),
 }
@@ -63,16 +64,23 @@ impl Intake {
         };
         for (name, provider) in &worker.providers {
             let open = provider.engine.circuit.why().map(|_| Against::Circuit);
-            let mut feeds = Lane::ALL
-                .map(|lane| worker.feed(Sink::Jobs(lane, name.clone()), open))
-                .to_vec();
-            feeds.push(worker.feed(Sink::Suspects(name.clone()), open));
+            let calls = Sink::Jobs(Lane::Interactive, name.clone());
+            let [urgent, others] = Lane::ALL.map(|lane| Sink::Suspects(lane, name.clone()));
+            let feeds = [Sink::Jobs(Lane::Bulk, name.clone()), urgent, others]
+                .map(|sink| worker.feed(sink, open));
+            intake.run(suspects::calls_first(
+                Rc::clone(session),
+                Rc::clone(&feeds[1]),
+                Rc::clone(&feeds[2]),
+            ));
+            intake.feeds.push(worker.feed(calls, None));
             intake.feeds.extend(feeds.iter().cloned());
+            intake.run(overdue::watch(Rc::clone(worker), name.clone()));
             intake.run(guard::watch(
                 Rc::clone(worker),
                 name.clone(),
                 Rc::clone(session),
-                feeds,
+                feeds.to_vec(),
             ));
         }
         let parked = worker
@@ -98,12 +106,16 @@ impl Intake {
             Rc::clone(session),
             intake.feeds.clone(),
         ));
+        intake.run(late::watch(
+            Rc::clone(worker),
+            Rc::clone(session),
+            intake.feeds.clone(),
+        ));
         intake.run(progress::watch(
             Rc::clone(worker),
             Rc::clone(session),
             intake.feeds.clone(),
         ));
-        intake.run(suspects_after_the_beginning(intake.feeds.clone()));
         Ok(intake)
     }
 
@@ -140,28 +152,21 @@ impl Drop for Intake {
     }
 }
 
-async fn suspects_after_the_beginning(feeds: Vec<Rc<Feed>>) {
-    tokio::time::sleep(BEGINNING).await;
-    for feed in feeds {
-        feed.release(Against::Beginning);
-    }
-}
-
 impl Worker {
     /// The consumer of a queue; it is not running yet.
     fn feed(&self, sink: Sink, against: Option<Against>) -> Rc<Feed> {
-        let concurrency = |provider: &str| self.providers[provider].engine.settings.concurrency;
-        let (queue, most) = match &sink {
-            Sink::Jobs(lane, provider) => (self.names.jobs(provider, *lane), concurrency(provider)),
-            Sink::Suspects(provider) => (self.names.suspects(provider), 1),
-            Sink::Unrouted => (self.names.unrouted(), UNROUTED_PREFETCH),
-            Sink::Parked(step) => (self.names.delay(step), PARKED_PREFETCH),
+        let queue = match &sink {
+            Sink::Jobs(lane, provider) => self.names.jobs(provider, *lane),
+            Sink::Suspects(lane, provider) => self.names.suspects(provider, *lane),
+            Sink::Unrouted => self.names.unrouted(),
+            Sink::Parked(step) => self.names.delay(step),
         };
+        let most = self.most_held(&sink);
         // Jobs that are none of them too large are never short of it.
-        let (largest, first) = if matches!(sink, Sink::Parked(_)) {
-            (PARKED_BUDGET, most)
-        } else {
-            (most, FIRST_LOOK)
+        let (largest, first) = match &sink {
+            Sink::Parked(_) => (PARKED_BUDGET, most),
+            Sink::Jobs(_, provider) => (self.concurrency(provider), FIRST_LOOK),
+            Sink::Suspects(..) | Sink::Unrouted => (most, FIRST_LOOK),
         };
         let prefetch = Prefetch::new(
             most,
@@ -169,14 +174,37 @@ impl Worker {
             usize::from(largest).saturating_mul(self.settings.amqp.max_job_bytes),
         );
         let load = Load::new(self.metrics.unsettled_bytes(&queue));
-        let beginning = matches!(sink, Sink::Suspects(_)).then_some(Against::Beginning);
+        let others = matches!(sink, Sink::Suspects(..)).then_some(Against::Others);
         Feed::new(
             queue,
             sink,
             prefetch,
             load,
-            against.into_iter().chain(beginning),
+            against.into_iter().chain(others),
         )
+    }
+
+    /// Messages of a consumer that are held at most. Of bulk no more than can be begun before the broker would take
+    /// them back.
+    pub(super) fn most_held(&self, sink: &Sink) -> u16 {
+        match sink {
+            Sink::Jobs(Lane::Interactive, provider) => {
+                self.concurrency(provider).max(CALLS_PREFETCH)
+            }
+            Sink::Jobs(Lane::Bulk, provider) => {
+                let engine = &self.providers[provider].engine;
+                let company = engine.adapter().most_in_batch();
+                let most = self.timeout.most(engine.pace, company);
+                self.concurrency(provider).min(most)
+            }
+            Sink::Suspects(..) => 1,
+            Sink::Unrouted => UNROUTED_PREFETCH,
+            Sink::Parked(_) => PARKED_PREFETCH,
+        }
+    }
+
+    fn concurrency(&self, provider: &str) -> u16 {
+        self.providers[provider].engine.settings.concurrency
     }
 }
 
@@ -188,13 +216,13 @@ impl Sink {
             || load.bytes() > usize::from(PARKED_BUDGET / 2) * worker.settings.amqp.max_job_bytes;
         let exposed = match self {
             Self::Jobs(..) | Self::Unrouted => came_back,
-            Self::Suspects(_) => false,
+            Self::Suspects(..) => false,
             Self::Parked(_) => worker.is_suspicious(&delivery),
         };
         let delivery = Held::new(delivery, load, exposed.then_some(&worker.exposed));
         match self {
             Self::Jobs(lane, provider) => put_job(worker, provider, *lane, delivery),
-            Self::Suspects(provider) => {
+            Self::Suspects(_, provider) => {
                 let lane = Address::of(&delivery.envelope.routing_key)
                     .lane
                     .unwrap_or(Lane::Bulk);

@@ -2,26 +2,22 @@
 
 use std::{panic::AssertUnwindSafe, rc::Rc};
 
-use futures_util::FutureExt;
-use jiff::Timestamp;
-
 use super::{Provider, Worker, ending::Ending, load::Held};
 use crate::{
     broker::Delivery,
     engine::{Conclusion, Waiting},
     failpoint,
     failure::{ErrorKind, Failure},
-    job::{Address, Job, Lane, NotAJob, Ticket},
+    job::{Address, Job, Lane, NotAJob, Progress, Ticket},
     telemetry::traces::Span,
 };
+use futures_util::FutureExt;
 
 /// A slot: takes one job after the other of these lanes, the first lane first, until the inbox is closed.
 pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
     let provider = &worker.providers[&provider];
-    while let Some((_, delivery)) = provider.inbox.take(lanes).await {
-        worker
-            .process(Some(provider), &delivery, Waiting::Queued)
-            .await;
+    while let Some((lane, job)) = provider.inbox.take(lanes).await {
+        worker.begin(provider, lane, job, Waiting::Queued).await;
     }
 }
 
@@ -34,13 +30,30 @@ pub async fn refuse(worker: Rc<Worker>, delivery: Held) {
 }
 
 impl Worker {
-    /// A job from end to end; whatever happens to it, other jobs go on.
+    /// A job of an inbox, from end to end, or back to its inbox.
+    pub(super) async fn begin(
+        &self,
+        provider: &Provider,
+        lane: Lane,
+        mut job: Held,
+        waiting: Waiting,
+    ) {
+        if let Some(progress) = self.process(Some(provider), &job, waiting).await
+            && job.is_ours()
+        {
+            job.goes_on(progress);
+            provider.inbox.put(lane, job);
+        }
+    }
+
+    /// A job from end to end; whatever happens to it, other jobs go on. What it has come to, where it goes on waiting
+    /// here.
     pub(super) async fn process(
         &self,
         provider: Option<&Provider>,
         delivery: &Delivery,
         waiting: Waiting,
-    ) {
+    ) -> Option<Progress> {
         let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
         metrics.received(
             Address::of(&delivery.envelope.routing_key)
@@ -55,8 +68,12 @@ impl Worker {
             AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
-            Ending::panicked(Ticket::of(&delivery.envelope, Timestamp::now()))
+            Ending::panicked(Ticket::of(&delivery.envelope, delivery.arrived.0))
         });
+        let waits = match &ending {
+            Ending::Waits(progress) => Some(*progress),
+            _ => None,
+        };
         match AssertUnwindSafe(self.settle(provider, delivery, ending, &span))
             .catch_unwind()
             .await
@@ -76,6 +93,7 @@ impl Worker {
             }
         }
         span.end();
+        waits
     }
 
     /// The way: admitted, remembered from before or looked up, and what came of it.
@@ -92,13 +110,14 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(not_a_job) => return Ending::refused(*not_a_job),
         };
-        if let Some(answer) = provider.finished.recall(&job.ticket.id, delivery) {
-            return Ending::Answered(answer);
+        if let Some(ending) = provider.finished.recall(&job.ticket.id, delivery) {
+            return ending;
         }
+        job.lease = delivery.lease(self.timeout.to_begin());
         job.span = span.clone();
         let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
         failpoint::reach(failpoint::LOOKED_UP, id);
-        let ticket = job.ticket;
+        let (ticket, timed) = (job.ticket, job.deadline.is_some());
         match conclusion {
             Conclusion::Answered { outcome, raw } => {
                 Ending::answered(ticket, outcome, raw, attempts)
@@ -109,7 +128,24 @@ impl Worker {
                 wait,
                 spared,
             } => Ending::parked(ticket, &failure, wait, attempts, spared),
+            // A call is held: its deadline is kept here, and the lane is short.
             Conclusion::Suspended {
+                http_status,
+                spared,
+            } if ticket.lane == Lane::Interactive
+                && !delivery.suspect
+                && !provider.inbox.is_closed() =>
+            {
+                Ending::waits(&ticket, http_status, attempts, spared)
+            }
+            Conclusion::Overdue { .. } if !timed && attempts == ticket.progress.attempts => {
+                Ending::Abandoned
+            }
+            Conclusion::Suspended {
+                http_status,
+                spared,
+            }
+            | Conclusion::Overdue {
                 http_status,
                 spared,
             } => Ending::put_back(ticket, http_status, attempts, spared),
@@ -132,7 +168,7 @@ impl Worker {
             &delivery.body,
             max_bytes,
             adapter,
-            Timestamp::now(),
+            delivery.arrived.0,
         )?;
         let refusal = match (provider, self.reply_problem(&delivery.envelope)) {
             (Some(provider), None) => return Ok((provider, job)),

@@ -1,11 +1,19 @@
 //! What the consumers were given and have not settled: counted from a delivery until its [`Held`] is dropped.
 
-use std::{cell::Cell, ops::Deref, rc::Rc};
+use std::{
+    cell::{Cell, OnceCell},
+    ops::Deref,
+    rc::Rc,
+};
 
+use jiff::Timestamp;
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 
-use crate::broker::Delivery;
+use crate::{
+    broker::Delivery,
+    job::{Job, Progress},
+};
 
 /// What one consumer holds.
 #[derive(Debug)]
@@ -13,7 +21,7 @@ pub struct Load {
     messages: Cell<usize>,
     bytes: Cell<usize>,
     given: Cell<u64>,
-    settled: Notify,
+    changed: Notify,
     gauge: IntGauge,
 }
 
@@ -31,18 +39,20 @@ pub struct Held {
     delivery: Box<Delivery>,
     load: Rc<Load>,
     exposed: Option<Rc<Exposed>>,
+    /// Read once it is asked for.
+    deadline: OnceCell<Option<Timestamp>>,
 }
 
 impl Load {
     /// Nothing; the bytes are shown by `gauge`.
     #[must_use]
     pub fn new(gauge: IntGauge) -> Rc<Self> {
-        let (messages, bytes, given, settled) = Default::default();
+        let (messages, bytes, given, changed) = Default::default();
         Rc::new(Self {
             messages,
             bytes,
             given,
-            settled,
+            changed,
             gauge,
         })
     }
@@ -75,13 +85,18 @@ impl Load {
         self.until(|| self.messages() == 0).await;
     }
 
+    /// Waits until something is held.
+    pub async fn occupied(&self) {
+        self.until(|| self.messages() > 0).await;
+    }
+
     async fn until(&self, reached: impl Fn() -> bool) {
         loop {
-            let settled = self.settled.notified();
+            let changed = self.changed.notified();
             if reached() {
                 return;
             }
-            settled.await;
+            changed.await;
         }
     }
 }
@@ -107,6 +122,7 @@ impl Held {
         load.bytes.set(load.bytes.get() + delivery.body.len());
         load.given.set(load.given.get() + 1);
         load.gauge.add(size(&delivery));
+        load.changed.notify_waiters();
         if let Some(exposed) = exposed {
             exposed.count.set(exposed.count.get() + 1);
         }
@@ -114,7 +130,25 @@ impl Held {
             delivery,
             load: Rc::clone(load),
             exposed: exposed.cloned(),
+            deadline: OnceCell::new(),
         }
+    }
+
+    /// The deadline of a job that waits; for what is no job and can be answered at once, the moment when it came.
+    pub fn deadline(&self, max_bytes: usize) -> Option<Timestamp> {
+        *self
+            .deadline
+            .get_or_init(|| Job::deadline_of(&self.envelope, &self.body, max_bytes, self.arrived.0))
+    }
+
+    /// Whether the broker still takes it for ours.
+    pub fn is_ours(&self) -> bool {
+        !self.is_lost() && self.session.health.is_well()
+    }
+
+    /// What the job has come to.
+    pub fn goes_on(&mut self, progress: Progress) {
+        self.delivery.envelope.progress = progress;
     }
 }
 
@@ -132,7 +166,7 @@ impl Drop for Held {
         load.messages.set(load.messages.get() - 1);
         load.bytes.set(load.bytes.get() - self.delivery.body.len());
         load.gauge.sub(size(&self.delivery));
-        load.settled.notify_waiters();
+        load.changed.notify_waiters();
         if let Some(exposed) = &self.exposed {
             exposed.count.set(exposed.count.get() - 1);
             exposed.fewer.notify_waiters();

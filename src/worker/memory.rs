@@ -13,8 +13,8 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use super::ending::Answer;
-use crate::broker::Delivery;
+use super::ending::{Answer, Ending};
+use crate::{broker::Delivery, failure::Failure};
 
 /// Large results are asked for again rather than kept.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -30,8 +30,15 @@ pub struct Finished {
 #[derive(Debug, Default)]
 struct State {
     bytes: usize,
-    answers: HashMap<u64, Rc<Answer>, RandomState>,
+    finished: HashMap<u64, Kept, RandomState>,
     order: VecDeque<u64>,
+}
+
+/// A result, and the failure for which the job is to be dead-lettered yet.
+#[derive(Debug)]
+struct Kept {
+    answer: Rc<Answer>,
+    owed: Option<Failure>,
 }
 
 impl Finished {
@@ -45,17 +52,30 @@ impl Finished {
         }
     }
 
-    /// Keeps a result.
+    /// Keeps what was not published, since the broker has taken back the job; with the failure, where the job is to be
+    /// dead-lettered too. What the job came to when it was delivered anew goes before.
+    pub fn owe(&self, delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) {
+        let key = self.key(&answer.job_id, delivery);
+        if !self.state.borrow().finished.contains_key(&key) {
+            self.keep(delivery, Kept { answer, owed });
+        }
+    }
+
+    /// Keeps a result that is published.
     pub fn remember(&self, delivery: &Delivery, answer: Rc<Answer>) {
+        self.keep(delivery, Kept { answer, owed: None });
+    }
+
+    fn keep(&self, delivery: &Delivery, kept: Kept) {
         // A job that came without an id has none by which it could be recognised.
         if delivery.envelope.message_id.is_none() {
             return;
         }
-        let key = self.key(&answer.job_id, delivery);
+        let key = self.key(&kept.answer.job_id, delivery);
         let state = &mut *self.state.borrow_mut();
-        state.bytes += answer.size();
-        match state.answers.insert(key, answer) {
-            Some(before) => state.bytes -= before.size(),
+        state.bytes += kept.answer.size();
+        match state.finished.insert(key, kept) {
+            Some(before) => state.bytes -= before.answer.size(),
             None => state.order.push_back(key),
         }
         while state.order.len() > self.capacity || state.bytes > MOST_BYTES {
@@ -63,25 +83,29 @@ impl Finished {
                 break;
             };
             state.bytes -= state
-                .answers
+                .finished
                 .remove(&oldest)
-                .map_or(0, |answer| answer.size());
+                .map_or(0, |kept| kept.answer.size());
         }
     }
 
-    /// The result of a job that comes again.
+    /// What a job that comes again came to.
     #[must_use]
-    pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Rc<Answer>> {
+    pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Ending> {
         // A suspect is a copy, which the broker counts anew.
-        if delivery.redeliveries == 0 && !delivery.suspect {
+        if !delivery.came_back && !delivery.suspect {
             return None;
         }
-        self.state
-            .borrow()
-            .answers
+        let state = self.state.borrow();
+        let Kept { answer, owed } = state
+            .finished
             .get(&self.key(job_id, delivery))
-            .filter(|answer| answer.job_id == job_id)
-            .cloned()
+            .filter(|kept| kept.answer.job_id == job_id)?;
+        let answer = Rc::clone(answer);
+        Some(match owed {
+            Some(failure) => Ending::Buried(answer, failure.clone()),
+            None => Ending::Answered(answer),
+        })
     }
 
     /// Ids are the producers' to choose, and some choose the same twice: the body counts too.

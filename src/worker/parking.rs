@@ -34,7 +34,7 @@ pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held, late: bool) {
     let now = Timestamp::now();
     let stay = worker.stay(&delivery, late, now);
     let taken = Instant::now();
-    let mut here = stay.left.min(step.wait);
+    let mut here = stay.left.min(step.wait).min(worker.timeout.parked());
     if worker.is_suspicious(&delivery) {
         // Not for anything of its own, but the broker counts how often it hands the same one out.
         here = Duration::ZERO;
@@ -51,6 +51,7 @@ pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held, late: bool) {
         // A person says that the provider is to be asked.
         () = lifted => Duration::ZERO,
         _ = delivery.session.health.ended() => return,
+        () = delivery.lost() => return,
     };
     let age = stay.age + taken.elapsed();
     if let Err(error) = worker.send_on(&delivery, left, age).await {

@@ -15,7 +15,7 @@ use crate::{
     broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
     failpoint,
     failure::{ErrorKind, Failure},
-    job::{Address, Envelope},
+    job::{Address, Envelope, Lane},
     json::Malformed,
     policy::retry,
     result::message_id,
@@ -24,6 +24,8 @@ use crate::{
 
 /// A result that is larger than the broker takes is an answer that is larger than anybody can use.
 const TOO_LARGE: ErrorKind = ErrorKind::BadResponse;
+/// `x-lookup-error` of a result that says that the deadline was over, where nobody waited for it any longer.
+const TOO_LATE: &str = "too_late_result";
 
 /// `x-lookup-error` of a result that could not be delivered.
 const UNDELIVERABLE: &str = "undeliverable_result";
@@ -39,6 +41,10 @@ impl Worker {
     ) -> Result<(), BrokerError> {
         let (outcome, error) = ending.summary();
         span.outcome(outcome, error);
+        if delivery.is_lost() {
+            keep(provider, delivery, ending);
+            return Ok(());
+        }
         // What is rare is boxed: the room for it would be in every job's future.
         match ending {
             Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
@@ -56,7 +62,7 @@ impl Worker {
             Ending::Abandoned if delivery.session.health.is_well() => {
                 return Box::pin(self.hand_back_one(delivery)).await;
             }
-            Ending::Abandoned => return Ok(()),
+            Ending::Waits(_) | Ending::Abandoned => return Ok(()),
         }
         failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
         delivery.ack().await;
@@ -73,6 +79,11 @@ impl Worker {
         // From here on a redelivery must not cost a second lookup.
         if let Some(provider) = provider {
             provider.finished.remember(delivery, Rc::clone(&answer));
+        }
+        let mut published_in = answer.published.lock().await;
+        if published_in.as_ptr() == Rc::as_ptr(&delivery.session) {
+            // The acknowledgement alone was lost, and what was confirmed since is still there.
+            return Ok(());
         }
         let envelope = &delivery.envelope;
         let (exchange, key) = (self.names.results(), &*result_key(&answer));
@@ -118,20 +129,27 @@ impl Worker {
                         "the result's reply queue takes nothing: it is full, or the worker may not write to it"
                     }
                 };
+                let error = if answer.error == ErrorKind::DeadlineExceeded.as_str() {
+                    TOO_LATE
+                } else {
+                    UNDELIVERABLE
+                };
                 tracing::warn!(
                     job = answer.job_id,
+                    error,
                     "{problem}; the result is in the dead-letter queue"
                 );
                 let key = envelope.reply_to.as_deref().unwrap_or_default();
                 let letter = answer
                     .message(envelope, &publish)
-                    .header(header::ERROR, UNDELIVERABLE)
+                    .header(header::ERROR, error)
                     .header(header::MESSAGE, problem);
                 let letter = letter.header(header::ROUTING_KEY, key);
                 Box::pin(self.publish_dead(delivery, letter, (&id, &answer.job_id), span)).await?;
-                metrics.dead_lettered(UNDELIVERABLE);
+                metrics.dead_lettered(error);
             }
         }
+        *published_in = Rc::downgrade(&delivery.session);
         metrics.answered(answer.lane, answer.status, answer.error, answer.duration_ms);
         Ok(())
     }
@@ -247,7 +265,8 @@ impl Worker {
             delivery.envelope.routing_key.as_str(),
         );
         if delivery.suspect {
-            let queue = self.names.suspects(Address::of(key).provider);
+            let Address { provider, lane } = Address::of(key);
+            let queue = self.names.suspects(provider, lane.unwrap_or(Lane::Bulk));
             return self
                 .pass_on(delivery, Route::Queue(&queue), message, (id, id), span)
                 .await;
@@ -315,6 +334,18 @@ impl Worker {
                 "expected a queue that reply.allow names, got another",
             )
         })
+    }
+}
+
+/// Keeps what a job came to that the broker has taken back meanwhile, for when it delivers it anew.
+fn keep(provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
+    let (answer, owed) = match ending {
+        Ending::Answered(answer) => (answer, None),
+        Ending::Buried(answer, failure) => (answer, Some(failure)),
+        _ => return,
+    };
+    if let Some(provider) = provider {
+        provider.finished.owe(delivery, answer, owed);
     }
 }
 

@@ -4,7 +4,8 @@
 //! with each death the broker counts one more for every job that was held beside it. So a job that came back a few
 //! times (`policy::poison`) is not begun beside others: it is set aside into `PREFIX.suspect.NAME`, by a copy, which
 //! the broker counts anew, confirmed before the job is acknowledged. From there each worker takes one suspect at a
-//! time. The innocent are answered; the poison reaches that queue's own limit, alone, and the broker dead-letters it.
+//! time, calls first: while there are any among the suspects, none of bulk is taken, since what is held beside a suspect
+//! is counted with it. The innocent are answered; the poison reaches that queue's own limit, alone, and the broker dead-letters it.
 //!
 //! Each death by a suspect still costs the jobs that are held in other queues of the same worker one delivery. So
 //! that this never adds up for the same jobs, a suspect is begun only once nothing is held that has come back before
@@ -12,7 +13,7 @@
 //! What is innocent then has been answered or set aside between two deaths.
 //!
 //! What else follows:
-//! - An interactive suspect waits among those of bulk. Deadlines go on meanwhile, from the first receipt.
+//! - Calls have a suspects' queue of their own. Deadlines go on meanwhile, from the first receipt.
 //! - While a provider's circuit is open its suspects wait like its other jobs; probes take them last.
 //! - A suspect that is put back (the circuit opened) goes into the suspects' queue; one that is parked comes back into
 //!   its first queue, since it has shown that it can be begun and outlived.
@@ -24,22 +25,51 @@
 //! - A delivery limit of 3 or less lets a suspect be begun once, and leaves no room: what is held while the worker is
 //!   killed for another reason is dead-lettered.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use jiff::Timestamp;
-
-use super::{Provider, Worker, load::Held};
+use super::{
+    Provider, Worker,
+    feed::{Against, Feed},
+    load::Held,
+};
 use crate::{
-    broker::{BrokerError, Delivery, Route, header},
+    broker::{BrokerError, Delivery, Route, Session, header},
     engine::Waiting,
-    job::Lane,
+    job::{Address, Job, Lane},
     telemetry::traces::Span,
 };
+
+/// What came back, when the session before ended, has been delivered again after this.
+const BEGINNING: Duration = Duration::from_secs(1);
+
+/// Between two looks whether there are calls among the suspects.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Lets suspects come, those of bulk while there are no calls among them, as long as the session goes on.
+pub async fn calls_first(session: Rc<Session>, calls: Rc<Feed>, bulk: Rc<Feed>) {
+    tokio::time::sleep(BEGINNING).await;
+    calls.release(Against::Others);
+    loop {
+        calls.load.empty().await;
+        if session
+            .ready(&calls.queue)
+            .await
+            .is_some_and(|ready| ready > 0)
+        {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        }
+        bulk.release(Against::Others);
+        calls.load.occupied().await;
+        bulk.hold(Against::Others);
+    }
+}
 
 /// Takes one suspect of a provider after the other, until the inbox is closed.
 pub async fn slot(worker: Rc<Worker>, provider: String) {
     let provider = &worker.providers[&provider];
     while let Some((_, delivery)) = provider.suspects.take(&Lane::ALL).await {
+        let lease = delivery.lease(worker.timeout.to_begin());
         tokio::select! {
             biased;
             () = provider.suspects.closed() => {
@@ -47,7 +77,13 @@ pub async fn slot(worker: Rc<Worker>, provider: String) {
             }
             // The broker delivers it again.
             _ = delivery.session.health.ended() => {}
-            () = worker.exposed.none() => worker.process(Some(provider), &delivery, Waiting::Queued).await,
+            () = delivery.lost() => {}
+            () = lease.over() => {
+                let _ = worker.hand_back_one(&delivery).await;
+            }
+            () = worker.exposed.none() => {
+                worker.process(Some(provider), &delivery, Waiting::Queued).await;
+            }
         }
     }
 }
@@ -84,13 +120,16 @@ impl Worker {
             .envelope
             .progress
             .received
-            .unwrap_or_else(Timestamp::now);
+            .unwrap_or(delivery.arrived.0);
         let message = delivery
             .forward()
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
             .count_header(header::RECEIVED_AT, received.as_millisecond())
             .count_header(header::SUSPECT, redeliveries.try_into().unwrap_or(i64::MAX));
-        let queue = self.names.suspects(&provider.engine.settings.name);
+        let lane = Address::of(&delivery.envelope.routing_key).lane;
+        let queue = self
+            .names
+            .suspects(&provider.engine.settings.name, lane.unwrap_or(Lane::Bulk));
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
             .await?;
         provider.engine.metrics.suspects.inc();
@@ -98,13 +137,22 @@ impl Worker {
         Ok(())
     }
 
-    /// What was delivered and not begun goes back to its queue, but for what cannot while the broker takes no
-    /// publishes.
-    pub(super) async fn hand_back(&self, provider: &Provider) -> Result<(), BrokerError> {
-        for inbox in provider.inboxes() {
-            for delivery in inbox.take_if(|delivery| self.can_go_back(delivery)) {
-                self.hand_back_one(&delivery).await?;
-            }
+    /// What was delivered into these lanes, or as a suspect, and not begun goes back to its queue, but for what cannot
+    /// while the broker takes no publishes.
+    pub(super) async fn hand_back(
+        &self,
+        provider: &Provider,
+        lanes: &[Lane],
+    ) -> Result<(), BrokerError> {
+        let can_go_back = |delivery: &Held| self.can_go_back(delivery);
+        let waiting = lanes
+            .iter()
+            .flat_map(|lane| provider.inbox.take_if(*lane, can_go_back));
+        let suspects = Lane::ALL
+            .iter()
+            .flat_map(|lane| provider.suspects.take_if(*lane, can_go_back));
+        for delivery in waiting.chain(suspects).collect::<Vec<_>>() {
+            self.hand_back_one(&delivery).await?;
         }
         Ok(())
     }
@@ -119,16 +167,37 @@ impl Worker {
         !delivery.suspect && !self.suspicion.falls_on(delivery.redeliveries + 1)
     }
 
-    /// Hands it back; as a copy, where one more delivery would be held against it.
+    /// Hands it back; as a copy, where one more delivery would be held against it, or where its deadline is to count
+    /// from when it came here.
     pub(super) async fn hand_back_one(&self, delivery: &Delivery) -> Result<(), BrokerError> {
-        if self.is_spared(delivery) {
+        let blocked = delivery.session.health.is_blocked();
+        if delivery.is_lost() {
+            return Ok(());
+        }
+        if self.is_spared(delivery) && (blocked || !self.has_deadline(delivery)) {
             delivery.hand_back().await;
         } else if self.can_go_back(delivery) {
-            let id = delivery.envelope.message_id.as_deref().unwrap_or_default();
-            self.put_back(delivery, delivery.forward(), id, &Span::default())
-                .await?;
-            delivery.ack().await;
+            self.put_copy(delivery).await?;
         }
         Ok(())
+    }
+
+    /// Puts a copy in its place, which the broker counts anew.
+    pub(super) async fn put_copy(&self, delivery: &Delivery) -> Result<(), BrokerError> {
+        let (envelope, arrived) = (&delivery.envelope, delivery.arrived.0);
+        let received = envelope.progress.received.unwrap_or(arrived);
+        let message = delivery
+            .forward()
+            .count_header(header::RECEIVED_AT, received.as_millisecond());
+        let id = envelope.message_id.as_deref().unwrap_or_default();
+        self.put_back(delivery, message, id, &Span::default())
+            .await?;
+        delivery.ack().await;
+        Ok(())
+    }
+
+    fn has_deadline(&self, delivery: &Delivery) -> bool {
+        let (most, arrived) = (self.settings.amqp.max_job_bytes, delivery.arrived.0);
+        Job::deadline_of(&delivery.envelope, &delivery.body, most, arrived).is_some()
     }
 }

@@ -20,6 +20,7 @@ mod tally; // what became of every job
 mod worker; // the built program, running
 
 mod batching; // many lookups out of few requests
+mod binary; // text that is no UTF-8
 mod conformance; // the five kinds, held against their documents; no I/O
 mod harness; // the parts above do what tests rely on
 mod sandbox; // the sandbox answers as the documents say
@@ -32,6 +33,8 @@ mod contract; // jobs and results, as the contract has them
 mod cures; // what `check` advises, done
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
+mod deadlines; // a call hears at its deadline, whatever stands in its way
+
 mod deployment; // what is deployed beside the program goes with it
 mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
@@ -57,6 +60,7 @@ mod requests; // what requesters and their tools really send
 mod reuse; // connections that are used again, and those that never come about
 mod sizes; // results that no broker takes
 mod soak; // the fault tests at scale, by hand
+mod timeouts; // a consumer timeout shorter than a job waits
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces; // a job's way as one trace, seen in a collector
 mod waits; // how long a provider is left alone

@@ -3,6 +3,7 @@
 #[cfg(feature = "failpoints")]
 use std::collections::BTreeSet;
 
+use lapin::options::BasicGetOptions;
 use serde_json::json;
 
 use crate::{
@@ -129,6 +130,42 @@ async fn poison_among_two_hundred_neighbours_is_dead_lettered_alone() {
     ] {
         assert_eq!(road.client.depth(queue).await, Some(0), "{queue}");
     }
+}
+
+#[tokio::test]
+async fn calls_that_came_back_often_go_before_bulk_that_did() {
+    let vhost = Broker::shared().vhost();
+    let mut road = road_with(&vhost.url(), 20, "").await;
+    let queues = [
+        "lookup.jobs.antsomi.bulk",
+        "lookup.jobs.antsomi.interactive",
+    ];
+    for (key, kind, jobs) in [
+        ("antsomi.bulk", "bulk", 12),
+        ("antsomi.interactive", "call", 4),
+    ] {
+        let jobs = (0..jobs).map(|n| job(&format!("{kind}-{n}")));
+        road.client.publish_all("lookup.jobs", key, jobs).await;
+    }
+    // As when the worker's connection is lost three times.
+    for _ in 0..3 {
+        let channel = road.client.new_channel().await;
+        for (queue, count) in queues.into_iter().zip([12, 4]) {
+            road.client.wait_for_depth(queue, count, SOON).await;
+            for _ in 0..count {
+                let get = channel.basic_get(queue.into(), BasicGetOptions::default());
+                get.await.expect("an answer").expect("a job");
+            }
+        }
+        channel.close(200, "lost".into()).await.expect("a close");
+    }
+    road.worker.start_again();
+    let results = road.client.take("lookup.results", 16, SOON).await;
+    let first: Vec<_> = results[..4]
+        .iter()
+        .map(|result| result.json()["job_id"].to_string())
+        .collect();
+    assert!(first.iter().all(|job| job.contains("call")), "{first:?}");
 }
 
 #[cfg(feature = "failpoints")]
