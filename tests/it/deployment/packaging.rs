@@ -61,7 +61,7 @@ async fn every_shell_has_a_script_and_every_command_a_page() {
     assert!(path.join("lookup-worker.1").is_file());
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "check",
     "health",
@@ -69,6 +69,8 @@ const COMMANDS: [&str; 11] = [
     "pipe",
     "send",
     "dead",
+    "pause",
+    "resume",
     "sandbox",
     "schema",
     "completions",
