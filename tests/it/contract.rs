@@ -188,7 +188,7 @@ async fn each_class_of_answer_becomes_its_result() {
 
     // What may do better later lies in the dead-letter queue too, and so does a refusal; what the provider itself says
     // of the request does not.
-    let is_letter = |expected: &(&str, Option<u16>, bool)| expected.2 || expected.0 != "rejected";
+    let is_letter = |expected: &(&str, Option<u64>, bool)| expected.2 || expected.0 != "rejected";
     let letters = faults
         .iter()
         .filter(|(_, _, expected)| is_letter(expected))
