@@ -186,16 +186,25 @@ async fn each_class_of_answer_becomes_its_result() {
         (&json!("not_found"), None)
     );
 
-    // What may do better later lies in the dead-letter queue too; a final answer does not.
-    let retryable = faults.iter().filter(|(_, _, expected)| expected.2).count();
-    let dead = road.client.take("lookup.dead", retryable, SOON).await;
+    // What may do better later lies in the dead-letter queue too, and so does a refusal; what the provider itself says
+    // of the request does not.
+    let is_letter = |expected: &(&str, Option<u64>, bool)| expected.2 || expected.0 != "rejected";
+    let letters = faults
+        .iter()
+        .filter(|(_, _, expected)| is_letter(expected))
+        .count();
+    let dead = road.client.take("lookup.dead", letters, SOON).await;
     for letter in &dead {
         let (_, _, expected) = faults
             .iter()
             .find(|(phone, ..)| letter.id() == Some(phone))
             .expect("one of them");
         assert_eq!(letter.header("x-lookup-error").as_deref(), Some(expected.0));
-        assert_eq!(letter.header("x-lookup-attempts").as_deref(), Some("4"));
+        let attempts = if expected.2 { "4" } else { "1" };
+        assert_eq!(
+            letter.header("x-lookup-attempts").as_deref(),
+            Some(attempts)
+        );
         assert_eq!(
             letter.header("x-lookup-routing-key").as_deref(),
             Some("antsomi.interactive")

@@ -1,9 +1,12 @@
-//! The table of failures names the tests that hold it, and names all of them.
+//! The tables of failures and of the provider's word name the tests that hold them; the first names all of them.
 #![cfg(feature = "failpoints")]
 
 use std::{collections::BTreeSet, env, process::Command};
 
-const TABLE: &str = include_str!("../../docs/failures.md");
+const TABLES: [&str; 2] = [
+    include_str!("../../docs/failures.md"),
+    include_str!("../../docs/providers-word.md"),
+];
 
 /// Modules all of whose tests stand in the table.
 const ALL_OF: [&str; 5] = ["alarm::", "cuts::", "frozen::", "losses::", "nodes::"];
@@ -26,8 +29,10 @@ fn tests(arguments: &[&str]) -> BTreeSet<String> {
 
 /// What stands in the table in backticks and is a test's name.
 fn named() -> BTreeSet<String> {
-    let quoted = TABLE.split('`').skip(1).step_by(2);
+    let quoted = TABLES.map(|table| table.split('`').skip(1).step_by(2));
     quoted
+        .into_iter()
+        .flatten()
         .filter(|text| text.contains("::"))
         .map(str::to_owned)
         .collect()

@@ -269,6 +269,13 @@ async fn a_suspect_waits_for_its_provider_and_is_answered_under_its_own_name() {
     road.client
         .publish_all("", "lookup.suspect.antsomi", (0..5).map(dark))
         .await;
+    // Suspects go one by one, and what one alone meets is its own affair: others show that the provider is dark.
+    let other = |n: u32| {
+        Job::json(&json!({"query": {"phone": format!("8491{:07}", 100 + n)}})).id(&format!("o-{n}"))
+    };
+    road.client
+        .publish_all("lookup.jobs", "antsomi.bulk", (0..5).map(other))
+        .await;
     road.worker.start_again();
     road.worker.wait_ready().await;
     let opened = async {
@@ -290,7 +297,7 @@ async fn a_suspect_waits_for_its_provider_and_is_answered_under_its_own_name() {
     road.sandbox
         .clear_faults(lookup_worker::sandbox::Kind::Antsomi)
         .await;
-    let results = road.results(5).await;
+    let results = road.results(10).await;
     assert!(
         results
             .values()

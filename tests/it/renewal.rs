@@ -67,7 +67,11 @@ async fn renewed_secrets_are_used_at_once(lines: &dyn Fn(&str, &str) -> String, 
         rest.values().all(|result| result["status"] == "found"),
         "{rest:?}"
     );
-    assert_eq!(road.client.depth("lookup.dead").await, Some(0));
+    assert_eq!(
+        road.client.depth("lookup.dead").await,
+        Some(5),
+        "they can be sent back"
+    );
     let log = road.worker.log();
     assert!(
         log.contains(READ_AGAIN) && log.contains("providers.antsomi."),
