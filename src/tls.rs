@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, CertificateError, InvalidMessage, RootCertStore,
+    AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -199,10 +199,15 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<&'static str> {
 }
 
 fn meaning(error: &rustls::Error) -> Option<&'static str> {
-    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage as Unreadable};
+    use rustls::Error::{
+        AlertReceived, InvalidCertificate, InvalidMessage as Unreadable, NoApplicationProtocol,
+        PeerIncompatible as Incompatible,
+    };
     Some(match error {
         InvalidCertificate(problem) => of_certificate(problem)?,
         AlertReceived(alert) => of_alert(*alert)?,
+        NoApplicationProtocol => NO_COMMON_HTTP,
+        Incompatible(problem) => of_versions(problem),
         Unreadable(InvalidMessage::InvalidContentType) => {
             "it does not speak TLS on this port; check scheme and port of the address"
         }
@@ -210,11 +215,32 @@ fn meaning(error: &rustls::Error) -> Option<&'static str> {
     })
 }
 
+const NO_COMMON_HTTP: &str = "it speaks another version of HTTP than is asked for here; set `http` to \"auto\", or to \"2\" if it speaks HTTP/2 alone";
+
+const NO_COMMON_VERSION: &str = "it speaks neither TLS 1.2 nor TLS 1.3, and nothing older is spoken here; one of them is needed there";
+
+const NO_COMMON_SUITE: &str = "it has no cipher suite or curve in common with this worker (ECDHE with AES-GCM or ChaCha20-Poly1305 is spoken here); \
+     one is needed there";
+
+fn of_versions(problem: &PeerIncompatible) -> &'static str {
+    use PeerIncompatible as Problem;
+    match problem {
+        Problem::ServerDoesNotSupportTls12Or13
+        | Problem::ServerTlsVersionIsDisabledByOurConfig
+        | Problem::SupportedVersionsExtensionRequired
+        | Problem::Tls12NotOffered
+        | Problem::Tls12NotOfferedOrEnabled => NO_COMMON_VERSION,
+        _ => NO_COMMON_SUITE,
+    }
+}
+
 fn of_certificate(problem: &CertificateError) -> Option<&'static str> {
     use CertificateError as Problem;
     Some(match problem {
         Problem::UnknownIssuer => {
-            "the authority of its certificate is not trusted here; give the authority's certificate as ca_file"
+            "the authority of its certificate is not trusted here, or its chain is incomplete (it leaves out the certificates \
+             between its own and the authority's, which browsers fetch and others do not); let it send the whole chain, or \
+             give the authority's certificate, and those between, as ca_file"
         }
         Problem::Expired | Problem::ExpiredContext { .. } => {
             "its certificate has expired; renew it there, or check this machine's clock"
@@ -228,6 +254,24 @@ fn of_certificate(problem: &CertificateError) -> Option<&'static str> {
         Problem::InvalidPurpose | Problem::InvalidPurposeContext { .. } => {
             "its certificate is none for servers; one with that purpose is needed there"
         }
+        Problem::UnsupportedSignatureAlgorithmContext { .. }
+        | Problem::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its certificate is signed in a way that is not supported (SHA-1, or a key of an uncommon kind); a newer one is \
+             needed there"
+        }
+        Problem::Revoked => "its certificate was revoked; a new one is needed there",
+        // The verifier's own word has no name of its own here.
+        Problem::Other(other) => match format!("{:?}", other.0).as_str() {
+            "CaUsedAsEndEntity" => {
+                "its certificate is an authority's (CA:TRUE), as `openssl req -x509` makes them, and none for servers, also where it \
+                 stands in ca_file; make one with `-addext basicConstraints=critical,CA:FALSE`, or one signed by that authority"
+            }
+            "UnsupportedCertVersion" => {
+                "its certificate is of X.509 version 1, which cannot name hosts; one of version 3 with its names \
+                 (subjectAltName) is needed there"
+            }
+            _ => return None,
+        },
         _ => return None,
     })
 }
@@ -248,8 +292,13 @@ fn of_alert(alert: AlertDescription) -> Option<&'static str> {
         Alert::CertificateExpired => "it says that the client certificate has expired; renew it",
         Alert::CertificateRevoked => "it says that the client certificate was revoked; renew it",
         Alert::HandshakeFailure => {
-            "it refuses the handshake; where it asks for a client certificate, give client_cert_file and client_key_file"
+            "it refuses the handshake; where it asks for a client certificate, give client_cert_file and client_key_file; else it \
+             has no cipher suite in common with this worker"
         }
+        Alert::ProtocolVersion => NO_COMMON_VERSION,
+        Alert::InsufficientSecurity => NO_COMMON_SUITE,
+        Alert::NoApplicationProtocol => NO_COMMON_HTTP,
+        Alert::UnrecognisedName => "it serves no host of this name; check the host of the address",
         _ => return None,
     })
 }
