@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::Moment,
-    config::{Credentials, ProviderSettings},
+    config::{Credentials, ProviderSettings, QuotaScope},
     failure::Failure,
     job::Job,
     policy::{
@@ -31,7 +31,11 @@ use crate::{
         circuit::{Circuit, Purpose},
         quota::Terms,
     },
-    provider::{Adapter, Outcome, http::Client, oauth::Tokens},
+    provider::{
+        Adapter, Outcome,
+        http::{Client, Options, Version},
+        oauth::Tokens,
+    },
     quota::Quota,
     telemetry::metrics::{Metrics, ProviderMetrics},
 };
@@ -170,12 +174,20 @@ impl Engine {
     /// A sentence that names the key, where none can be made.
     pub fn client(settings: &ProviderSettings) -> Result<Client, String> {
         let flight = settings.quota.as_ref().map(|limit| Terms::of(limit).flight);
-        Client::new(
-            settings.concurrency,
-            settings.max_response_bytes,
-            &settings.tls,
+        // Over HTTP/2 a request may lie between its permission and the wire for as long as the process is frozen.
+        let strict = settings
+            .quota
+            .as_ref()
+            .is_some_and(|limit| limit.scope == QuotaScope::Broker);
+        Client::new(Options {
+            concurrency: settings.concurrency,
+            max_response_bytes: settings.max_response_bytes,
+            tls: settings.tls.clone(),
             flight,
-        )
+            connect_timeout: settings.connect_timeout,
+            version: if strict { Version::One } else { settings.http },
+            proxy: settings.proxy.clone(),
+        })
         .map_err(|problem| format!("providers.{}: {problem}", settings.name))
     }
 

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http::Request;
 
 use super::{Failed, print_line};
-use crate::{config::Settings, provider::http::Client, tls::TlsFiles};
+use crate::{
+    config::Settings,
+    provider::http::{Client, Options},
+};
 
 /// Shorter than the time that probes are usually given.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -29,7 +32,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
     let address = reachable(settings.http.listen);
     let page = if arguments.live { "livez" } else { "readyz" };
-    let client = Client::new(1, MOST_BYTES, &TlsFiles::default(), None).map_err(Failed::new)?;
+    let options = Options {
+        max_response_bytes: MOST_BYTES,
+        ..Options::default()
+    };
+    let client = Client::new(options).map_err(Failed::new)?;
     let request = Request::get(format!("http://{address}/{page}"))
         .body(Bytes::new())
         .map_err(Failed::new)?;

@@ -16,11 +16,11 @@ use super::{
     TracesSettings, WorkerSettings, environment,
     mistake::Mistakes,
     problem::{self, Unknown},
-    provider::CommonKeys,
+    provider::{CommonKeys, QuotaLimit, QuotaScope},
     secret::SecretFiles,
 };
 use crate::{
-    provider::Adapter,
+    provider::{Adapter, http::Version},
     tls::{TlsFiles, TlsProblem},
 };
 
@@ -290,6 +290,8 @@ fn provider(
         .limit(adapter.default_quota())
         .map_err(|problem| ConfigError::below(&path, problem));
     let quota = mistakes.note(quota)?;
+    mistakes.note(speakable(&path, common.http, quota.as_ref()));
+    mistakes.note(usable_proxy(&path, common.proxy.as_ref()));
     Some(ProviderSettings {
         name: name.into(),
         adapter,
@@ -305,6 +307,9 @@ fn provider(
         max_response_bytes: common.max_response_bytes,
         retry: retry?,
         tls,
+        connect_timeout: common.connect_timeout,
+        http: common.http,
+        proxy: common.proxy,
     })
 }
 
@@ -323,6 +328,30 @@ fn encrypted(
             https_or_local(&key, &oauth.token_url, allowed)
         }
     }
+}
+
+/// A quota of all workers together is kept to the request over HTTP/1.1 alone.
+fn speakable(path: &str, http: Version, quota: Option<&QuotaLimit>) -> Result<(), ConfigError> {
+    let shared = quota.is_some_and(|limit| limit.scope == QuotaScope::Broker);
+    if !shared || http != Version::Two {
+        return Ok(());
+    }
+    let expected = "got \"2\" beside a quota of all workers together, which is kept to the request over HTTP/1.1 alone; \
+                    expected \"auto\", \"1.1\", or quota = { …, scope = \"worker\" }";
+    Err(ConfigError::at(&format!("{path}.http"), expected))
+}
+
+fn usable_proxy(path: &str, proxy: Option<&Url>) -> Result<(), ConfigError> {
+    let usable = |proxy: &Url| {
+        matches!(proxy.scheme(), "http" | "https")
+            && proxy.username().is_empty()
+            && proxy.password().is_none()
+    };
+    if proxy.is_none_or(usable) {
+        return Ok(());
+    }
+    let expected = "expected an address such as \"http://proxy.example.com:3128\", without a user";
+    Err(ConfigError::at(&format!("{path}.proxy"), expected))
 }
 
 /// The provider's own `retry` over `[retry]`, key by key.

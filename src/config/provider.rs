@@ -9,7 +9,11 @@ use serde::{
 use url::Url;
 
 use super::{RetrySettings, Secret, secret::SecretFiles, value};
-use crate::{json::Malformed, provider::Adapter, tls::TlsFiles};
+use crate::{
+    json::Malformed,
+    provider::{Adapter, http::Version},
+    tls::TlsFiles,
+};
 
 /// One configured provider.
 #[derive(Debug, Clone)]
@@ -42,6 +46,12 @@ pub struct ProviderSettings {
     pub retry: RetrySettings,
     /// Whom to trust besides the system's authorities, and as whom to come.
     pub tls: TlsFiles,
+    /// Longest wait for a connection, over all addresses of the provider's name.
+    pub connect_timeout: Duration,
+    /// Which version of HTTP is spoken.
+    pub http: Version,
+    /// Who is asked to pass the requests on.
+    pub proxy: Option<Url>,
 }
 
 /// The keys of every kind, as they stand in the file.
@@ -74,6 +84,15 @@ pub(super) struct CommonKeys {
         deserialize_with = "value::positive_usize"
     )]
     pub max_response_bytes: usize,
+    #[serde(
+        default = "connect_timeout",
+        deserialize_with = "value::positive_duration"
+    )]
+    pub connect_timeout: Duration,
+    #[serde(default, deserialize_with = "value::word")]
+    pub http: Version,
+    #[serde(default, deserialize_with = "value::web_address_option")]
+    pub proxy: Option<Url>,
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     #[serde(default)]
@@ -88,6 +107,10 @@ fn timeout() -> Duration {
 
 fn max_pause() -> Duration {
     Duration::from_secs(3600)
+}
+
+fn connect_timeout() -> Duration {
+    Duration::from_secs(3)
 }
 
 fn auth_failure_limit() -> u32 {

@@ -15,7 +15,11 @@ use crate::{
     failure::{ErrorKind, Failure},
     job::Lane,
     policy::{circuit::Purpose, quota::Permission},
-    provider::{Lookup, Outcome, oauth::Header},
+    provider::{
+        Lookup, Outcome,
+        http::{Passport, Unanswered},
+        oauth::Header,
+    },
     telemetry::traces::Span,
 };
 
@@ -53,6 +57,10 @@ pub(super) struct Heard {
     pub jobs: SmallVec<[u64; 1]>,
     /// It never left: its permission was void too soon.
     pub unsent: bool,
+    /// HTTP requests made before this one for the same, whose connections broke as they were used again.
+    pub broken: u32,
+    /// So did this one's, and the circuit is not to hear of it.
+    pub stale: bool,
     /// The circuit was told.
     pub noted: Cell<bool>,
     /// Of the request.
@@ -85,16 +93,25 @@ pub(super) async fn run(
         permission,
         place: _place,
     } = leave;
+    let (mut broken, mut stale) = (0, false);
     let (answer, used) = match authorization {
         Ok(header) => {
             let used = header.1.clone();
             let answer = match engine.request(&lookups) {
                 Some(mut request) => {
                     record.span = Span::request(&spans, &engine.settings.name, &mut request);
-                    let client = engine.client.borrow().clone();
-                    client
-                        .call(request, header, engine.settings.timeout, permission, lane)
+                    let passport = Passport {
+                        permission,
+                        lane,
+                        fresh: false,
+                    };
+                    engine
+                        .ask(request, header, passport, &mut broken, &mut record.begun)
                         .await
+                        .map_err(|unanswered| {
+                            stale = unanswered.stale;
+                            unanswered.failure
+                        })
                 }
                 None => Err(Failure::new(
                     ErrorKind::Rejected,
@@ -117,18 +134,49 @@ pub(super) async fn run(
     heard.span = std::mem::take(&mut record.span);
     drop(record);
     heard.jobs = jobs;
+    (heard.broken, heard.stale) = (broken, stale);
     if heard.unsent {
         engine.quota.wasted();
     } else {
         engine.metrics.requested(heard.label(), begun.elapsed());
     }
-    if !heard.token_refused {
+    if !heard.token_refused && !heard.stale {
         engine.note(purpose, &heard);
     }
     Rc::new(heard)
 }
 
 impl Engine {
+    /// The answer to a request. Where a connection that had been used before breaks under it, it is made again at once
+    /// on a new one, which is another request; not without leave.
+    async fn ask(
+        &self,
+        request: Request<Bytes>,
+        header: Header,
+        mut passport: Passport,
+        broken: &mut u32,
+        begun: &mut Instant,
+    ) -> Result<Response<Bytes>, Unanswered> {
+        let limit = self.settings.timeout;
+        let client = self.client.borrow().clone();
+        let first = client
+            .call(request.clone(), header.clone(), limit, passport)
+            .await;
+        if !first.as_ref().is_err_and(|unanswered| unanswered.stale) {
+            return first;
+        }
+        let Some(permission) = self.quota.permission_at_once(passport.lane) else {
+            return first;
+        };
+        *broken += 1;
+        self.metrics
+            .requested(ErrorKind::Connection.as_str(), begun.elapsed());
+        *begun = Instant::now();
+        passport.permission = permission;
+        passport.fresh = true;
+        client.call(request, header, limit, passport).await
+    }
+
     fn request(&self, lookups: &[Rc<Lookup>]) -> Option<Request<Bytes>> {
         match lookups {
             [lookup] => Some(lookup.request.clone()),
@@ -200,6 +248,8 @@ impl Engine {
             used: used.cloned(),
             jobs: SmallVec::new(),
             unsent: false,
+            broken: 0,
+            stale: false,
             noted: Cell::new(false),
             span: Span::default(),
         };

@@ -50,6 +50,8 @@ pub(super) struct Course {
     asked_anew: usize,
     /// Requests that were not sent after all.
     unsent: u32,
+    /// A connection broke as it was used again.
+    broken_off: bool,
     waiting: Waiting,
 }
 
@@ -62,6 +64,10 @@ pub(super) struct Answer {
     company: usize,
     /// The request was not sent after all.
     unsent: bool,
+    /// Requests made besides the last.
+    broken: u32,
+    /// A connection broke as it was used again, and there was no leave to ask again at once.
+    stale: bool,
     /// Where a fresh token may be let in: the call, of which the circuit does not know yet.
     refused: Option<Rc<Heard>>,
 }
@@ -87,17 +93,22 @@ impl Answer {
                 payload: None,
                 company: 1,
                 unsent: false,
+                broken: 0,
+                stale: false,
                 refused: None,
             };
         };
         let refused = heard.token_refused.then(|| Rc::clone(&heard));
         let mut heard = Rc::unwrap_or_clone(heard);
         let (company, unsent) = (heard.outcomes.len(), heard.unsent);
+        let (broken, stale) = (heard.broken, heard.stale);
         Self {
             outcome: heard.outcomes.swap_remove(number),
             payload: heard.payload,
             company,
             unsent,
+            broken,
+            stale,
             refused,
         }
     }
@@ -122,6 +133,7 @@ impl Course {
             refused: None,
             asked_anew: 0,
             unsent: 0,
+            broken_off: false,
             waiting,
         }
     }
@@ -186,6 +198,11 @@ impl Engine {
         if answer.unsent && course.unsent < MOST_UNSENT {
             course.unsent += 1;
             course.attempts -= 1;
+            return Next::AtOnce;
+        }
+        course.attempts += answer.broken;
+        // Once, that is: where every connection breaks, it is the provider's hour.
+        if answer.stale && !std::mem::replace(&mut course.broken_off, true) {
             return Next::AtOnce;
         }
         let Some(outcome) = answer.outcome else {

@@ -31,6 +31,20 @@
 //! - the ledger is away with its node, or deleted: a publish comes back as unroutable, which is no permission;
 //! - clocks apart: each of the three counts lengths of time by its own, and none reads what another wrote.
 //!
+//! # HTTP/2
+//! The row `written` holds where the look at the clock and the write are one step. Over HTTP/2 they are not: one task
+//! of the library's takes the request, which is when its body may look at the clock, and queues the frame; another
+//! writes it. Nothing outside the library comes between them, for TLS lies below both. A process that is frozen in that
+//! place sends the frame after the thaw, however late: in a window that others have filled meanwhile. So
+//!
+//! - a quota of all workers together (`scope = "broker"`) is kept over HTTP/1.1, whatever the provider offers;
+//! - a quota of one worker may be spoken over HTTP/2. A request that no connection has taken when its permission is void
+//!   is given up, so waits for a connection, or for one of the streams that the provider allows, belong to nothing. From
+//!   there to the socket it is one turn of the runtime, which `flight` covers. What is given up is this: where the process
+//!   is frozen for longer than `flight` within that turn, what it had just queued is seen late;
+//! - a request that the provider says it did not process (RFC 9113 §8.7) is made again by the same permission while
+//!   that is good: of one permission at most one request is processed.
+//!
 //! # What it assumes
 //! - From the socket to the provider a request takes less than `flight` (a sixtieth of the window: 1 s at one
 //!   minute). Where that is a second or more, `TCP_USER_TIMEOUT` ends what the network holds up longer.
@@ -195,6 +209,12 @@ pub struct Permission {
 impl Permission {
     /// Where there is no quota.
     pub const UNLIMITED: Self = Self { void_from: None };
+
+    /// How long it may still be used; none where that is for ever.
+    #[must_use]
+    pub fn time_left(&self, now: Moment) -> Option<Duration> {
+        self.void_from.map(|void_from| void_from.since(now))
+    }
 
     /// Whether it may not be used any more.
     #[must_use]

@@ -147,16 +147,69 @@ async fn an_answer_over_the_limit_is_refused_whether_or_not_it_says_how_long_it_
     }
 }
 
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(body).unwrap();
+    packer.finish().unwrap()
+}
+
 #[tokio::test]
-async fn a_compressed_answer_is_refused_unread() {
-    let server = Fixed::start(answer(
-        "200 OK\r\nContent-Encoding: gzip",
-        b"\x1f\x8b\x08\x00bomb",
-    ))
+async fn a_compressed_answer_is_read_whatever_the_case_of_its_coding() {
+    let found = br#"{"code":200,"data":{"entries":[]}}"#;
+    for coding in ["gzip", "GZIP", "x-gzip"] {
+        let head = format!("200 OK\r\nContent-Encoding: {coding}");
+        let server = Fixed::start(answer(&head, &gzip(found))).await;
+        let result = lookup(&server.base, TOKEN).await;
+        assert_eq!(result.status, Status::NotFound, "{coding}: {result:?}");
+        let head = server.heads.lock().unwrap()[0].to_lowercase();
+        assert!(
+            head.contains("accept-encoding: gzip, br, zstd\r\n"),
+            "{head}"
+        );
+    }
+    for none in ["", "identity", "Identity"] {
+        let head = format!("200 OK\r\nContent-Encoding: {none}");
+        let server = Fixed::start(answer(&head, found)).await;
+        assert_eq!(
+            lookup(&server.base, TOKEN).await.status,
+            Status::NotFound,
+            "{none}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_compressed_answer_no_more_is_unpacked_than_an_answer_may_hold() {
+    let bomb = gzip(&vec![b' '; 1024 * 1024]);
+    assert!(bomb.len() < 10_000);
+    let server = Fixed::start(answer("200 OK\r\nContent-Encoding: gzip", &bomb)).await;
+    let result = lookup(
+        &server.base,
+        &format!("{TOKEN}\nmax_response_bytes = 10000"),
+    )
     .await;
-    let result = lookup(&server.base, TOKEN).await;
     assert_eq!(kind(&result), "bad_response");
-    assert!(result.error.unwrap().message.contains("gzip"));
+    assert!(result.error.unwrap().message.contains("max_response_bytes"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_packed_otherwise_or_not_as_it_says_is_refused() {
+    for (coding, body, told) in [
+        ("deflate", &b"x"[..], "Content-Encoding deflate"),
+        ("hunter2", b"x", "of another name"),
+        ("gzip, br", b"x", "of more than one name"),
+        ("gzip", b"\x1f\x8b\x08\x00no", "Content-Encoding"),
+    ] {
+        let head = format!("200 OK\r\nContent-Encoding: {coding}");
+        let server = Fixed::start(answer(&head, body)).await;
+        let result = lookup(&server.base, TOKEN).await;
+        assert_eq!(kind(&result), "bad_response", "{coding}");
+        let message = result.error.unwrap().message;
+        assert!(
+            message.contains(told) && !message.contains("hunter2"),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
 mod frozen; // what answers nothing, and later goes on
 mod hostile; // providers that answer what no document lists
+mod http2; // a provider that speaks HTTP/2, and breaks off in every way
 mod losses; // whatever dies, every job is answered
 mod nodes; // a cluster of which a node dies
 mod page; // what people see at `/`
@@ -50,6 +51,7 @@ mod quota; // never one request too many, and hardly one too few
 mod readme; // what the README says is so
 mod refusals; // what says nothing of the customer uses up no backlog
 mod renewal; // SIGHUP: new secrets without losing a job
+mod reuse; // connections that are used again, and those that never come about
 mod soak; // the fault tests at scale, by hand
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces;

@@ -33,10 +33,10 @@ use crate::{
 };
 
 /// Files of one authority, a server and a client: `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
-struct Authority(TempDir);
+pub struct Authority(TempDir);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let authority = Self(tempfile::tempdir().unwrap());
         authority.renew();
         authority
@@ -85,7 +85,7 @@ impl Authority {
         self.0.path().join(name)
     }
 
-    fn ca(&self) -> String {
+    pub fn ca(&self) -> String {
         format!("ca_file = '{}'\n", self.file("ca.pem").display())
     }
 
@@ -98,7 +98,11 @@ impl Authority {
         )
     }
 
-    fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
+    pub fn key(&self, name: &str) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_file(self.file(name)).unwrap()
+    }
+
+    pub fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_file_iter(self.file(name))
             .unwrap()
             .map(Result::unwrap)
@@ -112,7 +116,7 @@ impl Authority {
         let clients = WebPkiClientVerifier::builder(Arc::new(roots))
             .build()
             .unwrap();
-        let key = PrivateKeyDer::from_pem_file(self.file("server.key")).unwrap();
+        let key = self.key("server.key");
         let server = ServerConfig::builder().with_client_cert_verifier(clients);
         let server = server
             .with_single_cert(self.certificates("server.pem"), key)
@@ -312,6 +316,111 @@ async fn a_provider_that_asks_for_a_client_certificate_is_reached_by_one_and_sig
             .json()["status"],
         "found"
     );
+}
+
+/// Certificates for this machine that a server may come with, and the authority to trust (PEM) for each.
+fn leaf(ca: bool, names: &[&str]) -> (CertificateParams, KeyPair) {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "a server of a test");
+    if ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    (params, KeyPair::generate().unwrap())
+}
+
+/// What a lookup says of a server with this one certificate, where `trusted` is the `ca_file`.
+async fn said_of(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    trusted: &str,
+    protocols: &[&str],
+    keys: &str,
+) -> String {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    server.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().into())
+        .collect();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    let ca_file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(ca_file.path(), trusted).unwrap();
+    let toml = format!(
+        "[retry]\nmax_attempts = 1\n[providers.omeda]\nkind = 'omeda'\nbrand = 'B'\napp_id = 'x'\nbase_url = \
+         '{base}'\nca_file = '{}'\n{keys}\n",
+        ca_file.path().display()
+    );
+    let call = Call::new(&["lookup", "omeda", "--query", r#"{"customer_id":12345}"#]);
+    let ran = call.config(&toml).run().await.expect(1);
+    ran.lines()[0]["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_trusted_is_told_with_what_mends_it() {
+    // As `openssl req -x509` makes one, trusted itself.
+    let (params, key) = leaf(true, &["127.0.0.1"]);
+    let own = params.self_signed(&key).unwrap();
+    let said = said_of(own.der().clone(), &key, &own.pem(), &[], "").await;
+    assert!(
+        said.contains("CA:TRUE") && said.contains("CA:FALSE"),
+        "{said}"
+    );
+
+    // Signed by one between it and the authority, which the server leaves out.
+    let (root, root_key) = leaf(true, &[]);
+    let root_certificate = root.self_signed(&root_key).unwrap();
+    let root = Issuer::new(root, root_key);
+    let (middle, middle_key) = leaf(true, &[]);
+    let middle = {
+        let _ = middle.signed_by(&middle_key, &root).unwrap();
+        Issuer::new(middle, middle_key)
+    };
+    let (params, key) = leaf(false, &["127.0.0.1"]);
+    let signed = params.signed_by(&key, &middle).unwrap();
+    let said = said_of(signed.der().clone(), &key, &root_certificate.pem(), &[], "").await;
+    assert!(
+        said.contains("chain is incomplete") && said.contains("ca_file"),
+        "{said}"
+    );
+
+    let (params, key) = leaf(false, &["another.example"]);
+    let other = params.signed_by(&key, &root).unwrap();
+    let said = said_of(other.der().clone(), &key, &root_certificate.pem(), &[], "").await;
+    assert!(said.contains("is for another name"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_http_2_alone_is_told_where_http_1_1_is_asked_for() {
+    let (root, root_key) = leaf(true, &[]);
+    let trusted = root.self_signed(&root_key).unwrap().pem();
+    let root = Issuer::new(root, root_key);
+    let (params, key) = leaf(false, &["127.0.0.1"]);
+    let signed = params.signed_by(&key, &root).unwrap();
+    let said = said_of(
+        signed.der().clone(),
+        &key,
+        &trusted,
+        &["h2"],
+        "http = '1.1'",
+    )
+    .await;
+    assert!(said.contains("another version of HTTP"), "{said}");
 }
 
 #[tokio::test]

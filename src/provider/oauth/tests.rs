@@ -12,6 +12,7 @@ use url::Url;
 
 use super::*;
 use crate::config::{ClientSecretPlace, OAuthSettings};
+use crate::provider::http::Options;
 
 const SECRET: &str = "p&ss w+rd";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -302,7 +303,7 @@ impl Endpoint {
         ));
         Self {
             tokens,
-            client: Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap(),
+            client: Client::new(Options::default()).unwrap(),
             asked,
             release,
         }
@@ -454,7 +455,7 @@ async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let (configured, _) = Adapter::configure("providers.egain", "egain", &url, config_table());
     let (adapter, credentials) = configured.unwrap();
     let tokens = Tokens::new(adapter, credentials);
-    let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
+    let client = Client::new(Options::default()).unwrap();
     let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();
     assert_eq!(
         (name.as_str(), value.as_bytes()),

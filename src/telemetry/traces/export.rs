@@ -26,7 +26,7 @@ use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
-use crate::{provider::http::Client, tls::TlsFiles};
+use crate::provider::http::{Client, Options};
 
 /// Longest wait for the collector's answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -48,7 +48,10 @@ pub(super) fn pair(
     endpoint: &Url,
     headers: &[(HeaderName, HeaderValue)],
 ) -> Result<(Exporter, impl Future<Output = ()> + use<>), String> {
-    let client = Client::new(1, MOST_BYTES, &TlsFiles::default(), None)?;
+    let client = Client::new(Options {
+        max_response_bytes: MOST_BYTES,
+        ..Options::default()
+    })?;
     let collector = Collector {
         url: format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')),
         headers: headers.to_vec(),
@@ -122,7 +125,7 @@ impl Collector {
         };
         match (&problem, self.is_well.replace(problem.is_none())) {
             (Some(problem), true) => {
-                tracing::warn!(problem, "the collector takes no spans; they are lost")
+                tracing::warn!(problem, "the collector takes no spans; they are lost");
             }
             (None, false) => tracing::info!("the collector takes spans again"),
             _ => {}

@@ -12,7 +12,7 @@ use crate::{
     failure::ErrorKind,
     job::Lane,
     policy::quota::Terms,
-    provider::http::Client,
+    provider::http::{Client, Options, Passport},
 };
 
 /// A permission that is good for this long.
@@ -48,7 +48,7 @@ async fn call(
     body: &'static [u8],
     permission: Permission,
 ) -> Option<ErrorKind> {
-    let client = Client::new(1, 1024, &crate::tls::TlsFiles::default(), None).unwrap();
+    let client = Client::new(Options::default()).unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
     let request = Request::builder()
         .method(method)
@@ -64,11 +64,14 @@ async fn call(
             request,
             authorization,
             Duration::from_secs(5),
-            permission,
-            Lane::Interactive,
+            Passport {
+                permission,
+                lane: Lane::Interactive,
+                fresh: false,
+            },
         )
         .await;
-    answer.err().map(|failure| failure.kind)
+    answer.err().map(|unanswered| unanswered.failure.kind)
 }
 
 #[tokio::test]
