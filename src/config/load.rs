@@ -16,7 +16,7 @@ use super::{
     TracesSettings, WorkerSettings, environment,
     mistake::Mistakes,
     problem::{self, Unknown},
-    provider::{CommonKeys, QuotaScope},
+    provider::{CommonKeys, QuotaLimit, QuotaScope},
     secret::SecretFiles,
 };
 use crate::{
@@ -290,21 +290,8 @@ fn provider(
         .limit(adapter.default_quota())
         .map_err(|problem| ConfigError::below(&path, problem));
     let quota = mistakes.note(quota)?;
-    let is_common = quota
-        .as_ref()
-        .is_some_and(|limit| limit.scope == QuotaScope::Broker);
-    if is_common && common.http == Version::Two {
-        let expected = "got \"2\" beside a quota of all workers together, which is kept to the request over HTTP/1.1 alone; \
-                        expected \"auto\", \"1.1\", or quota = { …, scope = \"worker\" }";
-        mistakes.add(&format!("{path}.http"), expected);
-    }
-    if let Some(proxy) = &common.proxy
-        && !(matches!(proxy.scheme(), "http" | "https") && proxy.username().is_empty())
-    {
-        let expected =
-            "expected an address such as \"http://proxy.example.com:3128\", without a user";
-        mistakes.add(&format!("{path}.proxy"), expected);
-    }
+    mistakes.note(speakable(&path, common.http, quota.as_ref()));
+    mistakes.note(usable_proxy(&path, common.proxy.as_ref()));
     Some(ProviderSettings {
         name: name.into(),
         adapter,
@@ -341,6 +328,30 @@ fn encrypted(
             https_or_local(&key, &oauth.token_url, allowed)
         }
     }
+}
+
+/// A quota of all workers together is kept to the request over HTTP/1.1 alone.
+fn speakable(path: &str, http: Version, quota: Option<&QuotaLimit>) -> Result<(), ConfigError> {
+    let shared = quota.is_some_and(|limit| limit.scope == QuotaScope::Broker);
+    if !shared || http != Version::Two {
+        return Ok(());
+    }
+    let expected = "got \"2\" beside a quota of all workers together, which is kept to the request over HTTP/1.1 alone; \
+                    expected \"auto\", \"1.1\", or quota = { …, scope = \"worker\" }";
+    Err(ConfigError::at(&format!("{path}.http"), expected))
+}
+
+fn usable_proxy(path: &str, proxy: Option<&Url>) -> Result<(), ConfigError> {
+    let usable = |proxy: &Url| {
+        matches!(proxy.scheme(), "http" | "https")
+            && proxy.username().is_empty()
+            && proxy.password().is_none()
+    };
+    if proxy.is_none_or(usable) {
+        return Ok(());
+    }
+    let expected = "expected an address such as \"http://proxy.example.com:3128\", without a user";
+    Err(ConfigError::at(&format!("{path}.proxy"), expected))
 }
 
 /// The provider's own `retry` over `[retry]`, key by key.
