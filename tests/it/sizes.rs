@@ -109,11 +109,14 @@ async fn a_result_that_is_too_large(most: usize, bytes: usize) {
         "{}",
         worker.log()
     );
-    assert_eq!(
-        worker
-            .metric("lookup_provider_requests_total{provider=\"talks\"")
-            .await as u32,
-        2
+    let metrics = worker.metrics().await;
+    let requests = metrics.lines().filter(|line| {
+        line.starts_with("lookup_provider_requests_total{") && line.contains("provider=\"talks\"")
+    });
+    let made = requests.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(
+        (made.sum::<f64>() - 2.0).abs() < 0.5,
+        "one a job: {metrics}"
     );
 }
 
