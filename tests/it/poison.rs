@@ -267,7 +267,7 @@ async fn a_suspect_waits_for_its_provider_and_is_answered_under_its_own_name() {
             .number_header("x-lookup-suspect", "3")
     };
     road.client
-        .publish_all("", "lookup.suspect.antsomi", (0..5).map(dark))
+        .publish_all("", "lookup.suspect.antsomi.interactive", (0..5).map(dark))
         .await;
     // Suspects go one by one, and what one alone meets is its own affair: others show that the provider is dark.
     let other = |n: u32| {
@@ -292,7 +292,7 @@ async fn a_suspect_waits_for_its_provider_and_is_answered_under_its_own_name() {
         .await
         .expect("the circuit opens");
     road.client
-        .wait_for_at_least("lookup.suspect.antsomi", 4, SOON)
+        .wait_for_at_least("lookup.suspect.antsomi.interactive", 4, SOON)
         .await;
     road.sandbox
         .clear_faults(lookup_worker::sandbox::Kind::Antsomi)
