@@ -299,7 +299,9 @@ fn provider(
         mistakes.add(&format!("{path}.http"), expected);
     }
     if let Some(proxy) = &common.proxy
-        && !(matches!(proxy.scheme(), "http" | "https") && proxy.username().is_empty())
+        && !(matches!(proxy.scheme(), "http" | "https")
+            && proxy.username().is_empty()
+            && proxy.password().is_none())
     {
         let expected =
             "expected an address such as \"http://proxy.example.com:3128\", without a user";

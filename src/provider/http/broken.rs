@@ -34,6 +34,10 @@ impl Broken {
             return Self::Failed(no_connection(error, connect_timeout));
         }
         let failure = broken_off(error);
+        // It answered, with something else than HTTP.
+        if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+            return Self::Failed(failure);
+        }
         let address = find::<legacy::Error>(error).and_then(local_address);
         match find::<h2::Error>(error) {
             Some(stream) if is_unprocessed(stream) => Self::Unprocessed {
