@@ -259,6 +259,10 @@ fn of_certificate(problem: &CertificateError) -> Option<&'static str> {
             "its certificate is signed in a way that is not supported (SHA-1, or a key of an uncommon kind); a newer one is \
              needed there"
         }
+        Problem::BadSignature => {
+            "its certificate is signed by another key than that of the authority of that name that is trusted here; where that \
+             authority was renewed, give its new certificate as ca_file"
+        }
         Problem::Revoked => "its certificate was revoked; a new one is needed there",
         // The verifier's own word has no name of its own here.
         Problem::Other(other) => match format!("{:?}", other.0).as_str() {

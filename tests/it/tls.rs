@@ -319,12 +319,10 @@ async fn a_provider_that_asks_for_a_client_certificate_is_reached_by_one_and_sig
 }
 
 /// Certificates for this machine that a server may come with, and the authority to trust (PEM) for each.
-fn leaf(ca: bool, names: &[&str]) -> (CertificateParams, KeyPair) {
+fn leaf(ca: bool, called: &str, names: &[&str]) -> (CertificateParams, KeyPair) {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).unwrap();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "a server of a test");
+    params.distinguished_name.push(DnType::CommonName, called);
     if ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
@@ -374,7 +372,7 @@ async fn said_of(
 #[tokio::test]
 async fn a_certificate_that_cannot_be_trusted_is_told_with_what_mends_it() {
     // As `openssl req -x509` makes one, trusted itself.
-    let (params, key) = leaf(true, &["127.0.0.1"]);
+    let (params, key) = leaf(true, "a server", &["127.0.0.1"]);
     let own = params.self_signed(&key).unwrap();
     let said = said_of(own.der().clone(), &key, &own.pem(), &[], "").await;
     assert!(
@@ -383,15 +381,15 @@ async fn a_certificate_that_cannot_be_trusted_is_told_with_what_mends_it() {
     );
 
     // Signed by one between it and the authority, which the server leaves out.
-    let (root, root_key) = leaf(true, &[]);
+    let (root, root_key) = leaf(true, "an authority", &[]);
     let root_certificate = root.self_signed(&root_key).unwrap();
     let root = Issuer::new(root, root_key);
-    let (middle, middle_key) = leaf(true, &[]);
+    let (middle, middle_key) = leaf(true, "one between", &[]);
     let middle = {
         let _ = middle.signed_by(&middle_key, &root).unwrap();
         Issuer::new(middle, middle_key)
     };
-    let (params, key) = leaf(false, &["127.0.0.1"]);
+    let (params, key) = leaf(false, "a server", &["127.0.0.1"]);
     let signed = params.signed_by(&key, &middle).unwrap();
     let said = said_of(signed.der().clone(), &key, &root_certificate.pem(), &[], "").await;
     assert!(
@@ -399,7 +397,15 @@ async fn a_certificate_that_cannot_be_trusted_is_told_with_what_mends_it() {
         "{said}"
     );
 
-    let (params, key) = leaf(false, &["another.example"]);
+    // Signed by an authority of the trusted one's name with another key.
+    let (next, next_key) = leaf(true, "an authority", &[]);
+    let next = Issuer::new(next, next_key);
+    let renewed = params.signed_by(&key, &next).unwrap();
+    let trusted = root_certificate.pem();
+    let said = said_of(renewed.der().clone(), &key, &trusted, &[], "").await;
+    assert!(said.contains("authority was renewed"), "{said}");
+
+    let (params, key) = leaf(false, "a server", &["another.example"]);
     let other = params.signed_by(&key, &root).unwrap();
     let said = said_of(other.der().clone(), &key, &root_certificate.pem(), &[], "").await;
     assert!(said.contains("is for another name"), "{said}");
@@ -407,10 +413,10 @@ async fn a_certificate_that_cannot_be_trusted_is_told_with_what_mends_it() {
 
 #[tokio::test]
 async fn a_server_that_speaks_http_2_alone_is_told_where_http_1_1_is_asked_for() {
-    let (root, root_key) = leaf(true, &[]);
+    let (root, root_key) = leaf(true, "an authority", &[]);
     let trusted = root.self_signed(&root_key).unwrap().pem();
     let root = Issuer::new(root, root_key);
-    let (params, key) = leaf(false, &["127.0.0.1"]);
+    let (params, key) = leaf(false, "a server", &["127.0.0.1"]);
     let signed = params.signed_by(&key, &root).unwrap();
     let said = said_of(
         signed.der().clone(),
