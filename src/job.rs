@@ -228,7 +228,7 @@ impl Job {
         if body.len() > max_bytes {
             return Some(now);
         }
-        read(body).unwrap_or(Some(now))
+        read(coding::without_mark(body)).unwrap_or(Some(now))
     }
 
     fn parts(
@@ -368,4 +368,21 @@ fn check_context(context: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_makes_no_job_due_before_its_time() {
+        let now = Timestamp::UNIX_EPOCH;
+        let due = |body: &str| Job::deadline_of(&Envelope::default(), body.as_bytes(), 1024, now);
+        for mark in ["", "\u{feff}"] {
+            assert_eq!(due(&format!(r#"{mark}{{"query":{{}}}}"#)), None);
+            let in_a_second = due(&format!(r#"{mark}{{"query":{{}},"deadline_ms":1000}}"#));
+            assert_eq!(in_a_second.map(Timestamp::as_second), Some(1));
+        }
+        assert_eq!(due("no job"), Some(now));
+    }
 }

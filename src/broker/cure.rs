@@ -95,7 +95,7 @@ impl Cures {
             format!(r"^{prefix}\."),
         );
         let [user, configure, write, read] =
-            [user, &configure, &write, &read].map(|text| quoted(text));
+            [user, &configure, &write, &read].map(quoted);
         format!(
             "rabbitmqctl set_permissions --vhost {} {user} {configure} {write} {read}",
             self.vhost

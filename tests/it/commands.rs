@@ -8,8 +8,10 @@ mod schemas; // `schema`, `--help`, `--version`
 mod table; // `send --csv`
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Write,
+    os::unix::ffi::OsStrExt,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -70,8 +72,13 @@ impl Call {
     }
 
     /// With a variable.
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        self.command.env(name, value);
+    pub fn env(self, name: &str, value: &str) -> Self {
+        self.env_bytes(name, value.as_bytes())
+    }
+
+    /// With a variable whose value need be no text.
+    pub fn env_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.command.env(name, OsStr::from_bytes(value));
         self
     }
 

@@ -49,7 +49,7 @@ pub async fn reach(amqp: &AmqpSettings) -> (Vec<Finding>, Option<Reached>) {
                 }
             }
             Err(error) => {
-                findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH))
+                findings.push(Finding::bad("broker", error.to_string()).advise(OUT_OF_REACH));
             }
         }
     }

@@ -8,128 +8,144 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use super::target;
 
-/// One documented answer of each kind with all that a result reads of it; the customer's id is `1`, or for omeda that
-/// which was asked for. Behind it what may be odd, and what may not.
-fn answers() -> [(&'static str, Value, Vec<&'static str>, Vec<&'static str>); 5] {
-    [
-        (
-            "antsomi",
-            json!({ "code": 200, "message": "Success", "codeMessage": null, "data": {
+/// A kind's documented answer with all that a result reads of it; what of it may be odd, and what may not.
+type Answer = (&'static str, Value, Vec<&'static str>, Vec<&'static str>);
+
+/// Of each kind; the customer's id is `1`, or for omeda that which was asked for.
+fn answers() -> [Answer; 5] {
+    [antsomi(), omeda(), kapture(), egain(), plume()]
+}
+
+fn antsomi() -> Answer {
+    (
+        "antsomi",
+        json!({ "code": 200, "message": "Success", "codeMessage": null, "data": {
                 "entries": [{ "customer_id": { "value": "1" }, "phone": { "value": "84907089782" } }],
                 "meta": { "total": 1 } } }),
-            vec![
-                "/message",
-                "/codeMessage",
-                "/data/meta",
-                "/data/meta/total",
-                "/data/entries/0/phone",
-            ],
-            vec!["/data/entries/0/customer_id/value"],
-        ),
-        (
-            "omeda",
-            json!({ "Customer": "https://x/brand/FOO/customer/12345/*", "SubmissionId": "s", "PhoneNumbers": [
+        vec![
+            "/message",
+            "/codeMessage",
+            "/data/meta",
+            "/data/meta/total",
+            "/data/entries/0/phone",
+        ],
+        vec!["/data/entries/0/customer_id/value"],
+    )
+}
+
+fn omeda() -> Answer {
+    (
+        "omeda",
+        json!({ "Customer": "https://x/brand/FOO/customer/12345/*", "SubmissionId": "s", "PhoneNumbers": [
                 { "Id": 1, "PhoneContactType": 200, "PhoneNumber": "1", "Extension": "2",
                   "ChangedDate": "2015-03-08 21:23:34", "StatusCode": 1 }, { "PhoneNumber": "2" }] }),
-            vec![
-                "/Customer",
-                "/SubmissionId",
-                "/PhoneNumbers",
-                "/PhoneNumbers/0",
-                "/PhoneNumbers/0/Id",
-                "/PhoneNumbers/0/PhoneContactType",
-                "/PhoneNumbers/0/PhoneNumber",
-                "/PhoneNumbers/0/Extension",
-                "/PhoneNumbers/0/ChangedDate",
-                "/PhoneNumbers/0/StatusCode",
-            ],
-            vec![],
-        ),
-        (
-            "kapture",
-            json!({ "status": "success", "message": "found", "Customer Details": { "id": 1, "name": "Ann",
+        vec![
+            "/Customer",
+            "/SubmissionId",
+            "/PhoneNumbers",
+            "/PhoneNumbers/0",
+            "/PhoneNumbers/0/Id",
+            "/PhoneNumbers/0/PhoneContactType",
+            "/PhoneNumbers/0/PhoneNumber",
+            "/PhoneNumbers/0/Extension",
+            "/PhoneNumbers/0/ChangedDate",
+            "/PhoneNumbers/0/StatusCode",
+        ],
+        vec![],
+    )
+}
+
+fn kapture() -> Answer {
+    (
+        "kapture",
+        json!({ "status": "success", "message": "found", "Customer Details": { "id": 1, "name": "Ann",
                 "customerType": "gold", "generationDate": { "year": 2024, "month": 4, "dayOfMonth": 2,
                 "hourOfDay": 1, "minute": 2, "second": 3 }, "contacts": [{ "id": 7, "contactPerson": "Bob",
                 "phone": "1", "additionalPhone": "2", "email": "a@b.c", "isPrimaryContact": true }] } }),
-            vec![
-                "/message",
-                "/Customer Details/name",
-                "/Customer Details/customerType",
-                "/Customer Details/generationDate",
-                "/Customer Details/generationDate/year",
-                "/Customer Details/generationDate/month",
-                "/Customer Details/generationDate/dayOfMonth",
-                "/Customer Details/generationDate/hourOfDay",
-                "/Customer Details/generationDate/minute",
-                "/Customer Details/generationDate/second",
-                "/Customer Details/contacts",
-                "/Customer Details/contacts/0",
-                "/Customer Details/contacts/0/id",
-                "/Customer Details/contacts/0/contactPerson",
-                "/Customer Details/contacts/0/phone",
-                "/Customer Details/contacts/0/additionalPhone",
-                "/Customer Details/contacts/0/email",
-                "/Customer Details/contacts/0/isPrimaryContact",
-            ],
-            vec!["/Customer Details/id"],
-        ),
-        (
-            "egain",
-            json!({ "link": [], "paginationInfo": { "count": 1, "pagenum": 1, "pagesize": 25 }, "customer": [{
+        vec![
+            "/message",
+            "/Customer Details/name",
+            "/Customer Details/customerType",
+            "/Customer Details/generationDate",
+            "/Customer Details/generationDate/year",
+            "/Customer Details/generationDate/month",
+            "/Customer Details/generationDate/dayOfMonth",
+            "/Customer Details/generationDate/hourOfDay",
+            "/Customer Details/generationDate/minute",
+            "/Customer Details/generationDate/second",
+            "/Customer Details/contacts",
+            "/Customer Details/contacts/0",
+            "/Customer Details/contacts/0/id",
+            "/Customer Details/contacts/0/contactPerson",
+            "/Customer Details/contacts/0/phone",
+            "/Customer Details/contacts/0/additionalPhone",
+            "/Customer Details/contacts/0/email",
+            "/Customer Details/contacts/0/isPrimaryContact",
+        ],
+        vec!["/Customer Details/id"],
+    )
+}
+
+fn egain() -> Answer {
+    (
+        "egain",
+        json!({ "link": [], "paginationInfo": { "count": 1, "pagenum": 1, "pagesize": 25 }, "customer": [{
                 "id": "1", "customerName": "Acme", "type": { "value": "corporate" }, "created": { "date":
                 "2021-10-25T14:53:31.000Z" }, "lastModified": "2021-10-25T14:53:31.000Z", "contacts": { "contact": [{
                 "systemCreated": false, "id": "2", "firstName": "Ann", "middleName": "B", "lastName": "C",
                 "email": [{ "emailAddress": "a@b.c" }], "phone": [{ "id": "3", "type": { "value": "pager" },
                 "countryCode": "1", "areaCode": "408", "phoneNo": "234", "extension": "5" }] }] } }] }),
-            vec![
-                "/link",
-                "/paginationInfo",
-                "/paginationInfo/count",
-                "/paginationInfo/pagenum",
-                "/paginationInfo/pagesize",
-                "/customer/0/customerName",
-                "/customer/0/type",
-                "/customer/0/type/value",
-                "/customer/0/created",
-                "/customer/0/created/date",
-                "/customer/0/lastModified",
-                "/customer/0/contacts",
-                "/customer/0/contacts/contact",
-                "/customer/0/contacts/contact/0",
-                "/customer/0/contacts/contact/0/systemCreated",
-                "/customer/0/contacts/contact/0/id",
-                "/customer/0/contacts/contact/0/firstName",
-                "/customer/0/contacts/contact/0/middleName",
-                "/customer/0/contacts/contact/0/lastName",
-                "/customer/0/contacts/contact/0/email",
-                "/customer/0/contacts/contact/0/email/0",
-                "/customer/0/contacts/contact/0/email/0/emailAddress",
-                "/customer/0/contacts/contact/0/phone",
-                "/customer/0/contacts/contact/0/phone/0",
-                "/customer/0/contacts/contact/0/phone/0/id",
-                "/customer/0/contacts/contact/0/phone/0/type",
-                "/customer/0/contacts/contact/0/phone/0/type/value",
-                "/customer/0/contacts/contact/0/phone/0/countryCode",
-                "/customer/0/contacts/contact/0/phone/0/areaCode",
-                "/customer/0/contacts/contact/0/phone/0/phoneNo",
-                "/customer/0/contacts/contact/0/phone/0/extension",
-            ],
-            vec!["/customer/0/id"],
-        ),
-        (
-            "plume",
-            json!([{ "id": "1", "accountId": "A-1", "name": "Ann", "email": "a@b.c", "locations": [{ "id": "l" }] }]),
-            vec![
-                "/0/accountId",
-                "/0/name",
-                "/0/email",
-                "/0/locations",
-                "/0/locations/0",
-                "/0/locations/0/id",
-            ],
-            vec!["/0/id"],
-        ),
-    ]
+        vec![
+            "/link",
+            "/paginationInfo",
+            "/paginationInfo/count",
+            "/paginationInfo/pagenum",
+            "/paginationInfo/pagesize",
+            "/customer/0/customerName",
+            "/customer/0/type",
+            "/customer/0/type/value",
+            "/customer/0/created",
+            "/customer/0/created/date",
+            "/customer/0/lastModified",
+            "/customer/0/contacts",
+            "/customer/0/contacts/contact",
+            "/customer/0/contacts/contact/0",
+            "/customer/0/contacts/contact/0/systemCreated",
+            "/customer/0/contacts/contact/0/id",
+            "/customer/0/contacts/contact/0/firstName",
+            "/customer/0/contacts/contact/0/middleName",
+            "/customer/0/contacts/contact/0/lastName",
+            "/customer/0/contacts/contact/0/email",
+            "/customer/0/contacts/contact/0/email/0",
+            "/customer/0/contacts/contact/0/email/0/emailAddress",
+            "/customer/0/contacts/contact/0/phone",
+            "/customer/0/contacts/contact/0/phone/0",
+            "/customer/0/contacts/contact/0/phone/0/id",
+            "/customer/0/contacts/contact/0/phone/0/type",
+            "/customer/0/contacts/contact/0/phone/0/type/value",
+            "/customer/0/contacts/contact/0/phone/0/countryCode",
+            "/customer/0/contacts/contact/0/phone/0/areaCode",
+            "/customer/0/contacts/contact/0/phone/0/phoneNo",
+            "/customer/0/contacts/contact/0/phone/0/extension",
+        ],
+        vec!["/customer/0/id"],
+    )
+}
+
+fn plume() -> Answer {
+    (
+        "plume",
+        json!([{ "id": "1", "accountId": "A-1", "name": "Ann", "email": "a@b.c", "locations": [{ "id": "l" }] }]),
+        vec![
+            "/0/accountId",
+            "/0/name",
+            "/0/email",
+            "/0/locations",
+            "/0/locations/0",
+            "/0/locations/0/id",
+        ],
+        vec!["/0/id"],
+    )
 }
 
 /// Values that are no text and no whole number.
