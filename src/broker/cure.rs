@@ -94,8 +94,7 @@ impl Cures {
             format!(r"^({prefix}\..*|amq\.default)$"),
             format!(r"^{prefix}\."),
         );
-        let [user, configure, write, read] =
-            [user, &configure, &write, &read].map(quoted);
+        let [user, configure, write, read] = [user, &configure, &write, &read].map(quoted);
         format!(
             "rabbitmqctl set_permissions --vhost {} {user} {configure} {write} {read}",
             self.vhost

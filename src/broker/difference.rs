@@ -62,15 +62,15 @@ impl Expected {
         }
         let is_new = are_missing(&differences, self.exchanges().len());
         for queue in &self.queues {
-            if !is_new && queue.is_ledger() && self.is_replaced(session, queue).await? {
-                continue;
-            }
             let found = if is_new {
                 Some(Found::Missing)
             } else {
                 self.look_at_queue(session, queue).await?
             };
             let Some(found) = found else { continue };
+            if !is_new && queue.is_ledger() && self.is_replaced(session, queue).await? {
+                continue;
+            }
             let mend = match &found {
                 Found::Missing => {
                     cures.declare_queue(&queue.name, &queue.arguments(&self.names), &queue.bindings)

@@ -5,7 +5,10 @@ use std::{fmt, io, time::Duration};
 use amq_protocol::{
     auth::Credentials,
     frame::{AMQPFrame, ProtocolVersion, gen_frame, parse_frame},
-    protocol::{AMQPClass, connection::{AMQPMethod, StartOk, TuneOk, Open, Close}},
+    protocol::{
+        AMQPClass,
+        connection::{AMQPMethod, Close, Open, StartOk, TuneOk},
+    },
 };
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::{

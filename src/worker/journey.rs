@@ -42,6 +42,8 @@ impl Worker {
             && job.is_ours()
         {
             job.goes_on(progress);
+            // The guard holds the inbox before anybody takes the job again.
+            tokio::task::yield_now().await;
             provider.inbox.put(lane, job);
         }
     }

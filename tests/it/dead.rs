@@ -523,7 +523,7 @@ async fn headers_of_every_kind_are_shown() {
             "price",
             AMQPValue::DecimalValue(DecimalValue {
                 scale: 2,
-                value: 314,
+                value: 325,
             }),
         ),
         ("text", AMQPValue::ByteArray(b"some text".to_vec().into())),
@@ -539,7 +539,7 @@ async fn headers_of_every_kind_are_shown() {
         ran.lines()[0]["headers"].clone()
     };
     let revealed = shown(&["show", "--all", "--reveal", "--json"]).await;
-    assert_eq!(revealed["price"], 3.14);
+    assert_eq!(revealed["price"], 3.25);
     assert_eq!(revealed["text"], "some text");
     assert_eq!(revealed["bytes"], "0xff000a");
     let masked = shown(&["show", "--all", "--json"]).await;

@@ -49,8 +49,8 @@ async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_
     .await;
 
     let findings = found(&other, 1, "topology").await;
-    // Two lanes and the suspects of five providers, two delay queues, and what nobody knows.
-    assert_eq!(findings.len(), 3 * 5 + 2 + 1, "{findings:?}");
+    // Two lanes of jobs and of suspects of five providers, two delay queues, and what nobody knows.
+    assert_eq!(findings.len(), 4 * 5 + 2 + 1, "{findings:?}");
     assert!(
         findings.iter().all(|finding| finding["ok"] == false),
         "{findings:?}"

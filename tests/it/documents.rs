@@ -21,7 +21,7 @@ fn documents() -> Vec<String> {
             }
             if entry.file_type().expect("a type").is_dir() {
                 folders.push(path + "/");
-            } else if name.ends_with(".md") {
+            } else if Path::new(&name).extension().is_some_and(|it| it == "md") {
                 found.push(path);
             }
         }

@@ -240,7 +240,8 @@ async fn what_the_road_answers_in_the_provider_s_place_has_its_own_advice() {
         let message = result.error.as_ref().unwrap().message.clone();
         assert!(message.contains(advice), "{status}: {message}");
     }
-    let many: String = (0..150).map(|n| format!("\r\nX-{n}: {n}")).collect();
+    let many: Vec<String> = (0..150).map(|n| format!("\r\nX-{n}: {n}")).collect();
+    let many = many.concat();
     let server = Fixed::start(answer(&format!("200 OK{many}"), b"{}")).await;
     let result = lookup(&server.base, TOKEN).await;
     assert_eq!(kind(&result), "connection");

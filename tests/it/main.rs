@@ -6,6 +6,10 @@
     dead_code,
     reason = "the parts offer what a test may need, used yet or not"
 )]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is as long as it has cases"
+)]
 
 mod amqp; // a test's own AMQP client
 mod broker; // a private RabbitMQ node

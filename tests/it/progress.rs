@@ -89,10 +89,12 @@ async fn what_is_held_is_bounded_in_bytes_too() {
     .await;
     // Parked jobs are held for a while, up to a thousand of them, in as many bytes as 128 usual ones may have, once it
     // is seen how large they are.
-    let due = (jiff::Timestamp::now().as_millisecond() + 3_600_000).to_string();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let (parked, due) = (now.to_string(), (now + 3_600_000).to_string());
     let large = |n: u32| {
         let job = Job::new(vec![b' '; 5 * MIB]).id(&format!("large-{n}"));
         job.header("x-lookup-routing-key", "antsomi")
+            .number_header("x-lookup-parked-at", &parked)
             .number_header("x-lookup-due-at", &due)
     };
     let held = async || {

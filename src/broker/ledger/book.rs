@@ -112,17 +112,27 @@ impl Book {
         Ok(Entered::Refused)
     }
 
-    /// Whether it is there at all. The broker forgets at once what is to live no time, and keeps no account of it.
+    /// Whether it is there at all. The question goes by the consuming connection: a broker that takes no publishes for
+    /// now must not keep a session from being opened.
     pub async fn exists(&self, session: &Session) -> Result<bool, BrokerError> {
-        let desk = self.desk(session).await?;
-        let properties = BasicProperties::default().with_expiration("0".into());
-        let word =
-            session
-                .publisher
-                .send(&desk.channel, "", &self.queue.name, true, b"", properties);
-        let exists = word.await? != Word::Returned;
-        self.idle.borrow_mut().push(desk);
-        Ok(exists)
+        let channel = session.consuming_channel().await?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let name = self.queue.name.as_str();
+        let declare = channel.queue_declare(name.into(), passive, FieldTable::default());
+        match tokio::time::timeout(AWAY_LIMIT, declare).await {
+            Ok(Ok(_)) => {
+                close(channel, "seen").await;
+                Ok(true)
+            }
+            Ok(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
+                "look for the queue {name}: {error}"
+            ))),
+            // The broker has closed the channel, or is busy with it.
+            _ => Ok(false),
+        }
     }
 
     /// Declares it, or checks that it is there.

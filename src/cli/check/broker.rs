@@ -165,18 +165,26 @@ async fn backlog(
 ) -> Result<(String, bool), String> {
     let names = &session.names;
     let common = provider.quota.as_ref().filter(|limit| is_common(limit));
-    let ledger = common.map(|_| names.quota(&provider.name));
-    let ledgers: Vec<_> = ledger
-        .into_iter()
-        .flat_map(|ledger| [next(&ledger), ledger])
-        .collect();
-    let backlog = if is_new {
-        Backlog::default()
-    } else {
-        Backlog::look(session, names, provider, &ledgers)
+    let told = |error: BrokerError| error.to_string();
+    let mut backlog = Backlog::default();
+    if !is_new {
+        let ledger: Vec<_> = common
+            .map(|_| names.quota(&provider.name))
+            .into_iter()
+            .collect();
+        backlog = Backlog::look(session, names, provider, &ledger)
             .await
-            .map_err(|error: BrokerError| error.to_string())?
-    };
+            .map_err(told)?;
+        // The other of the two ledgers is asked for only where the first is not there: a name that is missing leaves
+        // an error in the broker's log.
+        if let [ledger] = &*ledger
+            && backlog.used.is_none()
+        {
+            backlog = Backlog::look(session, names, provider, &[next(ledger)])
+                .await
+                .map_err(told)?;
+        }
+    }
     let mut text = format!("{} jobs wait", backlog.jobs());
     if let Some(limit) = &provider.quota {
         let together = together(provider);

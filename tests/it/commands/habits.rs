@@ -82,8 +82,10 @@ async fn flags_of_the_sandbox_that_do_not_fit_together_are_a_mistake_in_the_comm
 #[tokio::test]
 async fn jobs_that_nobody_answers_and_files_that_are_none_are_told_by_their_name() {
     let vhost = Broker::shared().vhost();
-    let sandbox = Served::start().await;
-    let toml = config(&vhost.url(), &sandbox, "");
+    let mut road = Road::open(&vhost.url(), "").await;
+    road.worker.sigterm();
+    assert!(road.worker.wait_exit().await.success());
+    let toml = config(&vhost.url(), &road.sandbox, "");
     let call = Call::new(&["send", "."]).config(&toml);
     let ran = call.run().await.expect(1);
     assert!(ran.err.contains(".: Is a directory"), "{ran:?}");

@@ -90,7 +90,7 @@ async fn check_tells_of_everything_in_a_line_for_each() {
     let toml = config(&vhost.url(), &sandbox, "");
     let ran = Call::new(&["check"]).config(&toml).run().await.expect(0);
     let lines: Vec<&str> = ran.out.lines().collect();
-    assert_eq!(lines.len(), 7 + 3 * 5, "{ran:?}");
+    assert_eq!(lines.len(), 8 + 3 * 5, "{ran:?}");
     assert!(lines.iter().all(|line| line.starts_with("ok  ")), "{ran:?}");
     let parts = [
         "configuration",
@@ -99,6 +99,7 @@ async fn check_tells_of_everything_in_a_line_for_each() {
         "holds",
         "replies",
         "dead letters",
+        "rights",
         "alarms",
     ];
     let of_providers = [

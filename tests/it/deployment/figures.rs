@@ -44,7 +44,7 @@ fn collect(value: &Value, expressions: &mut Vec<String>) {
             for (key, value) in fields {
                 match value {
                     Value::String(text) if key == "expr" || key == "definition" => {
-                        expressions.push(text.clone())
+                        expressions.push(text.clone());
                     }
                     other => collect(other, expressions),
                 }
