@@ -86,6 +86,10 @@ pub fn message(status: u16, kind: ErrorKind) -> String {
 /// As [`message`], where a 4xx does not come from the provider itself.
 #[must_use]
 pub fn message_of_another(status: u16) -> String {
+    // What stands between says more by its status than by what it writes.
+    if status == 407 {
+        return message(status, ErrorKind::Rejected);
+    }
     format!(
         "HTTP {status}, expected 200: the body is not the provider's own JSON, so something before it refuses: a \
          gateway, or a server that wants a client certificate; check base_url, client_cert_file and the way there"
