@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub use body::Body;
+pub(crate) use coding::without_mark;
 pub use trace::is_traceparent;
 
 use crate::{
@@ -192,7 +193,7 @@ impl Job {
             let problem = "expected text in UTF-8, got bytes that are none; each stands as U+001A in the dead letter";
             Err(invalid(&Malformed::at(property, problem)))
         } else {
-            let body = coding::without_mark(body);
+            let body = without_mark(body);
             coding::check(envelope)
                 .map_err(|problem| {
                     ticket.salvage(body);
@@ -228,7 +229,7 @@ impl Job {
         if body.len() > max_bytes {
             return Some(now);
         }
-        read(coding::without_mark(body)).unwrap_or(Some(now))
+        read(without_mark(body)).unwrap_or(Some(now))
     }
 
     fn parts(

@@ -6,7 +6,7 @@ use super::Envelope;
 use crate::json::Malformed;
 
 /// The body without the byte order mark that .NET and PowerShell put before it.
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 

@@ -21,11 +21,12 @@ use super::{Worker, load::Held};
 use crate::{
     broker::{BrokerError, Delivery, Route, header},
     config::Step,
-    job::Address,
+    job::{Address, without_mark},
     policy::{
         parked::{Parked, Stay},
         retry,
     },
+    provider::criterion::Whole,
 };
 
 /// Holds a job of the delay queue `step` until it is due, or until its time there is over. It comes `late` where it lay
@@ -67,10 +68,11 @@ fn provider_of(delivery: &Delivery) -> &str {
 fn deadline_of(body: &[u8]) -> Option<Duration> {
     #[derive(Deserialize)]
     struct Deadline {
-        deadline_ms: Option<u64>,
+        deadline_ms: Option<Whole<0>>,
     }
-    let body: Deadline = serde_json::from_slice(body).ok()?;
-    body.deadline_ms.map(Duration::from_millis)
+    let body: Deadline = serde_json::from_slice(without_mark(body)).ok()?;
+    let milliseconds = body.deadline_ms?.get();
+    Some(Duration::from_millis(milliseconds))
 }
 
 impl Worker {
@@ -136,5 +138,23 @@ impl Worker {
         }
         delivery.ack().await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_jobs_own_time_is_read_however_it_is_written() {
+        for body in [
+            r#"{"deadline_ms":1000}"#,
+            r#"{"deadline_ms":1000.0}"#,
+            "\u{feff}{\"deadline_ms\":1000}",
+        ] {
+            let told = deadline_of(body.as_bytes());
+            assert_eq!(told, Some(Duration::from_secs(1)), "{body}");
+        }
+        assert_eq!(deadline_of(br#"{"deadline_ms":null}"#), None);
     }
 }
