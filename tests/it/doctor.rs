@@ -77,7 +77,7 @@ async fn every_queue_that_was_declared_otherwise_is_named_with_the_command_that_
     run_rabbitmqctl(&vhost, text(last, "advice"));
     let findings = found(&other, 0, "topology").await;
     assert!(
-        text(&findings[0], "message").contains("18 not declared yet"),
+        text(&findings[0], "message").contains("23 not declared yet"),
         "{findings:?}"
     );
 }
