@@ -8,7 +8,7 @@
 //! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
 //!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
 //!    the wire, and wire to [`Customer`].
-//! 2. Add its line to `kinds!` below. Configuration, schema, command line and worker take it from there.
+//! 2. Add its line to `KINDS` below. Configuration, schema, command line and worker take it from there.
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
@@ -28,7 +28,10 @@ pub mod scalar; // a string here, a number there
 pub mod scrub; // secrets out of a payload
 
 use std::{
+    any::Any,
+    fmt,
     hash::{Hash, Hasher},
+    ops::Deref,
     sync::Arc,
     time::Duration,
 };
@@ -53,7 +56,7 @@ use oauth::Dialect;
 pub(crate) use address::{encoded, trimmed};
 
 /// One kind of API. All five read alike.
-pub trait Kind: Sized {
+pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its name in the configuration.
     const NAME: &'static str;
     /// What 204 and 404 mean.
@@ -65,7 +68,7 @@ pub trait Kind: Sized {
     /// Its own keys of `[providers.NAME]`; the keys of every kind are read elsewhere.
     type Settings: DeserializeOwned;
     /// `query` of a job.
-    type Query: DeserializeOwned + JsonSchema;
+    type Query: DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// `options` of a job.
     type Options: DeserializeOwned + JsonSchema + Default;
     /// The body of a 200.
@@ -196,7 +199,8 @@ pub struct Lookup {
     pub raw: bool,
     /// What it may be asked by together with others; none where it must be asked alone.
     pub part: Option<Box<str>>,
-    question: Question,
+    /// The query, in its kind's own type.
+    question: Arc<dyn Any + Send + Sync>,
 }
 
 /// Lookups are equal that send the same request and want the same of its answer.
@@ -222,151 +226,204 @@ impl Hash for Lookup {
     }
 }
 
-macro_rules! kinds {
-    ($($module:ident :: $kind:ident),+ $(,)?) => {
-        /// A configured provider's adapter, of one of the kinds.
-        #[derive(Debug, Clone)]
-        pub enum Adapter {
-            $(#[allow(missing_docs, reason = "the names are the kinds'")] $kind(Arc<$module::$kind>),)+
-        }
+/// A configured provider's adapter, of one of the kinds.
+#[derive(Debug, Clone)]
+pub struct Adapter(Arc<dyn Api>);
 
-        #[derive(Debug, Clone)]
-        enum Question {
-            $($kind(Arc<<$module::$kind as Kind>::Query>),)+
-        }
+/// What an adapter does, whatever its kind. Each [`Kind`] does it by its own types.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// The kind's name.
+    fn kind(&self) -> &'static str;
 
-        impl Adapter {
-            /// The names of all kinds.
-            pub const KINDS: &'static [&'static str] = &[$(<$module::$kind as Kind>::NAME),+];
+    /// In what the kind differs from the others.
+    fn rules(&self) -> Rules;
 
-            /// The adapter of `kind`, from the provider's table; with it the keys that the kind does not know.
-            pub(crate) fn configure(
-                path: &str,
-                kind: &str,
-                base_url: &Url,
-                table: ::config::Value,
-            ) -> Result<(Self, Credentials, Unknown), ConfigError> {
-                $(if kind == <$module::$kind as Kind>::NAME {
-                    let (adapter, credentials, unknown) = configure::<$module::$kind>(path, base_url, table)?;
-                    return Ok((Self::$kind(Arc::new(adapter)), credentials, unknown));
-                })+
-                let expected = Self::KINDS.join(", ");
-                Err(ConfigError::at(&format!("{path}.kind"), format_args!("got {kind:?}, expected one of {expected}")))
-            }
+    /// What the kind allows by its own word: requests, and the window that they are counted in.
+    fn default_quota(&self) -> Option<(u32, Duration)>;
 
-            /// The kind's name.
-            #[must_use]
-            pub fn kind(&self) -> &'static str {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::NAME,)+ }
-            }
+    /// How the kind's token endpoint is asked and answers.
+    fn tokens(&self) -> Dialect;
 
-            /// In what the kind differs from the others.
-            #[must_use]
-            pub fn rules(&self) -> Rules {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::RULES,)+ }
-            }
+    /// The header that carries `token`.
+    ///
+    /// # Errors
+    /// Where the token holds what no header may hold.
+    fn authorization(
+        &self,
+        token: &str,
+    ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue>;
 
-            /// What the kind allows by its own word.
-            #[must_use]
-            pub fn default_quota(&self) -> Option<(u32, Duration)> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::DEFAULT_QUOTA,)+ }
-            }
+    /// Checks a job's query and options and writes the request.
+    ///
+    /// # Errors
+    /// The field that does not fit and what was expected.
+    fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed>;
 
-            /// How the kind's token endpoint is asked and answers.
-            #[must_use]
-            pub fn tokens(&self) -> Dialect {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::TOKENS,)+ }
-            }
+    /// What the response says of the lookup's question.
+    fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome;
 
-            /// The header that carries `token`.
-            ///
-            /// # Errors
-            /// Where the token holds what no header may hold.
-            pub fn authorization(
-                &self,
-                token: &str,
-            ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::authorization(token),)+ }
-            }
+    /// Most lookups in one request.
+    fn most_in_batch(&self) -> usize;
 
-            /// Checks a job's query and options and writes the request.
-            ///
-            /// # Errors
-            /// The field that does not fit and what was expected.
-            pub fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
-                match self {
-                    $(Self::$kind(adapter) => {
-                        let (request, raw, part, query) = prepare(&**adapter, query, options)?;
-                        Ok(Lookup { request, raw, part, question: Question::$kind(Arc::new(query)) })
-                    })+
-                }
-            }
+    /// The request that asks for several parts, all different; none where there is no such request.
+    fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>>;
 
-            /// What the response says of the lookup's question.
-            #[must_use]
-            pub fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
-                match (self, &lookup.question) {
-                    $((Self::$kind(adapter), Question::$kind(query)) => read(&**adapter, query, response, now),)+
-                    _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
-                }
-            }
+    /// What the response to a batch says of each part; none where it is not certain whose is what.
+    ///
+    /// # Errors
+    /// What befalls them all.
+    fn split(
+        &self,
+        parts: &[&str],
+        response: &Response<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Outcome>>, Outcome>;
 
-            /// Most lookups in one request.
-            #[must_use]
-            pub fn most_in_batch(&self) -> usize {
-                match self { $(Self::$kind(adapter) => adapter.most_in_batch(),)+ }
-            }
-
-            /// The request that asks for several parts, all different; none where there is no such request.
-            #[must_use]
-            pub fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>> {
-                match self { $(Self::$kind(adapter) => adapter.batch(parts),)+ }
-            }
-
-            /// What the response to a batch says of each part; none where it is not certain whose is what.
-            ///
-            /// # Errors
-            /// What befalls them all.
-            pub fn split(
-                &self,
-                parts: &[&str],
-                response: &Response<Bytes>,
-                now: Timestamp,
-            ) -> Result<Option<Vec<Outcome>>, Outcome> {
-                match self { $(Self::$kind(adapter) => split(&**adapter, parts, response, now),)+ }
-            }
-
-            /// The payload of a response, for a result's `raw`.
-            #[must_use]
-            pub fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(body),)+ }
-            }
-
-            /// For each kind its name and the schemas of query and options.
-            pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema, Schema)> {
-                vec![$((
-                    <$module::$kind as Kind>::NAME,
-                    generator.subschema_for::<<$module::$kind as Kind>::Query>(),
-                    generator.subschema_for::<<$module::$kind as Kind>::Options>(),
-                )),+]
-            }
-        }
-    };
+    /// The payload of a response, for a result's `raw`.
+    fn raw(&self, body: &[u8]) -> Option<Box<RawValue>>;
 }
 
-kinds! {
-    antsomi::Antsomi,
-    omeda::Omeda,
-    kapture::Kapture,
-    egain::EGain,
-    plume::Plume,
+impl<K: Kind> Api for K {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn rules(&self) -> Rules {
+        K::RULES
+    }
+
+    fn default_quota(&self) -> Option<(u32, Duration)> {
+        K::DEFAULT_QUOTA
+    }
+
+    fn tokens(&self) -> Dialect {
+        K::TOKENS
+    }
+
+    fn authorization(
+        &self,
+        token: &str,
+    ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue> {
+        K::authorization(token)
+    }
+
+    fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
+        prepare(self, query, options)
+    }
+
+    fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+        match lookup.question.downcast_ref() {
+            Some(query) => read(self, query, response, now),
+            None => Outcome::Failed(Failure::new(
+                ErrorKind::Internal,
+                "a lookup of another kind",
+            )),
+        }
+    }
+
+    fn most_in_batch(&self) -> usize {
+        Kind::most_in_batch(self)
+    }
+
+    fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>> {
+        Kind::batch(self, parts)
+    }
+
+    fn split(
+        &self,
+        parts: &[&str],
+        response: &Response<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Outcome>>, Outcome> {
+        split(self, parts, response, now)
+    }
+
+    fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
+        K::raw(body)
+    }
+}
+
+/// One kind's line in the list of all kinds.
+struct Entry {
+    name: &'static str,
+    configure: fn(&str, &Url, ::config::Value) -> Result<Configured, ConfigError>,
+    /// The schemas of query and options.
+    schemas: fn(&mut SchemaGenerator) -> [Schema; 2],
+}
+
+/// An adapter, how it is let in, and the keys of its table that its kind does not know.
+type Configured = (Adapter, Credentials, Unknown);
+
+impl Entry {
+    const fn of<K: Kind>() -> Self {
+        Self {
+            name: K::NAME,
+            configure: configure::<K>,
+            schemas: |generator| {
+                [
+                    generator.subschema_for::<K::Query>(),
+                    generator.subschema_for::<K::Options>(),
+                ]
+            },
+        }
+    }
+}
+
+/// All kinds.
+const KINDS: [Entry; 5] = [
+    Entry::of::<antsomi::Antsomi>(),
+    Entry::of::<omeda::Omeda>(),
+    Entry::of::<kapture::Kapture>(),
+    Entry::of::<egain::EGain>(),
+    Entry::of::<plume::Plume>(),
+];
+
+impl Adapter {
+    /// The names of all kinds.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|entry| entry.name)
+    }
+
+    /// The adapter of `kind`, from the provider's table; with it the keys that the kind does not know.
+    pub(crate) fn configure(
+        path: &str,
+        kind: &str,
+        base_url: &Url,
+        table: ::config::Value,
+    ) -> Result<Configured, ConfigError> {
+        if let Some(entry) = KINDS.iter().find(|entry| entry.name == kind) {
+            return (entry.configure)(path, base_url, table);
+        }
+        let expected = Self::kinds().collect::<Vec<_>>().join(", ");
+        Err(ConfigError::at(
+            &format!("{path}.kind"),
+            format_args!("got {kind:?}, expected one of {expected}"),
+        ))
+    }
+
+    /// For each kind its name and the schemas of query and options.
+    pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema, Schema)> {
+        let schemas = KINDS.iter().map(|entry| {
+            let [query, options] = (entry.schemas)(generator);
+            (entry.name, query, options)
+        });
+        schemas.collect()
+    }
+}
+
+impl Deref for Adapter {
+    type Target = dyn Api;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
 }
 
 fn configure<K: Kind>(
     path: &str,
     base_url: &Url,
     table: ::config::Value,
-) -> Result<(K, Credentials, Unknown), ConfigError> {
+) -> Result<Configured, ConfigError> {
     let (settings, unknown) = config::read::<K::Settings>(path, table)?;
     let (adapter, credentials) =
         K::new(base_url, settings).map_err(|problem| ConfigError::below(path, problem))?;
@@ -379,16 +436,14 @@ fn configure<K: Kind>(
             )
         })?;
     }
-    Ok((adapter, credentials, unknown))
+    Ok((Adapter(Arc::new(adapter)), credentials, unknown))
 }
-
-type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, <K as Kind>::Query);
 
 fn prepare<K: Kind>(
     adapter: &K,
     query: &RawValue,
     options: Option<&RawValue>,
-) -> Result<Prepared<K>, Malformed> {
+) -> Result<Lookup, Malformed> {
     let query: K::Query =
         json::read(query.get().as_bytes()).map_err(|problem| problem.below("query"))?;
     let options: K::Options = match options {
@@ -397,13 +452,12 @@ fn prepare<K: Kind>(
         }
         None => K::Options::default(),
     };
-    let request = adapter.request(&query, &options)?;
-    Ok((
-        request,
-        K::wants_raw(&options),
-        adapter.part(&query, &options),
-        query,
-    ))
+    Ok(Lookup {
+        request: adapter.request(&query, &options)?,
+        raw: K::wants_raw(&options),
+        part: adapter.part(&query, &options),
+        question: Arc::new(query),
+    })
 }
 
 fn read<K: Kind>(
