@@ -132,6 +132,12 @@ pub fn check(text: &[u8]) -> Result<(), Malformed> {
         })
 }
 
+/// The text without a byte order mark before it, which RFC 8259 lets a reader skip.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Whether `text` is a well-formed JSON object or array.
 #[must_use]
 pub fn is_container(text: &[u8]) -> bool {
@@ -166,7 +172,7 @@ fn path_of(path: &serde_path_to_error::Path) -> String {
 }
 
 /// A field's name is shown where it can be one; a key that could hold somebody's data is not.
-fn name(key: &str) -> &str {
+pub(crate) fn name(key: &str) -> &str {
     let identifier = key.len() <= 64
         && key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$".contains(c))
         && key

@@ -12,6 +12,7 @@
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
+pub mod descriptor; // kind `http`: any other API, by configuration
 pub mod egain;
 pub mod kapture;
 pub mod omeda;
@@ -22,6 +23,7 @@ pub mod class; // the class table
 pub mod criterion; // what every kind asks of a job's criteria
 pub mod date; // the providers' dates
 pub mod http; // the one client that calls them
+pub mod number; // numbers that stand for ids, in full
 pub mod oauth; // tokens, where they are not given
 pub mod phone; // telephone numbers as the documents write them
 pub mod scalar; // a string here, a number there
