@@ -9,6 +9,7 @@ mod lookup;
 mod packaging;
 mod pipe;
 mod progress;
+mod provider;
 mod run;
 mod schema;
 mod send;
@@ -66,6 +67,8 @@ enum Command {
     Send(send::Arguments),
     /// Dead letters: look at them, send them back, throw them away.
     Dead(dead::Arguments),
+    /// Descriptors of providers: test them.
+    Provider(provider::Arguments),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
     /// Print a description of the messages.
@@ -167,6 +170,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Pipe => on_one_thread(pipe::run(with_providers(settings()?)?)),
         Command::Send(arguments) => on_one_thread(send::run(settings()?, arguments)),
         Command::Dead(arguments) => on_one_thread(dead::run(settings()?, arguments)),
+        Command::Provider(arguments) => provider::run(&arguments),
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)

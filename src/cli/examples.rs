@@ -67,6 +67,13 @@ Examples:
   lookup-worker schema job > job.schema.json
   lookup-worker schema asyncapi --prefix crm > asyncapi.json";
 
+pub(super) const PROVIDER_TEST: &str = "\
+Examples:
+  lookup-worker provider test crm.toml
+  lookup-worker provider test providers/*.toml
+
+Exit codes: 0 all passed, 1 a test failed, 2 a mistake in a file.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   lookup-worker completions bash > /usr/share/bash-completion/completions/lookup-worker

@@ -16,13 +16,14 @@ mod path; // JSONPath
 mod request; // what goes out
 pub mod shape; // what may stand in the file: the reference
 mod template; // texts with places for values
+pub mod testing; // its own tests
 mod value; // what a job says
 mod wait; // how long to wait
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header::AUTHORIZATION};
 use jiff::Timestamp;
 use serde_json::{Value as Body, value::RawValue};
 
@@ -62,6 +63,19 @@ pub struct Descriptor {
     answer: Answer,
     classes: Vec<ClassRule>,
     wait: Option<Wait>,
+}
+
+/// What a job asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request, without what lets it in.
+    pub request: http::Request<Bytes>,
+    /// The payload is wanted in the result.
+    pub raw: bool,
+    /// Which of the descriptor's requests it is.
+    number: usize,
+    /// The slots whose values stand in it.
+    uses: Vec<usize>,
 }
 
 /// In what it differs from the table of every kind: in nothing but its classes.
@@ -162,7 +176,7 @@ impl Descriptor {
         }
     }
 
-    /// The request that a job's query and options ask for, below `base`; and whether the payload is wanted.
+    /// The request that a job's query and options ask for, below `base`.
     ///
     /// # Errors
     /// The field that does not fit and what was expected.
@@ -171,7 +185,7 @@ impl Descriptor {
         base: &str,
         query: &RawValue,
         options: Option<&RawValue>,
-    ) -> Result<(http::Request<Bytes>, bool), Malformed> {
+    ) -> Result<Asked, Malformed> {
         let mut values: Values = self.rules.iter().map(|rule| rule.default.clone()).collect();
         self.take("query", query, &mut values)?;
         let raw = match options.filter(|options| options.get() != "null") {
@@ -185,9 +199,15 @@ impl Descriptor {
                 format!("expected {}", self.needed()),
             ));
         }
-        for request in &self.requests {
-            if let Some(request) = request.write(base, &values, &self.rules)? {
-                return Ok((request, raw));
+        for (number, shape) in self.requests.iter().enumerate() {
+            if let Some(request) = shape.write(base, &values, &self.rules)? {
+                let uses = shape.uses().into_iter().filter(given).collect();
+                return Ok(Asked {
+                    request,
+                    raw,
+                    number,
+                    uses,
+                });
             }
         }
         let problem =
@@ -262,9 +282,8 @@ impl Descriptor {
         let text = json::without_mark(response.body());
         let body: Option<Body> = serde_json::from_slice(text).ok();
         let rule = self
-            .classes
-            .iter()
-            .find(|rule| rule.matches(status, headers, body.as_ref()));
+            .class_of(status, headers, body.as_ref())
+            .map(|number| &self.classes[number]);
         let kind = match rule.map(|rule| rule.class) {
             Some(ClassName::Found) => return self.found(text, body.as_ref(), status),
             Some(ClassName::NotFound) => return Outcome::NotFound(None),
@@ -286,6 +305,30 @@ impl Descriptor {
             failure = failure.said(&words);
         }
         Outcome::Failed(failure)
+    }
+
+    /// The number of the class that goes for an answer; none where the table of every kind decides.
+    pub fn class(&self, response: &Response<Bytes>) -> Option<usize> {
+        let body = serde_json::from_slice(json::without_mark(response.body())).ok();
+        self.class_of(
+            response.status().as_u16(),
+            response.headers(),
+            body.as_ref(),
+        )
+    }
+
+    fn class_of(&self, status: u16, headers: &HeaderMap, body: Option<&Body>) -> Option<usize> {
+        self.classes
+            .iter()
+            .position(|rule| rule.matches(status, headers, body))
+    }
+
+    /// The key of a request.
+    fn request_key(&self, number: usize) -> String {
+        match self.requests.len() {
+            1 => "request".into(),
+            _ => format!("request[{number}]"),
+        }
     }
 
     fn found(&self, text: &[u8], body: Option<&Body>, status: u16) -> Outcome {

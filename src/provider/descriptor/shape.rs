@@ -463,6 +463,8 @@ pub struct TestShape {
     /// What must be in the result.
     #[schemars(with = "Option<serde_json::Value>")]
     pub result: Option<toml::Value>,
+    /// How long the provider must be left alone then, as `"30s"`. A moment counts from the answer's `Date`.
+    pub wait: Option<String>,
 }
 
 /// The request that must go out.

@@ -65,7 +65,7 @@ fn request(
     let options = options.map(raw);
     descriptor
         .request("https://crm.test/base", &raw(query), options.as_deref())
-        .map(|(request, _)| request)
+        .map(|asked| asked.request)
         .map_err(|problem| problem.to_string())
 }
 
