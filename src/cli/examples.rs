@@ -74,6 +74,10 @@ Examples:
 
 Exit codes: 0 all passed, 1 a test failed, 2 a mistake in a file.";
 
+pub(super) const PROVIDER_NEW: &str = "\
+Examples:
+  lookup-worker provider new --from-curl 'curl -H \"Authorization: Bearer x\" https://crm.example.com/v3/contacts?phone=14085550100' > crm.toml";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   lookup-worker completions bash > /usr/share/bash-completion/completions/lookup-worker

@@ -1,5 +1,8 @@
 //! `provider`: descriptors, from a file alone.
 
+mod curl; // a curl command line
+mod draft; // a descriptor to begin with
+
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
@@ -26,10 +29,28 @@ enum Action {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print a descriptor to begin with.
+    #[command(after_help = examples::PROVIDER_NEW)]
+    New {
+        /// A curl command line that asks the API for a customer; `{phone}`, `{email}` and `{id}` mark values that do
+        /// not look like one.
+        #[arg(long, value_name = "COMMAND")]
+        from_curl: String,
+    },
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
-    let Action::Test { files } = &arguments.action;
+    match &arguments.action {
+        Action::Test { files } => test(files),
+        Action::New { from_curl } => {
+            let text = curl::Curl::parse(from_curl).and_then(|curl| draft::of(&curl));
+            print_line(text.map_err(Failed::misused)?.trim_end().as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn test(files: &[PathBuf]) -> Result<ExitCode, Failed> {
     let (mut mistakes, mut failed) = (Vec::new(), false);
     for file in files {
         let name = file.display().to_string();

@@ -284,7 +284,7 @@ impl Descriptor {
         let rule = self
             .class_of(status, headers, body.as_ref())
             .map(|number| &self.classes[number]);
-        let kind = match rule.map(|rule| rule.class) {
+        let kind = match rule.and_then(|rule| rule.class) {
             Some(ClassName::Found) => return self.found(text, body.as_ref(), status),
             Some(ClassName::NotFound) => return Outcome::NotFound(None),
             Some(class) => class.failure().unwrap_or(ErrorKind::BadResponse),

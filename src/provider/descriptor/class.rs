@@ -15,7 +15,8 @@ use super::{
 pub struct ClassRule {
     statuses: Statuses,
     condition: Option<Condition>,
-    pub class: ClassName,
+    /// None where the status decides, and its words alone count.
+    pub class: Option<ClassName>,
     message: Option<Path>,
 }
 
@@ -37,6 +38,9 @@ pub fn compile(shapes: &[(String, ClassShape)], mistakes: &mut Mistakes) -> Vec<
         }
         if shape.condition.is_none() {
             taken.add(&statuses);
+        }
+        if shape.class.is_none() && shape.message.is_none() {
+            mistakes.add(key, "expected class, or message, or both");
         }
         let condition = shape
             .condition

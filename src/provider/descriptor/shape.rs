@@ -346,8 +346,8 @@ pub struct ClassShape {
     /// What the answer must say.
     #[serde(rename = "where")]
     pub condition: Option<ConditionShape>,
-    /// `found`, `not_found`, or a kind of failure.
-    pub class: ClassName,
+    /// `found`, `not_found`, or a kind of failure. Without it the status decides, and `message` alone counts.
+    pub class: Option<ClassName>,
     /// Where the provider's words stand.
     pub message: Option<String>,
 }
