@@ -1,6 +1,6 @@
 //! Publishing: a message counts as delivered when the broker has confirmed it, and not before.
 
-use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::HashSet, pin::pin, rc::Rc, time::Duration};
 
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
@@ -21,6 +21,12 @@ const NACK_WAITS_MS: [u64; 6] = [50, 250, 500, 1000, 2000, 4000];
 
 /// Publishes that have a channel of their own, at once.
 const MOST_ALONE: usize = 128;
+
+/// How long a confirm of a queue is waited for that let [`CONFIRM_LIMIT`] go by before.
+const DEAF_LIMIT: Duration = Duration::from_secs(1);
+
+/// Names of silent queues that are kept in mind.
+const MOST_DEAF: usize = 1000;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +62,9 @@ pub enum Fate {
     Refused,
     /// The broker takes no message of this size (`max_message_size`).
     TooLarge,
+    /// The broker answers, and says nothing of this message: the queue has no leader, as after the loss of most of its
+    /// nodes, or where a broker died within a second or so of its declaration. The queue may have it all the same.
+    Silent,
 }
 
 /// What the broker says of one publish. The client's own word has room for the message that may have come back.
@@ -64,6 +73,8 @@ pub(super) enum Word {
     Ack,
     Returned,
     Nack,
+    /// None came in time.
+    Silence,
     /// The channel does not confirm.
     None,
 }
@@ -82,6 +93,8 @@ pub struct Publisher {
     opening: Mutex<()>,
     /// A connection has some two thousand channels.
     room: Semaphore,
+    /// Requesters' queues that confirmed nothing when they were last asked to.
+    deaf: RefCell<HashSet<String>>,
 }
 
 /// The channels of one connection for one outstanding publish each.
@@ -109,6 +122,7 @@ impl Publisher {
             pipeline,
             opening,
             room,
+            deaf: RefCell::default(),
         }
     }
 
@@ -127,10 +141,47 @@ impl Publisher {
             // Its future is large: boxed, since the room for it would be in every job's future.
             _ => Box::pin(self.by_itself(route, message)).await,
         };
+        let fate = match fate {
+            // One requester's queue is to cost nobody else the session.
+            Ok(Fate::Silent) => self.silent(route).await,
+            fate => fate,
+        };
         if let Err(error) = &fate {
             self.health.fail(error.to_string());
         }
         fate
+    }
+
+    /// Whether the queue alone says nothing, or the broker.
+    async fn silent(&self, route: Route<'_>) -> Result<Fate, BrokerError> {
+        let Route::Queue(queue) = route else {
+            return Err(silence());
+        };
+        self.confirming_channel().await?;
+        let mut deaf = self.deaf.borrow_mut();
+        if deaf.len() >= MOST_DEAF {
+            deaf.clear();
+        }
+        deaf.insert(queue.to_owned());
+        Ok(Fate::Silent)
+    }
+
+    /// A queue that was silent for long is not waited for as long again: what waits holds a job's slot.
+    async fn to_queue(
+        &self,
+        queue: &str,
+        message: &dyn Fn() -> Message,
+    ) -> Result<Fate, BrokerError> {
+        let publish = self.alone("", queue, true, message);
+        if self.health.is_blocked() || !self.deaf.borrow().contains(queue) {
+            return publish.await;
+        }
+        let fate = tokio::time::timeout(DEAF_LIMIT, publish).await;
+        let fate = fate.unwrap_or(Ok(Fate::Silent))?;
+        if fate == Fate::Confirmed {
+            self.deaf.borrow_mut().remove(queue);
+        }
+        Ok(fate)
     }
 
     async fn pipelined(
@@ -150,8 +201,10 @@ impl Publisher {
             let word = self
                 .confirmed(async { word.await.unwrap_or(Ok(Word::Nack)) })
                 .await?;
-            if word != Word::Nack {
-                return Ok(Fate::Confirmed);
+            match word {
+                Word::Nack => {}
+                Word::Silence => return Ok(Fate::Silent),
+                _ => return Ok(Fate::Confirmed),
             }
             self.pipeline
                 .borrow_mut()
@@ -187,7 +240,7 @@ impl Publisher {
             Route::Kept { exchange, key } | Route::Exchange { exchange, key } => {
                 self.alone(exchange, key, true, message).await
             }
-            Route::Queue(queue) => self.alone("", queue, true, message).await,
+            Route::Queue(queue) => self.to_queue(queue, message).await,
             Route::Direct(name) if self.is_there(name).await? => {
                 self.alone("", name, false, message).await
             }
@@ -243,6 +296,7 @@ impl Publisher {
                         Fate::Returned
                     });
                 }
+                Word::Silence => return Ok(Fate::Silent),
                 // The channel is not used again: it may go on nacking.
                 _ => tokio::time::sleep(Duration::from_millis(wait)).await,
             }
@@ -283,12 +337,7 @@ impl Publisher {
                 Ok(word) => break word,
                 // The broker said that it takes nothing for now, so its silence proves nothing.
                 Err(_) if self.health.is_blocked() && self.health.is_well() => {}
-                Err(_) => {
-                    let limit = CONFIRM_LIMIT.as_secs();
-                    return Err(BrokerError::Lost(format!(
-                        "publish: not confirmed within {limit} s"
-                    )));
-                }
+                Err(_) => return Ok(Word::Silence),
             }
         };
         match word {
@@ -364,6 +413,12 @@ impl From<Confirmation> for Word {
             Confirmation::NotRequested => Self::None,
         }
     }
+}
+
+/// The broker's word did not come.
+pub(super) fn silence() -> BrokerError {
+    let limit = CONFIRM_LIMIT.as_secs();
+    BrokerError::Lost(format!("publish: not confirmed within {limit} s"))
 }
 
 /// As RabbitMQ says it: "message size 17000000 is larger than configured max size 16777216".

@@ -251,6 +251,7 @@ impl Sending {
                     Fate::Refused => {
                         "its queue is full, or the user lacks the right to write to the exchange"
                     }
+                    Fate::Silent => "the broker does not confirm it",
                     Fate::TooLarge => "it is larger than the broker's max_message_size",
                 };
                 return Err(Failed::new(format_args!(

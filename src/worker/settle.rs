@@ -125,6 +125,7 @@ impl Worker {
                 });
                 let problem = match fate {
                     Fate::Returned => "the result's reply queue is gone",
+                    Fate::Silent => "the result's reply queue confirms nothing: it has no leader",
                     _ => {
                         "the result's reply queue takes nothing: it is full, or the worker may not write to it"
                     }
@@ -302,6 +303,7 @@ impl Worker {
             Fate::Returned => "is gone",
             Fate::Refused => "takes nothing",
             Fate::TooLarge => "takes no message of this size",
+            Fate::Silent => "confirms nothing",
         };
         let error = BrokerError::Lost(format!("the worker's own queue {queue} {problem}"));
         session.health.fail(error.to_string());

@@ -361,6 +361,33 @@ impl Vhost<'_> {
         self.broker.url_of(&self.name)
     }
 
+    /// Makes the leader of a quorum queue deaf: the queue is there, and confirms nothing.
+    pub fn deafen(&self, queue: &str) {
+        self.tell_leader("suspend", queue);
+    }
+
+    /// As it was before [`Self::deafen`].
+    pub fn let_hear(&self, queue: &str) {
+        self.tell_leader("resume", queue);
+    }
+
+    /// Closes whatever is open there, as an operator does.
+    pub fn close_connections(&self) {
+        let arguments = ["close_all_connections", "--vhost", self.name(), "a test"];
+        self.broker.rabbitmqctl(&arguments);
+    }
+
+    fn tell_leader(&self, order: &str, queue: &str) {
+        self.broker.rabbitmqctl(&[
+            "eval",
+            &format!(
+                "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)),
+                {{Leader, _}} = amqqueue:get_pid(Q), sys:{order}(Leader).",
+                self.name()
+            ),
+        ]);
+    }
+
     /// Its name, for `rabbitmqctl --vhost`.
     pub fn name(&self) -> &str {
         &self.name

@@ -99,6 +99,8 @@ async fn connections_cut_at_random_moments_lose_no_job() {
 async fn an_ack_that_the_broker_never_heard_repeats_the_result_under_the_same_id() {
     let vhost = Broker::shared().vhost();
     let mut line = Line::open(&vhost.url()).await;
+    // Other acknowledgements than those of jobs go by the same way.
+    line.load.add(&line.client, ENOUGH).await;
     line.cut_at(Point::BeforeAck, 1).await;
     let tally = line.load.tally(&line.client).await;
     tally.assert_all_answered();

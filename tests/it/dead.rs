@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use lapin::types::{AMQPValue, DecimalValue};
+use lapin::types::{AMQPValue, DecimalValue, FieldTable};
 use lookup_worker::sandbox::Kind;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::{
     broker::{Broker, Vhost},
     commands::{Call, Guarded, Ran},
     road::{Road, SOON},
+    tally::LONG,
 };
 
 async fn dead(vhost: &Vhost<'_>, arguments: &[&str]) -> Ran {
@@ -511,6 +512,36 @@ async fn the_answer_of_a_replayed_job_whose_requester_is_gone_can_go_to_the_resu
         assert_eq!(result.json()["status"], "found");
     }
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
+}
+
+#[tokio::test]
+async fn a_reply_queue_that_confirms_nothing_costs_its_own_results_and_nobody_else_the_session() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    let deaf = "lookup.replies.deaf";
+    let mut quorum = FieldTable::default();
+    quorum.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
+    road.client.declare_queue_with(deaf, quorum).await;
+    vhost.deafen(deaf);
+    let query = json!({"query": {"phone": "84907089782"}});
+    let job = Job::json(&query).id("one").reply_to(deaf);
+    road.client.publish("lookup.jobs", "antsomi", job).await;
+    road.publish("antsomi", "two", &query).await;
+    road.client.take("lookup.results", 1, SOON).await;
+    road.client.wait_for_depth("lookup.dead", 1, LONG).await;
+    let letter = &road.client.take("lookup.dead", 1, SOON).await[0];
+    assert_eq!(
+        letter.header("x-lookup-error").as_deref(),
+        Some("undeliverable_result")
+    );
+    let problem = letter.header("x-lookup-message").unwrap_or_default();
+    assert!(problem.contains("no leader"), "{letter:?}");
+    let connects = road.worker.metric("lookup_broker_connects_total").await;
+    assert!((connects - 1.0).abs() < f64::EPSILON, "{connects}");
+    vhost.let_hear(deaf);
 }
 
 #[tokio::test]

@@ -706,8 +706,11 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
     fleet.publish("bulk", 200).await;
     let told = async |series: &str| fleet.workers[0].metric(series).await;
     let begun = Instant::now();
-    while (told("lookup_jobs_queued{lane=\"bulk\",provider=\"antsomi\"}").await - 190.0).abs() > 0.5
-    {
+    let all = async || {
+        told("lookup_jobs_queued{lane=\"bulk\",provider=\"antsomi\"}").await
+            + told("lookup_jobs_in_flight{provider=\"antsomi\"}").await
+    };
+    while (all().await - 200.0).abs() > 0.5 {
         assert!(
             begun.elapsed() < LONG,
             "{}",
@@ -716,10 +719,11 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((told("lookup_quota_used").await - 18.0).abs() < f64::EPSILON);
-    // 200 jobs, those in the worker's hands among them, at 18 requests an hour.
+    // 200 jobs at 18 requests an hour. How many of them are in the worker's hands is told by its concurrency: up to 10
+    // more, while the quota lets it have fewer.
     let hours = async |worker: &Worker| worker.metric("lookup_backlog_seconds").await / 3600.0;
     let alone = hours(&fleet.workers[0]).await;
-    assert!((alone - 200.0 / 18.0).abs() < 0.1, "{alone} h");
+    assert!((199.0 / 18.0..=211.0 / 18.0).contains(&alone), "{alone} h");
 
     let config = fleet.config(&vhost.url(), &quota(hour, "}\nconcurrency = 10 # {"));
     let checked = Call::new(&["check"])
@@ -728,7 +732,7 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
         .await
         .expect(0)
         .out;
-    assert!(checked.contains(" 200 jobs wait, 11h"), "{checked}");
+    assert!(checked.contains(" jobs wait, 11h"), "{checked}");
     assert!(
         checked.contains("at one request each; 20 requests per 1h, 18 used now"),
         "{checked}"
@@ -743,13 +747,13 @@ async fn metrics_and_check_tell_of_quota_use_and_backlog() {
         .expect(0)
         .out;
     assert!(
-        checked.contains(" 200 jobs wait, 2h 13m") && checked.contains("at 5 in each request;"),
+        checked.contains(" jobs wait, 2h ") && checked.contains("at 5 in each request;"),
         "{checked}"
     );
     let mut worker = Worker::start(&config);
     worker.wait_ready().await;
     let begun = Instant::now();
-    while (hours(&worker).await - alone / 5.0).abs() > 0.2 {
+    while (hours(&worker).await - alone / 5.0).abs() > 0.3 {
         assert!(begun.elapsed() < LONG, "{}", worker.metrics().await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

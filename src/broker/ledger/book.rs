@@ -11,7 +11,11 @@ use std::{
 use lapin::{BasicProperties, Channel, options::QueueDeclareOptions, types::FieldTable};
 
 use crate::{
-    broker::{AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session, publisher::Word, topology::QueueSpec},
+    broker::{
+        AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session,
+        publisher::{self, Word},
+        topology::QueueSpec,
+    },
     clock::Moment,
     policy::quota::Log,
 };
@@ -102,6 +106,7 @@ impl Book {
                 self.idle.borrow_mut().push(desk);
                 return Ok(Entered::Missing);
             }
+            Word::Silence => return Err(publisher::silence()),
             // A channel that was opened at a bad moment may go on nacking for ever.
             _ if Moment::now().since(desk.opened) < self.ttl.max(OLD) => {
                 self.idle.borrow_mut().push(desk);

@@ -136,6 +136,7 @@ impl<'a> Acting<'a> {
             Fate::Refused => Ok(Some(
                 "their queue takes nothing: it is full, or has no leader",
             )),
+            Fate::Silent => Ok(Some("their queue confirms nothing: it has no leader")),
             Fate::TooLarge => Ok(Some("they are larger than the broker's max_message_size")),
         }
     }

@@ -36,11 +36,7 @@ impl Bookmark {
         let before = fs::read_to_string(&path).unwrap_or_default();
         let (token, asked) = read(&before, fingerprint, answered);
         let token = token.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-        fs::write(
-            &path,
-            format!("{token}\n{fingerprint}\n{asked} {answered}\n"),
-        )
-        .map_err(told)?;
+        fs::write(&path, text(&token, fingerprint, asked, answered)).map_err(told)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(told)?;
         Ok(Self {
             path,
@@ -65,10 +61,26 @@ impl Bookmark {
         let _ = writeln!(self.file, "0 0");
     }
 
+    /// Another reply queue, as if the table were new: of the one there was nothing comes any more.
+    pub fn begin_anew(&mut self, fingerprint: &str, answered: u64) -> Result<(), Failed> {
+        let told =
+            |error: io::Error| Failed::misused(format_args!("{}: {error}", self.path.display()));
+        let token = Uuid::new_v4().simple().to_string();
+        fs::write(&self.path, text(&token, fingerprint, 0, answered)).map_err(told)?;
+        self.token = token;
+        self.asked = 0;
+        Ok(())
+    }
+
     /// There is nothing to go on with.
     pub fn remove(self) {
         let _ = fs::remove_file(self.path);
     }
+}
+
+/// What [`read`] reads.
+fn text(token: &str, fingerprint: &str, asked: u64, answered: u64) -> String {
+    format!("{token}\n{fingerprint}\n{asked} {answered}\n")
 }
 
 /// The token, and the last row that is written whole; of another table, or of results that are gone, none counts.
@@ -106,6 +118,13 @@ mod tests {
         assert_eq!((&second.token, second.asked), (&first.token, 7));
         let gone = Bookmark::open(&output, "one", 2).unwrap();
         assert_eq!((&gone.token, gone.asked), (&first.token, 0));
+        let mut anew = gone;
+        anew.begin_anew("one", 3).unwrap();
+        anew.asked(2, 3);
+        assert_ne!(anew.token, first.token);
+        let first = anew;
+        let second = Bookmark::open(&output, "one", 3).unwrap();
+        assert_eq!((&second.token, second.asked), (&first.token, 2));
         let third = Bookmark::open(&output, "another", 3).unwrap();
         assert_eq!((&third.token, third.asked), (&first.token, 0));
         third.remove();

@@ -57,6 +57,7 @@ impl<'a> Pass<'a> {
     pub async fn over(run: &'a mut Run) -> Result<(), Interrupted> {
         let rows = run.sheet.read()?;
         let session = open(&run.settings, run.timeout).await.map_err(lost)?;
+        run.reached = true;
         let prefix = &run.settings.amqp.prefix;
         let replies = session.kept_replies(prefix, &run.bookmark.token).await;
         let replies = match replies {

@@ -102,6 +102,10 @@ impl Arguments {
     }
 }
 
+/// Passes in a row that reach the broker, are interrupted, and have no result: a queue that has no leader, as after the
+/// loss of its nodes, will not get one.
+const MUTE_PASSES: u32 = 3;
+
 /// What all passes over the table share.
 pub(super) struct Run {
     pub settings: Settings,
@@ -115,6 +119,8 @@ pub(super) struct Run {
     pub timeout: Duration,
     /// The broker was there once.
     pub connected: bool,
+    /// The broker was there in this pass, and is asked for the reply queue.
+    pub reached: bool,
     /// When the last result came.
     pub heard: Instant,
     output: PathBuf,
@@ -128,9 +134,18 @@ pub(super) async fn run(
     timeout: Duration,
 ) -> Result<ExitCode, Failed> {
     let mut run = Run::begin(settings, arguments, table, timeout)?;
-    let mut failures = 0;
+    let (mut failures, mut mute) = (0, 0);
     loop {
+        let before = run.answers.count();
         let ended = Pass::over(&mut run).await;
+        mute = run.mute(mute, before);
+        if mute == MUTE_PASSES {
+            run.tell(
+                "the reply queue gives nothing; what is not answered is asked again, by a new one",
+            );
+            run.bookmark
+                .begin_anew(&run.sheet.fingerprint(), run.answers.count())?;
+        }
         match ended {
             Ok(()) => break,
             Err(Interrupted::Broker(problem)) if run.may_try_again() => {
@@ -201,6 +216,7 @@ impl Run {
             progress,
             timeout,
             connected: false,
+            reached: false,
             heard: Instant::now(),
             output,
             told: Instant::now(),
@@ -222,6 +238,15 @@ impl Run {
             ));
         }
         Ok(())
+    }
+
+    /// How many passes by now reached the broker and had no result of it.
+    fn mute(&mut self, before: u32, answered: u64) -> u32 {
+        match (std::mem::take(&mut self.reached), self.answers.count()) {
+            (true, count) if count == answered => before + 1,
+            (true, _) => 0,
+            (false, _) => before,
+        }
     }
 
     /// An address that never let us in is a mistake; one that did will again.

@@ -24,6 +24,9 @@ use crate::{
 /// Bound of a run with many rows.
 const LONG: Duration = Duration::from_mins(30);
 
+/// Bound of a run whose broker is gone for a moment.
+const A_RESTART: Duration = Duration::from_mins(3);
+
 /// A road, and a folder with a table and what `send` makes of it.
 struct Desk {
     folder: TempDir,
@@ -324,12 +327,15 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
         assert!(Instant::now() < give_up, "{} results", desk.lines());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    broker.write_down();
     broker.kill();
     broker.start_again();
     let ended = spawn_blocking(move || {
-        while child.try_wait().expect("ours").is_none() && Instant::now() < give_up + LONG {
+        let give_up = Instant::now() + A_RESTART;
+        while child.try_wait().expect("ours").is_none() && Instant::now() < give_up {
             std::thread::sleep(Duration::from_millis(20));
         }
+        let _ = child.kill();
         child.wait_with_output()
     });
     let ran = Ran::from(ended.await.expect("no panic").expect("its output")).expect(0);
@@ -337,4 +343,34 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
     let records = desk.records(b';');
     let ids: BTreeSet<_> = records.iter().map(|record| &record[0]).collect();
     assert_eq!((records.len(), ids.len()), (2000, 2000));
+}
+
+#[tokio::test]
+#[ignore = "takes two minutes; by hand"]
+async fn send_asks_again_by_another_queue_where_that_for_its_results_has_lost_its_leader() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::with(|options| options.rates.latency = Duration::from_secs(1)).await;
+    let desk = Desk::open(&vhost.url(), sandbox).await;
+    desk.table(&table_of(4000));
+    let child = desk.command(&["--id-column", "Id"]).spawn().expect("send");
+    let give_up = Instant::now() + SOON;
+    while desk.lines() < 50 {
+        assert!(Instant::now() < give_up, "{} results", desk.lines());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let bookmark = fs::read_to_string(desk.path("crm.results.csv.unfinished")).expect("a bookmark");
+    let token = bookmark.lines().next().expect("a token");
+    let queue = format!("lookup.replies.{token}");
+    vhost.deafen(&queue);
+    vhost.close_connections();
+    let ended = spawn_blocking(move || child.wait_with_output());
+    let ended = tokio::time::timeout(A_RESTART, ended)
+        .await
+        .expect("its end");
+    let ran = Ran::from(ended.expect("no panic").expect("its output")).expect(0);
+    vhost.let_hear(&queue);
+    assert!(ran.err.contains("by a new one"), "{ran:?}");
+    let records = desk.records(b';');
+    let ids: BTreeSet<_> = records.iter().map(|record| &record[0]).collect();
+    assert_eq!((records.len(), ids.len()), (4000, 4000));
 }
