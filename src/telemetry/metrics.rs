@@ -2,6 +2,7 @@
 
 mod counted; // something that goes on, in a gauge
 mod family; // how one is registered
+pub(super) mod name; // what each is called
 mod provider; // those of one provider
 mod quota; // those of quotas
 mod shared; // lookups that cost no request
@@ -77,82 +78,82 @@ impl Metrics {
         let registry = Registry::new();
         let families = Families(&registry);
         Self {
-            received: families.counters("lookup_jobs_received_total", "Deliveries of jobs.", &["provider", "lane"]),
+            received: families.counters(name::JOBS_RECEIVED_TOTAL, "Deliveries of jobs.", &["provider", "lane"]),
             results: families.counters(
-                "lookup_results_total",
+                name::RESULTS_TOTAL,
                 "Results published and confirmed.",
                 &["provider", "lane", "status", "error"],
             ),
             requests: families.counters(
-                "lookup_provider_requests_total",
+                name::PROVIDER_REQUESTS_TOTAL,
                 "HTTP requests made, by what came of them: found, not_found or the class of the failure.",
                 &["provider", "outcome"],
             ),
             request_seconds: families.histograms(
-                "lookup_provider_request_duration_seconds",
+                name::PROVIDER_REQUEST_DURATION_SECONDS,
                 "From an HTTP request to its whole answer.",
                 &["provider"],
                 &REQUEST_SECONDS,
             ),
             job_seconds: families.histograms(
-                "lookup_job_duration_seconds",
+                name::JOB_DURATION_SECONDS,
                 "From a job's first receipt to its result.",
                 &["provider", "lane"],
                 &JOB_SECONDS,
             ),
-            in_flight: families.gauges("lookup_jobs_in_flight", "Jobs that are being worked on.", &["provider"]),
+            in_flight: families.gauges(name::JOBS_IN_FLIGHT, "Jobs that are being worked on.", &["provider"]),
             retries: families.counters(
-                "lookup_retries_total",
+                name::RETRIES_TOTAL,
                 "Attempts that will be repeated, by the class of the failure.",
                 &["provider", "reason"],
             ),
             circuit_open: families.gauges(
-                "lookup_circuit_open",
+                name::CIRCUIT_OPEN,
                 "1 while no attempts are made but probes.",
                 &["provider"],
             ),
             circuit_half_open: families.gauges(
-                "lookup_circuit_half_open",
+                name::CIRCUIT_HALF_OPEN,
                 "1 while the circuit's cooldown is over and the next job will be tried.",
                 &["provider"],
             ),
             paused: families.gauges(
-                "lookup_paused",
+                name::PAUSED,
                 "1 while the provider is left alone, as it asked for by 429 and Retry-After, or by hand.",
                 &["provider"],
             ),
             queued: families.gauges(
-                "lookup_jobs_queued",
+                name::JOBS_QUEUED,
                 "Jobs in the queue of the lane that no worker has been given.",
                 &["provider", "lane"],
             ),
             backlog_seconds: families.gauges(
-                "lookup_backlog_seconds",
+                name::BACKLOG_SECONDS,
                 "An estimate: how long the jobs that wait take at the rate of the quota, if as many share each request as \
                      may (antsomi: batch.max_size).",
                 &["provider"],
             ),
             dead_lettered: families.counters(
-                "lookup_dead_lettered_total",
+                name::DEAD_LETTERED_TOTAL,
                 "Messages published to the dead-letter exchange.",
                 &["provider", "error"],
             ),
             dead_letters: families.gauges(
-                "lookup_dead_letters",
+                name::DEAD_LETTERS,
                 "Messages in the dead-letter queue, whoever put them there.",
                 &[],
             ),
             suspects: families.counters(
-                "lookup_suspects_total",
+                name::SUSPECTS_TOTAL,
                 "Jobs that came back too often to be begun beside others, and were set aside.",
                 &["provider"],
             ),
-            unsettled_bytes: families.gauges("lookup_unsettled_bytes", "Bytes delivered and not settled.", &["queue"]),
+            unsettled_bytes: families.gauges(name::UNSETTLED_BYTES, "Bytes delivered and not settled.", &["queue"]),
             quota: QuotaVecs::new(&families),
             shared: SharedVecs::new(&families),
             connects: families
-                .counter("lookup_broker_connects_total", "Times that the worker connected to the broker."),
-            panics: families.counter("lookup_panics_total", "Panics that were caught; each is a bug."),
+                .counter(name::BROKER_CONNECTS_TOTAL, "Times that the worker connected to the broker."),
+            panics: families.counter(name::PANICS_TOTAL, "Panics that were caught; each is a bug."),
             registry,
         }
     }

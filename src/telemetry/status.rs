@@ -10,7 +10,7 @@ use prometheus::proto::{Histogram, Metric, MetricFamily};
 use serde::Serialize;
 
 use super::{
-    metrics::{Metrics, UNKNOWN},
+    metrics::{Metrics, UNKNOWN, name},
     readiness::Readiness,
 };
 
@@ -98,7 +98,7 @@ impl Status {
         let mut dead_letters = None;
         for family in metrics.gather() {
             for metric in family.get_metric() {
-                if family.name() == "lookup_dead_letters" {
+                if family.name() == name::DEAD_LETTERS {
                     dead_letters = Some(whole(metric.get_gauge().get_value()));
                 }
                 if let Some(name) = label(metric, "provider") {
@@ -137,26 +137,26 @@ impl Provider {
         );
         let by = |name| label(metric, name).unwrap_or_default().to_owned();
         match family.name() {
-            "lookup_circuit_open" if gauge > 0 => self.state = State::CircuitOpen,
-            "lookup_circuit_half_open" if gauge > 0 => self.state = State::HalfOpen,
-            "lookup_paused" if gauge > 0 && self.state == State::Ready => {
+            name::CIRCUIT_OPEN if gauge > 0 => self.state = State::CircuitOpen,
+            name::CIRCUIT_HALF_OPEN if gauge > 0 => self.state = State::HalfOpen,
+            name::PAUSED if gauge > 0 && self.state == State::Ready => {
                 self.state = State::Paused;
             }
-            "lookup_jobs_queued" => _ = self.queued.insert(by("lane"), gauge),
-            "lookup_backlog_seconds" => self.backlog_seconds = Some(gauge),
-            "lookup_jobs_in_flight" => self.in_flight = gauge,
-            "lookup_results_total" => {
+            name::JOBS_QUEUED => _ = self.queued.insert(by("lane"), gauge),
+            name::BACKLOG_SECONDS => self.backlog_seconds = Some(gauge),
+            name::JOBS_IN_FLIGHT => self.in_flight = gauge,
+            name::RESULTS_TOTAL => {
                 *self.results.entry(by("status")).or_default() += count;
                 if by("status") == "failed" {
                     *self.errors.entry(by("error")).or_default() += count;
                 }
             }
-            "lookup_provider_request_duration_seconds" => {
+            name::PROVIDER_REQUEST_DURATION_SECONDS => {
                 self.latency = Latency::of(metric.get_histogram());
             }
-            "lookup_quota_limit" if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
-            "lookup_quota_used" => self.quota.get_or_insert_default().used = Some(gauge),
-            "lookup_dead_lettered_total" => _ = self.dead_letters.insert(by("error"), count),
+            name::QUOTA_LIMIT if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
+            name::QUOTA_USED => self.quota.get_or_insert_default().used = Some(gauge),
+            name::DEAD_LETTERED_TOTAL => _ = self.dead_letters.insert(by("error"), count),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{Counted, Families, JOB_SECONDS};
+use super::{Counted, Families, JOB_SECONDS, name};
 use crate::job::Lane;
 
 /// Of all providers.
@@ -22,33 +22,33 @@ impl QuotaVecs {
     pub fn new(families: &Families) -> Self {
         Self {
             limit: families.gauges(
-                "lookup_quota_limit",
+                name::QUOTA_LIMIT,
                 "Requests that the quota allows in its window; 0 where there is no limit.",
                 &["provider"],
             ),
             used: families.gauges(
-                "lookup_quota_used",
+                name::QUOTA_USED,
                 "Requests of all workers that count in the present window, where the broker counts them.",
                 &["provider"],
             ),
             permissions: families.counters(
-                "lookup_quota_permissions_total",
+                name::QUOTA_PERMISSIONS_TOTAL,
                 "Permissions given to this worker, each for one HTTP request.",
                 &["provider", "lane"],
             ),
             void: families.counters(
-                "lookup_quota_void_total",
+                name::QUOTA_VOID_TOTAL,
                 "Permissions that this worker was given and could not use in time, by a freeze or a slow broker or \
                      network; each is one request fewer in its window.",
                 &["provider"],
             ),
             waiting: families.gauges(
-                "lookup_quota_waiting",
+                name::QUOTA_WAITING,
                 "Requests of this worker that wait for a permission, a batch as one.",
                 &["provider", "lane"],
             ),
             wait_seconds: families.histograms(
-                "lookup_quota_wait_seconds",
+                name::QUOTA_WAIT_SECONDS,
                 "From asking for a permission to having it.",
                 &["provider", "lane"],
                 &JOB_SECONDS,

@@ -2,7 +2,7 @@
 
 use prometheus::IntCounterVec;
 
-use super::Families;
+use super::{Families, name};
 
 /// Lookups that cost no request of their own.
 #[derive(Debug, Clone)]
@@ -17,23 +17,23 @@ impl SharedVecs {
     pub fn new(families: &Families) -> Self {
         Self {
             batched: families.counters(
-                "lookup_batched_total",
+                name::BATCHED_TOTAL,
                 "Lookups that shared one HTTP request with others.",
                 &["provider"],
             ),
             split: families.counters(
-                "lookup_batches_split_total",
+                name::BATCHES_SPLIT_TOTAL,
                 "HTTP requests for several lookups that were refused as a whole, or whose answer could not be split \
                  for certain; their lookups are asked again in smaller batches.",
                 &["provider"],
             ),
             coalesced: families.counters(
-                "lookup_coalesced_total",
+                name::COALESCED_TOTAL,
                 "Lookups that joined an equal one which was waiting or in flight.",
                 &["provider"],
             ),
             cached: families.counters(
-                "lookup_cache_hits_total",
+                name::CACHE_HITS_TOTAL,
                 "Lookups that were answered from memory.",
                 &["provider"],
             ),
