@@ -146,6 +146,7 @@ impl Engine {
         );
         let quota = Quota::new(
             settings.quota.as_ref(),
+            &settings.longer_quotas,
             settings.concurrency.into(),
             metrics.quota(&settings.name),
         );

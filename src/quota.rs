@@ -70,6 +70,8 @@ pub struct Quota {
     /// The terms that are on their way out.
     before: Cell<Option<Terms>>,
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
+    /// Those of longer windows, shortest first: a request needs a permission of each.
+    longer: RefCell<Vec<Rc<dyn Ledger>>>,
     /// Whoever waits is to give up.
     dismissal: Notify,
     /// Jobs in bulk that are worked on here.
@@ -101,7 +103,12 @@ impl Quota {
     /// Counts here, whatever the scope: where there is no broker, or its scope is this worker. No more than
     /// `concurrency` jobs in bulk are worked on at once.
     #[must_use]
-    pub fn new(limit: Option<&QuotaLimit>, concurrency: usize, metrics: QuotaMetrics) -> Self {
+    pub fn new(
+        limit: Option<&QuotaLimit>,
+        longer: &[QuotaLimit],
+        concurrency: usize,
+        metrics: QuotaMetrics,
+    ) -> Self {
         let terms = limit.map(Terms::of);
         metrics
             .limit
@@ -117,14 +124,15 @@ impl Quota {
                 Lane::Bulk => SETTLE.min(2 * terms.pace),
             },
         };
-        let own =
-            terms.map(|terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>);
+        let own = |terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>;
+        let longer = longer.iter().map(|limit| own(Terms::of_longer(limit)));
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
         Self {
             lines,
             limit: RefCell::new(limit.cloned()),
             before: Cell::default(),
-            ledger: RefCell::new(own),
+            ledger: RefCell::new(terms.map(own)),
+            longer: RefCell::new(longer.collect()),
             dismissal: Notify::new(),
             in_hand: Cell::default(),
             most_in_hand: concurrency,
@@ -133,8 +141,9 @@ impl Quota {
     }
 
     /// Counts there from now on; none is for the time between two, when nothing is sent. Who waits gives up.
-    pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>) {
+    pub fn count_at(&self, ledger: Option<Rc<dyn Ledger>>, longer: Vec<Rc<dyn Ledger>>) {
         self.ledger.replace(ledger);
+        self.longer.replace(longer);
         self.dismiss();
     }
 
@@ -241,18 +250,36 @@ impl Quota {
         if !line.settle.is_zero() || line.turns.available_permits() < line.widest {
             return None;
         }
-        match self
-            .ledger
-            .borrow()
-            .as_ref()?
-            .ask_at_once(lane, self.waiting(line, 1))?
-        {
-            Answer::Granted(given) => {
-                self.metrics.permitted(lane, Duration::ZERO);
-                Some(given)
+        let waiting = self.waiting(line, 1);
+        let ledger = self.ledger.borrow().clone()?;
+        let mut given = Permission::UNLIMITED;
+        for ledger in std::iter::once(&ledger).chain(&*self.longer.borrow()) {
+            match ledger.ask_at_once(lane, waiting)? {
+                Answer::Granted(one) => given = given.and(one),
+                Answer::Full(_) | Answer::Gone => return None,
             }
-            Answer::Full(_) | Answer::Gone => None,
         }
+        self.metrics.permitted(lane, Duration::ZERO);
+        Some(given)
+    }
+
+    /// Asks each window's ledger, the shortest first, until one has no room.
+    async fn ask(&self, lane: Lane, waiting: usize) -> Answer {
+        let Some(shortest) = self.ledger.borrow().clone() else {
+            return Answer::Gone;
+        };
+        let mut answer = shortest.ask(lane, waiting).await;
+        let longer = self.longer.borrow().clone();
+        for ledger in longer {
+            let Answer::Granted(given) = answer else {
+                break;
+            };
+            answer = match ledger.ask(lane, waiting).await {
+                Answer::Granted(other) => Answer::Granted(given.and(other)),
+                refused => refused,
+            };
+        }
+        answer
     }
 
     /// A job in bulk that is worked on from now on.
@@ -285,10 +312,7 @@ impl Quota {
             }
             loop {
                 line.due().await;
-                let Some(ledger) = self.ledger.borrow().clone() else {
-                    return Err(Unpermitted::Gone);
-                };
-                match ledger.ask(lane, self.waiting(line, 0)).await {
+                match self.ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
                         self.metrics.void.inc();

@@ -51,7 +51,7 @@ use crate::{
     config::{AmqpSettings, Given, QuotaLimit, Settings},
     engine::Engine,
     job::Lane,
-    policy::{poison::Suspicion, progress::Progress, timeout::ConsumerTimeout},
+    policy::{poison::Suspicion, progress::Progress, quota::Terms, timeout::ConsumerTimeout},
     quota,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
@@ -297,8 +297,16 @@ impl Worker {
         let already = self.metrics.connects.get() > 0;
         for (name, quota, limit) in self.common_quotas() {
             let (names, amqp) = (&self.names, &self.settings.amqp);
-            let ledger = QuotaLedger::open(session, names, amqp, name, &limit, already).await?;
-            quota.count_at(Some(Rc::clone(&ledger) as Rc<dyn quota::Ledger>));
+            let terms = Terms::of(&limit);
+            let ledger = QuotaLedger::open(session, names, amqp, name, terms, already).await?;
+            let mut longer = Vec::new();
+            for limit in &self.providers[name].engine.settings.longer_quotas {
+                let (owner, terms) = (Names::longer(name, limit.per), Terms::of_longer(limit));
+                let ledger =
+                    QuotaLedger::open(session, names, amqp, &owner, terms, already).await?;
+                longer.push(ledger as Rc<dyn quota::Ledger>);
+            }
+            quota.count_at(Some(Rc::clone(&ledger) as Rc<dyn quota::Ledger>), longer);
             self.ledgers
                 .borrow_mut()
                 .insert(name.clone(), Rc::clone(&ledger));
@@ -312,7 +320,7 @@ impl Worker {
     fn count_quotas_nowhere(&self) {
         self.ledgers.borrow_mut().clear();
         for (_, quota, _) in self.common_quotas() {
-            quota.count_at(None);
+            quota.count_at(None, Vec::new());
         }
     }
 

@@ -12,7 +12,7 @@ use futures_util::future::{LocalBoxFuture, try_join};
 use super::{BrokerError, Names, Session, topology::QueueSpec};
 use crate::{
     clock::Moment,
-    config::{AmqpSettings, QuotaLimit},
+    config::AmqpSettings,
     job::Lane,
     policy::quota::{Answer, Counts, Permission, Terms, Turn},
     quota::{Ledger, Unheard},
@@ -44,8 +44,8 @@ struct Queues {
     all: Book,
     /// What bulk needs besides.
     bulk: Book,
-    /// What keeps bulk's requests apart.
-    spread: Book,
+    /// What keeps bulk's requests apart, where it does.
+    spread: Option<Book>,
 }
 
 /// Who counts a permission.
@@ -58,7 +58,7 @@ enum Counted {
 }
 
 impl QuotaLedger {
-    /// The ledgers of a provider; what is missing is declared. A worker that runs `already` follows one that counts
+    /// The ledgers of a provider, or of a longer window ([`Names::longer`]); what is missing is declared. A worker that runs `already` follows one that counts
     /// another quota.
     ///
     /// # Errors
@@ -67,11 +67,11 @@ impl QuotaLedger {
         session: &Rc<Session>,
         names: &Names,
         amqp: &AmqpSettings,
-        provider: &str,
-        limit: &QuotaLimit,
+        owner: &str,
+        terms: Terms,
         already: bool,
     ) -> Result<Rc<Self>, BrokerError> {
-        let made = |mine| Self::new(session, names, amqp, provider, limit, mine);
+        let made = |mine| Self::new(session, names, amqp, owner, terms, mine);
         let mut ledger = made(0);
         let here = ledger.there().await?;
         let first = usize::from(here == [false, true]);
@@ -85,7 +85,7 @@ impl QuotaLedger {
             }
             Err(BrokerError::Foreign(problem)) if already => {
                 tracing::warn!(
-                    provider,
+                    provider = owner,
                     problem,
                     "another quota is counted than this worker's; it counts for this worker too"
                 );
@@ -101,7 +101,7 @@ impl QuotaLedger {
                 .await?
         {
             tracing::warn!(
-                provider,
+                provider = owner,
                 "two quotas are counted, and the smaller holds: one takes the other's place"
             );
         }
@@ -112,18 +112,13 @@ impl QuotaLedger {
         session: &Rc<Session>,
         names: &Names,
         amqp: &AmqpSettings,
-        provider: &str,
-        limit: &QuotaLimit,
+        owner: &str,
+        terms: Terms,
         mine: usize,
     ) -> Self {
-        let terms = Terms::of(limit);
         let queues = |number: usize| {
-            let specs = QueueSpec::ledgers(names, provider, &terms);
-            let specs = if number == 0 {
-                specs
-            } else {
-                specs.map(|spec| spec.next())
-            };
+            let specs = QueueSpec::ledgers(names, owner, &terms).into_iter();
+            let specs = specs.map(|spec| if number == 0 { spec } else { spec.next() });
             Queues::new(specs, (number == mine).then_some(&terms), amqp.declare)
         };
         Self {
@@ -147,11 +142,11 @@ impl QuotaLedger {
         &self,
         names: &Names,
         amqp: &AmqpSettings,
-        provider: &str,
-        limit: &QuotaLimit,
+        owner: &str,
+        terms: Terms,
     ) -> Result<Rc<Self>, BrokerError> {
         let next = 1 - self.mine;
-        let ledger = Self::new(&self.session, names, amqp, provider, limit, next);
+        let ledger = Self::new(&self.session, names, amqp, owner, terms, next);
         ledger.pair[next].establish(&self.session).await?;
         Ok(Rc::new(ledger))
     }
@@ -194,7 +189,7 @@ impl QuotaLedger {
     }
 
     async fn ask_all(&self, lane: Lane, waiting: usize) -> Result<Answer, BrokerError> {
-        if lane == Lane::Bulk && !self.may_go(waiting).await? {
+        if lane == Lane::Bulk && self.terms.spreads && !self.may_go(waiting).await? {
             return Ok(Answer::Full(None));
         }
         let asked = Moment::now();
@@ -267,7 +262,9 @@ impl QuotaLedger {
             return Ok(false);
         };
         let enter = async |spacing| {
-            let spread = &self.pair[self.counting.get()].spread;
+            let Some(spread) = &self.pair[self.counting.get()].spread else {
+                return Ok(true);
+            };
             let entered = spread.enter(&self.session, Entry::Spacing(spacing)).await?;
             if entered == Entered::Missing {
                 spread.look_for(&self.session).await?;
@@ -316,40 +313,52 @@ impl QuotaLedger {
 
 impl Queues {
     /// With the terms where they are known.
-    fn new(specs: [QueueSpec; 3], terms: Option<&Terms>, declare: bool) -> Self {
-        let [all, bulk, spread] = specs;
-        let book = |queue, room: fn(&Terms) -> u32| {
-            Book::new(queue, terms.map(|terms| (room(terms), terms.ttl)), declare)
+    fn new(
+        specs: impl IntoIterator<Item = QueueSpec>,
+        terms: Option<&Terms>,
+        declare: bool,
+    ) -> Self {
+        let mut specs = specs.into_iter();
+        let mut book = |room: fn(&Terms) -> u32| {
+            let queue = specs.next()?;
+            let room = terms.map(|terms| (room(terms), terms.ttl));
+            Some(Book::new(queue, room, declare))
         };
+        let (all, bulk) = (book(|terms| terms.requests), book(|terms| terms.bulk));
         Self {
-            all: book(all, |terms| terms.requests),
-            bulk: book(bulk, |terms| terms.bulk),
-            spread: Book::new(spread, None, declare),
+            all: all.expect("a window's first queue"),
+            bulk: bulk.expect("a window's second queue"),
+            spread: specs.next().map(|spread| Book::new(spread, None, declare)),
         }
     }
 
     async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
         self.all.establish(session).await?;
         self.bulk.establish(session).await?;
-        match self.spread.establish(session).await {
+        let Some(spread) = &self.spread else {
+            return Ok(());
+        };
+        match spread.establish(session).await {
             // It holds nothing that must be kept.
             Err(BrokerError::Foreign(_)) => {
-                self.spread.delete(session).await?;
-                self.spread.establish(session).await
+                spread.delete(session).await?;
+                spread.establish(session).await
             }
             established => established,
         }
     }
 
+    fn books(&self) -> impl Iterator<Item = &Book> {
+        [&self.all, &self.bulk].into_iter().chain(&self.spread)
+    }
+
     /// They are as they should be, or not there.
     fn trust(&self) {
-        for book in [&self.all, &self.bulk, &self.spread] {
-            book.trust();
-        }
+        self.books().for_each(Book::trust);
     }
 
     async fn retire(&self, session: &Session) -> Result<(), BrokerError> {
-        for book in [&self.all, &self.bulk, &self.spread] {
+        for book in self.books() {
             book.delete(session).await?;
         }
         Ok(())
@@ -358,8 +367,9 @@ impl Queues {
     async fn retire_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
         let empty = self.all.delete_if_empty(session).await?;
         if empty {
-            self.bulk.delete(session).await?;
-            self.spread.delete(session).await?;
+            for book in self.books().skip(1) {
+                book.delete(session).await?;
+            }
         }
         Ok(empty)
     }

@@ -1,5 +1,7 @@
 //! The names of everything on the broker (contract §2).
 
+use std::time::Duration;
+
 use crate::{config::Step, job::Lane};
 
 /// Direct reply-to, as `reply.allow` calls it; on a message a token is appended.
@@ -87,6 +89,13 @@ impl Names {
     #[must_use]
     pub fn quota(&self, provider: &str) -> String {
         format!("{}.quota.{provider}", self.prefix)
+    }
+
+    /// Whose name stands in that of a longer window's ledgers.
+    #[must_use]
+    pub fn longer(provider: &str, per: Duration) -> String {
+        let per = humantime::format_duration(per).to_string();
+        format!("{provider}.{}", per.replace(' ', ""))
     }
 
     /// The ledger of that part of the quota which one lane may use.

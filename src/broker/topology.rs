@@ -135,11 +135,13 @@ impl Expected {
                 bindings,
             });
             let common = settings.quota.as_ref().filter(|limit| is_common(limit));
-            queues.extend(
-                common
-                    .into_iter()
-                    .flat_map(|limit| QueueSpec::ledgers(&names, provider, &Terms::of(limit))),
-            );
+            if let Some(limit) = common {
+                queues.extend(QueueSpec::ledgers(&names, provider, &Terms::of(limit)));
+                for limit in &settings.longer_quotas {
+                    let owner = Names::longer(provider, limit.per);
+                    queues.extend(QueueSpec::ledgers(&names, &owner, &Terms::of_longer(limit)));
+                }
+            }
         }
         Self {
             names,
@@ -269,8 +271,9 @@ impl Expected {
 }
 
 impl QueueSpec {
-    /// The ledgers of one provider's quota: that of all requests, that of bulk's, and what keeps these apart.
-    pub(super) fn ledgers(names: &Names, provider: &str, terms: &Terms) -> [Self; 3] {
+    /// The ledgers of one window of a provider's quota: that of all requests, that of bulk's, and what keeps these
+    /// apart where it does.
+    pub(super) fn ledgers(names: &Names, owner: &str, terms: &Terms) -> Vec<Self> {
         let ledger = |name, room, ttl| Self {
             name,
             kind: Kind::Ledger {
@@ -280,16 +283,15 @@ impl QueueSpec {
             },
             bindings: Vec::new(),
         };
-        let (spread, longest) = (names.quota_spread(provider), terms.longest_spacing());
-        [
-            ledger(names.quota(provider), terms.requests, terms.ttl),
-            ledger(
-                names.quota_share(provider, Lane::Bulk),
-                terms.bulk,
-                terms.ttl,
-            ),
-            ledger(spread, terms.together(), longest),
-        ]
+        let (spread, longest) = (names.quota_spread(owner), terms.longest_spacing());
+        let mut ledgers = vec![
+            ledger(names.quota(owner), terms.requests, terms.ttl),
+            ledger(names.quota_share(owner, Lane::Bulk), terms.bulk, terms.ttl),
+        ];
+        if terms.spreads {
+            ledgers.push(ledger(spread, terms.together(), longest));
+        }
+        ledgers
     }
 
     /// The one that takes its place where another quota counts.

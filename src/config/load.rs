@@ -285,11 +285,12 @@ fn provider(
         client_key_file: common.client_key_file,
     };
     mistakes.note(usable(&path, &tls));
-    let quota = common
+    let quotas = common
         .quota
-        .limit(adapter.default_quota())
+        .limits(adapter.default_quota())
         .map_err(|problem| ConfigError::below(&path, problem));
-    let quota = mistakes.note(quota)?;
+    let mut quotas = mistakes.note(quotas)?.into_iter();
+    let quota = quotas.next();
     mistakes.note(speakable(&path, common.http, quota.as_ref()));
     mistakes.note(usable_proxy(&path, common.proxy.as_ref()));
     Some(ProviderSettings {
@@ -300,6 +301,7 @@ fn provider(
         timeout: common.timeout,
         concurrency: common.concurrency.unwrap_or(shared.worker.concurrency),
         quota,
+        longer_quotas: quotas.collect(),
         breaker: common.breaker,
         max_pause: common.max_pause,
         auth_failure_limit: common.auth_failure_limit,

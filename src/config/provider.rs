@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+    de::{
+        Error, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 use url::Url;
 
@@ -32,6 +35,8 @@ pub struct ProviderSettings {
     pub concurrency: u16,
     /// What the provider allows; none where there is no limit.
     pub quota: Option<QuotaLimit>,
+    /// What it allows besides in longer windows, shortest first; each holds.
+    pub longer_quotas: Vec<QuotaLimit>,
     /// When attempts are suspended.
     pub breaker: Breaker,
     /// The longest that the provider's own word lets it be left alone.
@@ -266,7 +271,7 @@ impl Default for Batch {
     }
 }
 
-/// The key `quota`: left out, `"none"`, or a table.
+/// The key `quota`: left out, `"none"`, a table, or an array of tables: one for each window.
 #[derive(Debug, Clone, Default)]
 pub enum Quota {
     /// The kind's own default.
@@ -276,6 +281,8 @@ pub enum Quota {
     None,
     /// As the table says; what it leaves out is the kind's own.
     Given(QuotaKeys),
+    /// Several windows; nothing is left out.
+    Windows(Vec<QuotaKeys>),
 }
 
 /// The table of `quota`.
@@ -334,41 +341,71 @@ pub struct QuotaLimit {
 }
 
 impl Quota {
-    /// The limit, where there is one; `of_kind` is the kind's own (requests, window).
-    pub(super) fn limit(
+    /// The limits, that of the shortest window first; `of_kind` is the kind's own (requests, window).
+    pub(super) fn limits(
         self,
         of_kind: Option<(u32, Duration)>,
-    ) -> Result<Option<QuotaLimit>, Malformed> {
-        let keys = match self {
-            Self::None => return Ok(None),
-            Self::OfKind if of_kind.is_none() => return Ok(None),
-            Self::OfKind => QuotaKeys::default(),
-            Self::Given(keys) => keys,
-        };
-        let missing = |key| {
+    ) -> Result<Vec<QuotaLimit>, Malformed> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::OfKind if of_kind.is_none() => Ok(Vec::new()),
+            Self::OfKind => Ok(vec![QuotaKeys::default().limit("quota", of_kind)?]),
+            Self::Given(keys) => Ok(vec![keys.limit("quota", of_kind)?]),
+            Self::Windows(windows) => windows_of(windows),
+        }
+    }
+}
+
+/// Each by itself, and all of them together.
+fn windows_of(windows: Vec<QuotaKeys>) -> Result<Vec<QuotaLimit>, Malformed> {
+    let limits = windows.into_iter().enumerate();
+    let limits = limits.map(|(at, keys)| keys.limit(&format!("quota[{at}]"), None));
+    let mut limits = limits.collect::<Result<Vec<_>, _>>()?;
+    limits.sort_by_key(|limit| limit.per);
+    let at = |problem: &str| Err(Malformed::at("quota", problem));
+    if limits.is_empty() {
+        return at("got an empty array, expected a window such as { requests = 10, per = \"1s\" }");
+    }
+    for two in limits.windows(2) {
+        if two[0].per == two[1].per {
+            return at("got two windows of one length, expected one of each");
+        }
+        if two[0].scope != two[1].scope {
+            return at("got windows of two scopes, expected one scope for all of them");
+        }
+    }
+    Ok(limits)
+}
+
+impl QuotaKeys {
+    fn limit(self, path: &str, of_kind: Option<(u32, Duration)>) -> Result<QuotaLimit, Malformed> {
+        let missing = |key: &str| {
             Malformed::at(
-                key,
-                "missing key; this kind has no quota of its own to take it from",
+                &format!("{path}.{key}"),
+                match of_kind {
+                    None if path != "quota" => "missing key; each window of several says it",
+                    _ => "missing key; this kind has no quota of its own to take it from",
+                },
             )
         };
-        let requests = keys
+        let requests = self
             .requests
             .or(of_kind.map(|(requests, _)| requests))
-            .ok_or_else(|| missing("quota.requests"))?;
-        let per = keys
+            .ok_or_else(|| missing("requests"))?;
+        let per = self
             .per
             .or(of_kind.map(|(_, per)| per))
-            .ok_or_else(|| missing("quota.per"))?;
+            .ok_or_else(|| missing("per"))?;
         if requests == 0 {
             let expected = "got 0, expected an integer of at least 1, or quota = \"none\"";
-            return Err(Malformed::at("quota.requests", expected));
+            return Err(Malformed::at(&format!("{path}.requests"), expected));
         }
-        Ok(Some(QuotaLimit {
+        Ok(QuotaLimit {
             requests,
             per,
-            reserve: keys.reserve,
-            scope: keys.scope,
-        }))
+            reserve: self.reserve,
+            scope: self.scope,
+        })
     }
 }
 
@@ -379,7 +416,9 @@ impl<'de> Deserialize<'de> for Quota {
             type Value = Quota;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("\"none\" or a table such as { requests = 200, per = \"1m\" }")
+                f.write_str(
+                    "\"none\", a table such as { requests = 200, per = \"1m\" }, or an array of such tables",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Quota, E> {
@@ -391,6 +430,10 @@ impl<'de> Deserialize<'de> for Quota {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
                 QuotaKeys::deserialize(MapAccessDeserializer::new(map)).map(Quota::Given)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, windows: A) -> Result<Quota, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(windows)).map(Quota::Windows)
             }
         }
         deserializer.deserialize_any(NoneOrTable)

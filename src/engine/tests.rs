@@ -134,7 +134,7 @@ impl Bench {
         let ledger = Rc::new(Turnstile::default());
         engine
             .quota
-            .count_at(Some(Rc::clone(&ledger) as Rc<dyn Ledger>));
+            .count_at(Some(Rc::clone(&ledger) as Rc<dyn Ledger>), Vec::new());
         Self {
             engine,
             ledger,

@@ -60,6 +60,15 @@
 //! `PREFIX.quota.NAME` and `PREFIX.quota.NAME.bulk`. When bulk asks at all, so that calls find room whenever they
 //! come, is [`spread`]'s affair; the limit does not rest on it.
 //!
+//! # Several windows
+//! A quota may have several windows, such as ten a second and ten thousand a day. Each has ledgers of its own; those
+//! of the longer ones are `PREFIX.quota.NAME.LENGTH` and `….bulk`, such as `lookup.quota.a.1d`. A request needs a
+//! permission of each, asked for one after the other, that of the shortest window first: the argument holds for each
+//! ledger by itself, so it holds for each window. One that a later ledger refuses is lost, and most cheaply so in the
+//! shortest window. What bulk asks for is spread over the shortest alone. A ledger survives what it survives whatever
+//! its length: it is durable, its messages are persistent, and each has its own time of expiry. A day's ledger holds
+//! as many messages without a body as the day allows requests.
+//!
 //! # Waiting
 //! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
 //! (dead lettering, in the broker's own hands), and every worker hears of it at that moment. That is a hint of when
@@ -142,6 +151,8 @@ pub struct Terms {
     pub flight: Duration,
     /// The mean time between two requests of the quota.
     pub pace: Duration,
+    /// Whether it keeps bulk's requests apart.
+    pub spreads: bool,
 }
 
 impl Terms {
@@ -163,6 +174,16 @@ impl Terms {
             validity,
             flight,
             pace: limit.per / limit.requests,
+            spreads: true,
+        }
+    }
+
+    /// Of a longer window beside a shorter one, which spreads bulk for both.
+    #[must_use]
+    pub fn of_longer(limit: &QuotaLimit) -> Self {
+        Self {
+            spreads: false,
+            ..Self::of(limit)
         }
     }
 
@@ -240,6 +261,15 @@ impl Permission {
         Self {
             void_from: Some(asked.after(VALIDITY.0)),
         }
+    }
+
+    /// Two permissions for one request: good for as long as both are.
+    pub fn and(self, other: Self) -> Self {
+        let void_from = match (self.void_from, other.void_from) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Self { void_from }
     }
 
     /// Whether it may not be used any more.

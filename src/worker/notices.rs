@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 
 use super::{Worker, gauges};
 use crate::{
-    broker::{BrokerError, Notice, Notices, PauseNotice, Session, next},
+    broker::{BrokerError, Names, Notice, Notices, PauseNotice, Session, next},
     job::Lane,
     policy::pause::By,
     quota::is_common,
@@ -149,23 +149,21 @@ async fn tell(worker: Rc<Worker>, name: String, session: Rc<Session>) -> Result<
 impl Worker {
     /// The ledgers of a provider's common quota, by their queues' names, each with the lanes that wait for it.
     fn ledgers(&self, name: &str) -> Vec<(String, &'static [Lane])> {
-        let is_counted = self.providers[name]
-            .engine
-            .settings
-            .quota
-            .as_ref()
-            .is_some_and(is_common);
-        let ledgers = [
-            (self.names.quota(name), &Lane::ALL[..]),
-            (self.names.quota_share(name, Lane::Bulk), &[Lane::Bulk]),
-            (self.names.quota_spread(name), &[Lane::Bulk]),
-        ];
+        let settings = &self.providers[name].engine.settings;
+        let is_counted = settings.quota.as_ref().is_some_and(is_common);
+        let longer = settings.longer_quotas.iter();
+        let owners = longer.map(|limit| Names::longer(name, limit.per));
+        let ledgers = std::iter::once(name.to_owned())
+            .chain(owners)
+            .flat_map(|owner| {
+                [
+                    (self.names.quota(&owner), &Lane::ALL[..]),
+                    (self.names.quota_share(&owner, Lane::Bulk), &[Lane::Bulk]),
+                    (self.names.quota_spread(&owner), &[Lane::Bulk]),
+                ]
+            });
         let of_both = |(ledger, lanes): (String, _)| [(next(&ledger), lanes), (ledger, lanes)];
-        ledgers
-            .into_iter()
-            .filter(|_| is_counted)
-            .flat_map(of_both)
-            .collect()
+        ledgers.filter(|_| is_counted).flat_map(of_both).collect()
     }
 
     fn has_room(&self, queue: &str) {

@@ -96,6 +96,7 @@ impl Worker {
             let limits = (provider.engine.quota.limit(), &new.providers[name].quota);
             if let (false, (Some(old), Some(limit))) = (keys.is_empty(), limits)
                 && old.scope == limit.scope
+                && provider.engine.settings.longer_quotas == new.providers[name].longer_quotas
                 && self.change_quota(name, provider, &old, limit).await
             {
                 applied.extend(keys);
@@ -149,7 +150,7 @@ impl Worker {
             return false;
         };
         let (names, amqp) = (&self.names, &self.settings.amqp);
-        match ledger.change(names, amqp, name, limit).await {
+        match ledger.change(names, amqp, name, Terms::of(limit)).await {
             Ok(next) => {
                 quota.change(limit, Some(Rc::clone(&next) as Rc<dyn Ledger>));
                 self.ledgers

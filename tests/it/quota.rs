@@ -688,6 +688,43 @@ async fn a_ledger_that_is_away_with_its_node_gives_nothing_and_counts_on_once_it
 }
 
 #[tokio::test]
+async fn of_several_windows_each_holds_for_all_workers_whoever_of_them_dies() {
+    let (vhost, window) = (Broker::shared().vhost(), Duration::from_secs(2));
+    let windows = "[{ requests = 30, per = \"1h\" }, { requests = 10, per = \"2s\" }]";
+    let mut fleet = Fleet::start(&vhost.url(), 3, window, windows).await;
+    fleet.publish("bulk", 60).await;
+    // Nine tenths of the longer window are bulk's.
+    fleet.wait_for_lookups(27).await;
+    fleet.workers[0].kill9();
+    fleet.workers[0].start_again();
+    fleet.workers[0].wait_ready().await;
+    fleet.publish("interactive", 5).await;
+    fleet.wait_for_lookups(30).await;
+    assert_eq!(
+        fleet.client.depth("lookup.quota.antsomi.1h").await,
+        Some(30)
+    );
+    // Time in which the shorter window alone would let twenty through.
+    tokio::time::sleep(2 * window).await;
+    let (lookups, _) = fleet.stats().await;
+    assert_eq!(lookups, 30);
+    fleet.assert_at_most(10).await;
+}
+
+#[tokio::test]
+async fn of_several_windows_of_one_worker_alone_each_holds() {
+    let (vhost, window) = (Broker::shared().vhost(), Duration::from_secs(2));
+    let windows = "[{ requests = 10, per = \"2s\", scope = \"worker\" }, \
+                   { requests = 20, per = \"1h\", scope = \"worker\", reserve = 0.0 }]";
+    let mut fleet = Fleet::start(&vhost.url(), 1, window, windows).await;
+    fleet.publish("bulk", 40).await;
+    fleet.wait_for_lookups(20).await;
+    tokio::time::sleep(2 * window).await;
+    assert_eq!(fleet.stats().await.0, 20);
+    fleet.assert_at_most(10).await;
+}
+
+#[tokio::test]
 async fn metrics_and_check_tell_of_quota_use_and_backlog() {
     let vhost = Broker::shared().vhost();
     let hour = Duration::from_hours(1);

@@ -207,6 +207,10 @@ async fn backlog(
             ", {time} at {each}; {} requests per {per}, {used}",
             limit.requests
         );
+        for longer in &provider.longer_quotas {
+            let per = humantime::format_duration(longer.per);
+            let _ = write!(text, "; at most {} per {per} besides", longer.requests);
+        }
     }
     Ok((text, backlog.paused))
 }

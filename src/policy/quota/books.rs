@@ -47,6 +47,7 @@ impl Books {
             return Answer::Full(full);
         }
         if lane == Lane::Bulk
+            && self.terms.spreads
             && let Some(later) = self.keeps_back(waiting, now)
         {
             return Answer::Full(Some(later));

@@ -230,6 +230,22 @@ async fn a_bad_value_of_a_provider_is_named_by_its_full_path() {
             &["unknown key", "requests"],
         ),
         (
+            "quota = [{ requests = 1, per = '1s' }, { requests = 9 }]",
+            "quota[1].per",
+            &["missing key"],
+        ),
+        (
+            "quota = [{ requests = 1, per = '1s' }, { requests = 9, per = '1s' }]",
+            "quota",
+            &["two windows of one length"],
+        ),
+        (
+            "quota = [{ requests = 1, per = '1s', scope = 'worker' }, { requests = 9, per = '1m' }]",
+            "quota",
+            &["two scopes"],
+        ),
+        ("quota = []", "quota", &["an empty array"]),
+        (
             "quota = { requests = 0, per = '1m' }",
             "quota.requests",
             &["0", "at least 1"],
