@@ -11,6 +11,7 @@ mod packaging;
 mod pause;
 mod pipe;
 mod progress;
+mod provider;
 mod run;
 mod schema;
 mod send;
@@ -81,6 +82,8 @@ enum Command {
     /// Ask a provider again that is left alone, by hand or by its own word.
     #[command(after_help = examples::RESUME)]
     Resume(pause::Resume),
+    /// Descriptors of providers: test them, begin one.
+    Provider(provider::Arguments),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
     /// Print a description of the messages.
@@ -214,6 +217,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Resume(arguments) => {
             on_one_thread(pause::resume(with_providers(of_broker()?)?, arguments))
         }
+        Command::Provider(arguments) => provider::run(&arguments),
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)

@@ -30,7 +30,7 @@ pub use mistake::ConfigError;
 pub use place::{USUAL_FILES, broker_is_meant, find};
 pub(crate) use problem::Unknown;
 pub use provider::{
-    Batch, Breaker, Cache, ClientSecretPlace, Credentials, OAuthSettings, PhoneFormat,
+    Batch, Breaker, Cache, ClientSecretPlace, Credentials, Grant, OAuthSettings, PhoneFormat,
     ProviderSettings, Quota, QuotaLimit, QuotaScope,
 };
 pub use secret::Secret;

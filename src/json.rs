@@ -19,6 +19,7 @@ mod text; // what is forgiven in a text
 pub use absent::without_nulls;
 pub use depth::depth;
 pub use node::{Members, Node};
+pub use number::whole;
 pub use text::{is_page, text};
 
 /// Where and why a text is not what was expected.
@@ -147,7 +148,7 @@ fn path_of(path: &serde_path_to_error::Path) -> String {
 }
 
 /// A field's name is shown where it can be one; a key that could hold somebody's data is not.
-fn name(key: &str) -> &str {
+pub(crate) fn name(key: &str) -> &str {
     let identifier = key.len() <= 64
         && key.starts_with(|c: char| c.is_ascii_alphabetic() || "_$".contains(c))
         && key

@@ -8,7 +8,7 @@
 //! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
 //!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
 //!    the wire, and wire to [`Customer`].
-//! 2. Add its line to `kinds!` below. Configuration, schema, command line and worker take it from there.
+//! 2. Add its lines to `KINDS` and `TYPED` below. Configuration, schema, command line and worker take it from there.
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
 pub mod antsomi;
@@ -17,6 +17,10 @@ pub mod kapture;
 pub mod omeda;
 pub mod plume;
 
+mod described; // kind http: a provider by a descriptor
+pub mod descriptor; // what a file says of an API
+
+pub mod access; // what lets a request in
 pub mod address; // values that cannot leave their place in a request's address
 pub mod class; // the class table
 pub mod criterion; // what every kind asks of a job's criteria
@@ -30,13 +34,16 @@ pub mod scrub; // secrets out of a payload
 pub mod wait; // how long it asks to be left alone
 
 use std::{
+    any::Any,
     borrow::Cow,
+    fmt,
     hash::{Hash, Hasher},
+    ops::Deref,
     sync::Arc,
     time::Duration,
 };
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::InvalidHeaderValue};
 use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -50,14 +57,15 @@ use crate::{
     failure::{ErrorKind, Failure},
     json::{self, Malformed, Node},
 };
+use access::Access;
 use class::{Class, Rules};
 use names::Names;
 use oauth::Dialect;
 
 pub(crate) use address::{encoded, trimmed};
 
-/// One kind of API. All five read alike.
-pub trait Kind: Sized {
+/// One kind of API that is written in Rust. All five read alike.
+pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its name in the configuration.
     const NAME: &'static str;
     /// What 204 and 404 mean.
@@ -69,9 +77,9 @@ pub trait Kind: Sized {
     /// Its own keys of `[providers.NAME]`; the keys of every kind are read elsewhere.
     type Settings: DeserializeOwned;
     /// `query` of a job.
-    type Query: DeserializeOwned + JsonSchema;
+    type Query: DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// `options` of a job.
-    type Options: DeserializeOwned + JsonSchema + Default;
+    type Options: DeserializeOwned + JsonSchema + Default + Send + Sync + 'static;
     /// The adapter for one provider of this kind, and what it is let in by.
     ///
     /// # Errors
@@ -82,9 +90,7 @@ pub trait Kind: Sized {
     ///
     /// # Errors
     /// Where the token holds what no header may hold.
-    fn authorization(
-        token: &str,
-    ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue>;
+    fn authorization(token: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue>;
 
     /// The request that answers a query, without its authorisation.
     ///
@@ -219,7 +225,8 @@ pub struct Lookup {
     pub raw: bool,
     /// What it may be asked by together with others; none where it must be asked alone.
     pub part: Option<Box<str>>,
-    question: Question,
+    /// Query and options, in their kind's own types.
+    question: Arc<dyn Any + Send + Sync>,
 }
 
 /// Lookups are equal that send the same request and want the same of its answer.
@@ -245,156 +252,228 @@ impl Hash for Lookup {
     }
 }
 
-macro_rules! kinds {
-    ($($module:ident :: $kind:ident),+ $(,)?) => {
-        /// A configured provider's adapter, of one of the kinds.
-        #[derive(Debug, Clone)]
-        pub enum Adapter {
-            $(#[allow(missing_docs, reason = "the names are the kinds'")] $kind(Arc<$module::$kind>),)+
-        }
+/// A configured provider's adapter, of one of the kinds.
+#[derive(Debug, Clone)]
+pub struct Adapter(Arc<dyn Api>);
 
-        #[derive(Debug, Clone)]
-        enum Question {
-            $($kind(Arc<Asked<$module::$kind>>),)+
-        }
+/// What an adapter does, whatever its kind. Each [`Kind`] does it by its own types, kind `http` by a file.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// The kind's name.
+    fn kind(&self) -> &'static str;
 
-        impl Adapter {
-            /// The names of all kinds.
-            pub const KINDS: &'static [&'static str] = &[$(<$module::$kind as Kind>::NAME),+];
+    /// In what the kind differs from the others.
+    fn rules(&self) -> Rules;
 
-            /// The adapter of `kind`, from the provider's table; beside it the keys that the kind does not know.
-            pub(crate) fn configure(
-                path: &str,
-                kind: &str,
-                base_url: &Url,
-                table: ::config::Value,
-            ) -> (Result<(Self, Credentials), ConfigError>, Unknown) {
-                $(if kind == <$module::$kind as Kind>::NAME {
-                    let (configured, unknown) = configure::<$module::$kind>(path, base_url, table);
-                    let configured = configured.map(|(adapter, credentials)| (Self::$kind(Arc::new(adapter)), credentials));
-                    return (configured, unknown);
-                })+
-                let problem = format!("got {kind:?}, expected one of {}", Self::KINDS.join(", "));
-                (Err(ConfigError::at(&format!("{path}.kind"), problem)), Unknown::default())
-            }
+    /// What the kind allows by its own word: requests, and the window that they are counted in.
+    fn default_quota(&self) -> Option<(u32, Duration)>;
 
-            /// The kind's name.
-            #[must_use]
-            pub fn kind(&self) -> &'static str {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::NAME,)+ }
-            }
+    /// How the kind's token endpoint is asked and answers.
+    fn tokens(&self) -> Dialect;
 
-            /// In what the kind differs from the others.
-            #[must_use]
-            pub fn rules(&self) -> Rules {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::RULES,)+ }
-            }
+    /// What lets a request in by `token`.
+    ///
+    /// # Errors
+    /// Where the token holds what no header may hold.
+    fn access(&self, token: &str) -> Result<Access, InvalidHeaderValue>;
 
-            /// What the kind allows by its own word.
-            #[must_use]
-            pub fn default_quota(&self) -> Option<(u32, Duration)> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::DEFAULT_QUOTA,)+ }
-            }
+    /// Checks a job's query and options and writes the request.
+    ///
+    /// # Errors
+    /// The field that does not fit and what was expected.
+    fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed>;
 
-            /// How the kind's token endpoint is asked and answers.
-            #[must_use]
-            pub fn tokens(&self) -> Dialect {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::TOKENS,)+ }
-            }
+    /// What the response says of the lookup's question.
+    fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome;
 
-            /// The header that carries `token`.
-            ///
-            /// # Errors
-            /// Where the token holds what no header may hold.
-            pub fn authorization(
-                &self,
-                token: &str,
-            ) -> Result<(HeaderName, HeaderValue), ::http::header::InvalidHeaderValue> {
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::authorization(token),)+ }
-            }
+    /// Most lookups in one request.
+    fn most_in_batch(&self) -> usize {
+        1
+    }
 
-            /// Checks a job's query and options and writes the request.
-            ///
-            /// # Errors
-            /// The field that does not fit and what was expected.
-            pub fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
-                match self {
-                    $(Self::$kind(adapter) => {
-                        let (request, raw, part, asked) = prepare(&**adapter, query, options)?;
-                        Ok(Lookup { request, raw, part, question: Question::$kind(Arc::new(asked)) })
-                    })+
-                }
-            }
+    /// The request that asks for several parts, all different; none where there is no such request.
+    fn batch(&self, _parts: &[&str]) -> Option<Request<Bytes>> {
+        None
+    }
 
-            /// What the response says of the lookup's question.
-            #[must_use]
-            pub fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
-                match (self, &lookup.question) {
-                    $((Self::$kind(adapter), Question::$kind(asked)) => read(&**adapter, asked, response, now),)+
-                    _ => Outcome::Failed(Failure::new(ErrorKind::Internal, "a lookup of another kind")),
-                }
-            }
+    /// What the response to a batch says of each part; none where it is not certain whose is what.
+    ///
+    /// # Errors
+    /// What befalls them all.
+    fn split(
+        &self,
+        _parts: &[&str],
+        _response: &Response<Bytes>,
+        _now: Timestamp,
+    ) -> Result<Option<Vec<Outcome>>, Outcome> {
+        Ok(None)
+    }
 
-            /// Most lookups in one request.
-            #[must_use]
-            pub fn most_in_batch(&self) -> usize {
-                match self { $(Self::$kind(adapter) => adapter.most_in_batch(),)+ }
-            }
-
-            /// The request that asks for several parts, all different; none where there is no such request.
-            #[must_use]
-            pub fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>> {
-                match self { $(Self::$kind(adapter) => adapter.batch(parts),)+ }
-            }
-
-            /// What the response to a batch says of each part; none where it is not certain whose is what.
-            ///
-            /// # Errors
-            /// What befalls them all.
-            pub fn split(
-                &self,
-                parts: &[&str],
-                response: &Response<Bytes>,
-                now: Timestamp,
-            ) -> Result<Option<Vec<Outcome>>, Outcome> {
-                match self { $(Self::$kind(adapter) => split(&**adapter, parts, response, now),)+ }
-            }
-
-            /// The payload of a response, for a result's `raw`. None of one that is nested deeper than most readers
-            /// of JSON go: they could not read the result.
-            #[must_use]
-            pub fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
-                let payload = json::text(body).ok()?;
-                Node::parse(&payload).ok().filter(|_| json::depth(&payload) <= DEEPEST_PAYLOAD)?;
-                match self { $(Self::$kind(_) => <$module::$kind as Kind>::raw(&payload),)+ }
-            }
-
-            /// For each kind how its jobs are described.
-            pub fn descriptions(generator: &mut SchemaGenerator) -> Vec<Description> {
-                vec![$(Description {
-                    kind: <$module::$kind as Kind>::NAME,
-                    query: generator.subschema_for::<<$module::$kind as Kind>::Query>(),
-                    options: generator.subschema_for::<<$module::$kind as Kind>::Options>(),
-                    unfit: <$module::$kind as Kind>::unfit(),
-                }),+]
-            }
-        }
-    };
+    /// A payload that is sound JSON, for a result's `raw`.
+    fn scrubbed(&self, payload: &str) -> Option<Box<RawValue>>;
 }
 
-kinds! {
-    antsomi::Antsomi,
-    omeda::Omeda,
-    kapture::Kapture,
-    egain::EGain,
-    plume::Plume,
+impl<K: Kind> Api for K {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn rules(&self) -> Rules {
+        K::RULES
+    }
+
+    fn default_quota(&self) -> Option<(u32, Duration)> {
+        K::DEFAULT_QUOTA
+    }
+
+    fn tokens(&self) -> Dialect {
+        K::TOKENS
+    }
+
+    fn access(&self, token: &str) -> Result<Access, InvalidHeaderValue> {
+        K::authorization(token).map(|(name, value)| Access::by_header(name, value))
+    }
+
+    fn lookup(&self, query: &RawValue, options: Option<&RawValue>) -> Result<Lookup, Malformed> {
+        prepare(self, query, options)
+    }
+
+    fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+        match lookup.question.downcast_ref() {
+            Some(asked) => read(self, asked, response, now),
+            None => of_another_kind(),
+        }
+    }
+
+    fn most_in_batch(&self) -> usize {
+        Kind::most_in_batch(self)
+    }
+
+    fn batch(&self, parts: &[&str]) -> Option<Request<Bytes>> {
+        Kind::batch(self, parts)
+    }
+
+    fn split(
+        &self,
+        parts: &[&str],
+        response: &Response<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Outcome>>, Outcome> {
+        split(self, parts, response, now)
+    }
+
+    fn scrubbed(&self, payload: &str) -> Option<Box<RawValue>> {
+        K::raw(payload)
+    }
 }
 
-fn configure<K: Kind>(
-    path: &str,
-    base_url: &Url,
-    table: ::config::Value,
-) -> (Result<(K, Credentials), ConfigError>, Unknown) {
+fn of_another_kind() -> Outcome {
+    Outcome::Failed(Failure::new(
+        ErrorKind::Internal,
+        "a lookup of another kind",
+    ))
+}
+
+/// An adapter and what its requests are let in by, or why there is none; and the keys that its kind does not know.
+type Configured = (Result<(Adapter, Credentials), ConfigError>, Unknown);
+
+/// One kind's line in the list of all kinds.
+struct Entry {
+    name: &'static str,
+    configure: fn(&str, &Url, ::config::Value) -> Configured,
+}
+
+impl Entry {
+    const fn of<K: Kind>() -> Self {
+        Self {
+            name: K::NAME,
+            configure: configure::<K>,
+        }
+    }
+}
+
+/// All kinds.
+const KINDS: [Entry; 6] = [
+    Entry::of::<antsomi::Antsomi>(),
+    Entry::of::<omeda::Omeda>(),
+    Entry::of::<kapture::Kapture>(),
+    Entry::of::<egain::EGain>(),
+    Entry::of::<plume::Plume>(),
+    Entry {
+        name: described::KIND,
+        configure: described::configure,
+    },
+];
+
+/// Those whose jobs have types of their own, each with its description.
+const TYPED: [fn(&mut SchemaGenerator) -> Description; 5] = [
+    Description::of::<antsomi::Antsomi>,
+    Description::of::<omeda::Omeda>,
+    Description::of::<kapture::Kapture>,
+    Description::of::<egain::EGain>,
+    Description::of::<plume::Plume>,
+];
+
+impl Description {
+    fn of<K: Kind>(generator: &mut SchemaGenerator) -> Self {
+        Self {
+            kind: K::NAME,
+            query: generator.subschema_for::<K::Query>(),
+            options: generator.subschema_for::<K::Options>(),
+            unfit: K::unfit(),
+        }
+    }
+}
+
+impl Adapter {
+    /// The names of all kinds.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|entry| entry.name)
+    }
+
+    /// The adapter of `kind`, from the provider's table; beside it the keys that the kind does not know.
+    pub(crate) fn configure(
+        path: &str,
+        kind: &str,
+        base_url: &Url,
+        table: ::config::Value,
+    ) -> Configured {
+        if let Some(entry) = KINDS.iter().find(|entry| entry.name == kind) {
+            return (entry.configure)(path, base_url, table);
+        }
+        let expected = Self::kinds().collect::<Vec<_>>().join(", ");
+        let problem = format!("got {kind:?}, expected one of {expected}");
+        (
+            Err(ConfigError::at(&format!("{path}.kind"), problem)),
+            Unknown::default(),
+        )
+    }
+
+    /// The payload of a response, for a result's `raw`. None of one that is nested deeper than most readers of JSON
+    /// go: they could not read the result.
+    #[must_use]
+    pub fn raw(&self, body: &[u8]) -> Option<Box<RawValue>> {
+        let payload = json::text(body).ok()?;
+        Node::parse(&payload)
+            .ok()
+            .filter(|_| json::depth(&payload) <= DEEPEST_PAYLOAD)?;
+        self.scrubbed(&payload)
+    }
+
+    /// For each kind that has types of its own how its jobs are described.
+    pub fn descriptions(generator: &mut SchemaGenerator) -> Vec<Description> {
+        TYPED.iter().map(|of| of(generator)).collect()
+    }
+}
+
+impl Deref for Adapter {
+    type Target = dyn Api;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+fn configure<K: Kind>(path: &str, base_url: &Url, table: ::config::Value) -> Configured {
     let (settings, unknown) = config::read::<K::Settings>(path, table);
     let configured = settings.and_then(|settings| {
         let (adapter, credentials) =
@@ -404,7 +483,7 @@ fn configure<K: Kind>(
             let problem = "the token holds a character that no HTTP header may hold";
             K::authorization(token.expose_secret()).map_err(|_| ConfigError::at(path, problem))?;
         }
-        Ok((adapter, credentials))
+        Ok((Adapter(Arc::new(adapter)), credentials))
     });
     (configured, unknown)
 }
@@ -422,13 +501,11 @@ fn part<T: DeserializeOwned>(
     json::read(given.get().as_bytes()).map_err(|problem| problem.below(name))
 }
 
-type Prepared<K> = (Request<Bytes>, bool, Option<Box<str>>, Asked<K>);
-
 fn prepare<K: Kind>(
     adapter: &K,
     query: &RawValue,
     options: Option<&RawValue>,
-) -> Result<Prepared<K>, Malformed> {
+) -> Result<Lookup, Malformed> {
     let query: K::Query = part(query, "query", |name| Names::all().criteria.contains(name))?;
     let options: K::Options = match options.filter(|options| options.get() != "null") {
         Some(options) => part(options, "options", |name| {
@@ -436,9 +513,12 @@ fn prepare<K: Kind>(
         })?,
         None => K::Options::default(),
     };
-    let request = adapter.request(&query, &options)?;
-    let (raw, part) = (K::wants_raw(&options), adapter.part(&query, &options));
-    Ok((request, raw, part, (query, options)))
+    Ok(Lookup {
+        request: adapter.request(&query, &options)?,
+        raw: K::wants_raw(&options),
+        part: adapter.part(&query, &options),
+        question: Arc::new((query, options)),
+    })
 }
 
 fn read<K: Kind>(

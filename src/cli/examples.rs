@@ -103,3 +103,13 @@ Examples:
 pub(super) const MAN: &str = "\
 Examples:
   lookup-worker man /usr/share/man/man1";
+pub(super) const PROVIDER_TEST: &str = "\
+Examples:
+  lookup-worker provider test crm.toml
+  lookup-worker provider test providers/*.toml
+
+Exit codes: 0 all passed, 1 a test failed, 2 a mistake in a file.";
+
+pub(super) const PROVIDER_NEW: &str = "\
+Examples:
+  lookup-worker provider new --from-curl 'curl -H \"Authorization: Bearer x\" https://crm.example.com/v3/contacts?phone=14085550100' > crm.toml";

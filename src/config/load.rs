@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
+    env, fs,
+    path::{Path, PathBuf},
 };
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -44,6 +44,10 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
     put_over(&mut root, variables(&mut files)?);
 
     let given = Given::of(&root);
+    let folder = file
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""))
+        .to_owned();
     let mut mistakes = Mistakes::default();
     let worker: WorkerSettings = section(&mut root, "worker", &mut mistakes);
     let amqp: AmqpSettings = section(&mut root, "amqp", &mut mistakes);
@@ -57,6 +61,8 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         retry: retry_table.filter(|table| read::<RetrySettings>("retry", table.clone()).0.is_ok()),
         worker,
         files,
+        kept: env::var_os("STATE_DIRECTORY").map_or_else(|| folder.clone(), PathBuf::from),
+        folder,
     };
     let settings = Settings {
         http: section(&mut root, "http", &mut mistakes),
@@ -82,6 +88,21 @@ struct Shared {
     retry: Option<Value>,
     worker: WorkerSettings,
     files: SecretFiles,
+    /// Where the configuration stands.
+    folder: PathBuf,
+    /// Where what must outlast a restart is kept.
+    kept: PathBuf,
+}
+
+/// What the configuration names by a relative path is looked for beside it.
+fn beside(folder: &Path, table: &mut Map<String, Value>) {
+    if let Some(Value {
+        kind: ValueKind::String(descriptor),
+        ..
+    }) = table.get_mut("descriptor")
+    {
+        *descriptor = folder.join(&descriptor).display().to_string();
+    }
 }
 
 fn one_broker(amqp: &AmqpSettings) -> Result<(), ConfigError> {
@@ -261,6 +282,7 @@ fn provider(
         shared.retry.as_ref(),
         table.remove("retry"),
     ));
+    beside(&shared.folder, &mut table);
     let table = Value::new(None, ValueKind::Table(table));
 
     let (common, unknown_to_all) = read_all::<CommonKeys>(&path, table.clone(), mistakes);
@@ -278,6 +300,7 @@ fn provider(
     }
     let (adapter, mut credentials) = mistakes.note(configured)?;
     credentials.stood_in(&shared.files, &path);
+    credentials.kept_in(&shared.kept, name);
     mistakes.note(encrypted(&path, &common, &credentials));
     let tls = TlsFiles {
         ca_file: common.ca_file,
@@ -324,7 +347,7 @@ fn encrypted(
     let allowed = common.allow_insecure_http;
     https_or_local(&format!("{path}.base_url"), &common.base_url, allowed)?;
     match credentials {
-        Credentials::Token(_) => Ok(()),
+        Credentials::Token(_) | Credentials::Basic { .. } | Credentials::None => Ok(()),
         Credentials::OAuth(oauth) => {
             let key = format!("{path}.oauth.token_url");
             https_or_local(&key, &oauth.token_url, allowed)

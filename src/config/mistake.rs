@@ -31,6 +31,15 @@ impl ConfigError {
         }])
     }
 
+    /// Several mistakes of what one key names.
+    pub(crate) fn all_at(key: &str, problems: impl Iterator<Item = String>) -> Self {
+        let mistake = |problem| Mistake {
+            key: key.to_owned(),
+            problem,
+        };
+        Self(problems.map(mistake).collect())
+    }
+
     pub(crate) fn below(path: &str, problem: Malformed) -> Self {
         let Malformed { path, problem } = problem.below(path);
         Self::at(&path, problem)

@@ -13,7 +13,15 @@ use serde::{Deserialize, Deserializer, de::Error};
 use super::ConfigError;
 
 /// The keys whose value may stand in a file of its own.
-const KEYS: [&str; 5] = ["url", "token", "app_id", "client_secret", "headers"];
+const KEYS: [&str; 7] = [
+    "url",
+    "token",
+    "app_id",
+    "password",
+    "client_secret",
+    "refresh_token",
+    "headers",
+];
 
 /// A secret that can be sent: not empty, and no line of a header can end in it.
 #[derive(Debug, Clone)]

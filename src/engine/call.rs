@@ -17,8 +17,8 @@ use crate::{
     policy::{circuit::Purpose, quota::Permission},
     provider::{
         Lookup, Outcome,
+        access::Access,
         http::{Passport, Unanswered},
-        oauth::Header,
     },
     telemetry::traces::Span,
 };
@@ -28,7 +28,7 @@ pub(super) type Call = Shared<LocalBoxFuture<'static, Rc<Heard>>>;
 
 /// What a request needs besides itself.
 pub(super) struct Leave {
-    pub authorization: Result<Header, Failure>,
+    pub authorization: Result<Access, Failure>,
     pub permission: Permission,
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -95,8 +95,8 @@ pub(super) async fn run(
     } = leave;
     let (mut broken, mut stale) = (0, false);
     let (answer, used) = match authorization {
-        Ok(header) => {
-            let used = header.1.clone();
+        Ok(access) => {
+            let used = access.value().clone();
             let answer = match engine.request(&lookups) {
                 Some(mut request) => {
                     record.span = Span::request(&spans, &engine.settings.name, &mut request);
@@ -106,7 +106,7 @@ pub(super) async fn run(
                         fresh: false,
                     };
                     engine
-                        .ask(request, header, passport, &mut broken, &mut record.begun)
+                        .ask(request, access, passport, &mut broken, &mut record.begun)
                         .await
                         .map_err(|unanswered| {
                             stale = unanswered.stale;
@@ -152,7 +152,7 @@ impl Engine {
     async fn ask(
         &self,
         request: Request<Bytes>,
-        header: Header,
+        access: Access,
         mut passport: Passport,
         broken: &mut u32,
         begun: &mut Instant,
@@ -160,7 +160,7 @@ impl Engine {
         let limit = self.settings.timeout;
         let client = self.client.borrow().clone();
         let first = client
-            .call(request.clone(), header.clone(), limit, passport)
+            .call(request.clone(), access.clone(), limit, passport)
             .await;
         if !first.as_ref().is_err_and(|unanswered| unanswered.stale) {
             return first;
@@ -174,7 +174,7 @@ impl Engine {
         *begun = Instant::now();
         passport.permission = permission;
         passport.fresh = true;
-        client.call(request, header, limit, passport).await
+        client.call(request, access, limit, passport).await
     }
 
     fn request(&self, lookups: &[Rc<Lookup>]) -> Option<Request<Bytes>> {

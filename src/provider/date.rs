@@ -54,7 +54,8 @@ fn from_milliseconds(milliseconds: i64) -> Option<String> {
     Some(moment.to_string())
 }
 
-fn iso(text: &str) -> Option<String> {
+/// RFC 3339, with a zone or without; a day alone begins at midnight.
+pub fn iso(text: &str) -> Option<String> {
     let pieces = Pieces::parse(text).ok()?;
     let time = pieces.time().unwrap_or(Time::midnight());
     let offset = pieces.to_numeric_offset();

@@ -22,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER_AGENT},
     uri::Scheme,
 };
@@ -31,6 +31,7 @@ use lru::LruCache;
 use serde::Deserialize;
 use url::Url;
 
+use super::access::Access;
 use crate::{
     clock::Moment,
     failure::{ErrorKind, Failure},
@@ -162,20 +163,18 @@ impl Client {
         })))
     }
 
-    /// Sends `request`, with the header that authorises it, and reads the whole answer.
+    /// Sends `request`, with what lets it in, and reads the whole answer.
     ///
     /// # Errors
     /// As [`Client::send`]; `rate_limited` also where the permission was void before the request could be written.
     pub async fn call(
         &self,
-        mut request: Request<Bytes>,
-        authorization: (HeaderName, HeaderValue),
+        request: Request<Bytes>,
+        access: Access,
         limit: Duration,
         passport: Passport,
     ) -> Result<Response<Bytes>, Unanswered> {
-        let (name, mut value) = authorization;
-        value.set_sensitive(true);
-        request.headers_mut().insert(name, value);
+        let request = access.put(request).ok_or_else(no_address)?;
         self.send_by(request, limit, passport).await
     }
 

@@ -1,9 +1,11 @@
-//! Tokens by the client-credentials grant (RFC 6749 §4.4): asked for, remembered, asked for anew.
+//! Tokens by the client-credentials grant (RFC 6749 §4.4) or the refresh-token grant (§6): asked for, remembered, asked
+//! for anew.
 //!
 //! In come a provider's credentials; out comes the header that authorises a request. A token is kept until
 //! shortly before it expires, or until the provider refuses it. However many jobs wait, one of them asks.
 
 mod grant; // the request and the reply, pure
+mod kept; // a refresh token that took another's place
 
 use std::{
     fmt,
@@ -14,14 +16,14 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 
 pub use grant::{Dialect, Grant, Token};
 
-use super::{Adapter, http::Client};
+use super::{Adapter, access::Access, http::Client};
 use crate::{
     config::{Credentials, Secret},
     failure::{ErrorKind, Failure},
@@ -36,9 +38,6 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// A clock that is wrong must not make every job ask for a token of its own.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
-/// The header that authorises a request.
-pub type Header = (HeaderName, HeaderValue);
-
 /// What lets one provider's requests in. Shared by all of its jobs.
 #[derive(Debug)]
 pub struct Tokens {
@@ -49,7 +48,7 @@ pub struct Tokens {
 #[derive(Debug)]
 enum Source {
     /// The same until it is renewed; no header if none can hold it.
-    Fixed(Option<Header>, Secret),
+    Fixed(Option<Access>, Credentials),
     Fetched(Box<Fetched>),
 }
 
@@ -65,7 +64,7 @@ struct Fetched {
 
 #[derive(Default)]
 struct Memory {
-    token: Option<(Header, Option<Instant>)>,
+    token: Option<(Access, Option<Instant>)>,
     /// Why the last one who asked got none.
     failure: Option<Failure>,
     /// The last one that the provider did not let in.
@@ -98,7 +97,7 @@ impl Tokens {
     /// # Errors
     /// `unauthorized` where the token endpoint refuses the client; `connection` and `timeout` where it does not
     /// answer; `provider_error` where its answer is no token.
-    pub async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+    pub async fn authorization(&self, http: &Client, limit: Duration) -> Result<Access, Failure> {
         let source = self.source();
         let answer = source.authorization(http, limit).await;
         let now = self.source();
@@ -113,23 +112,23 @@ impl Tokens {
 
     /// The header, where nobody has to be asked for it.
     #[must_use]
-    pub fn at_hand(&self) -> Option<Header> {
+    pub fn at_hand(&self) -> Option<Access> {
         self.source().at_hand()
     }
 
     /// Whether a fixed token is another than `used` by now: it was renewed, or its file was replaced since it was read.
     /// Kubernetes replaces a secret's file without a word to the process.
     pub fn replaced(&self, used: &HeaderValue) -> bool {
-        let Source::Fixed(header, token) = &*self.source() else {
+        let Source::Fixed(access, credentials) = &*self.source() else {
             return false;
         };
-        if header.as_ref().is_some_and(|(_, value)| value != used) {
+        if access.as_ref().is_some_and(|access| access.value() != used) {
             return true;
         }
-        let Some(token) = token.read_again() else {
+        let Some(credentials) = credentials.read_again() else {
             return false;
         };
-        self.renew(Credentials::Token(token));
+        self.renew(credentials);
         tracing::info!(
             kind = self.adapter.kind(),
             "the token was refused, and another one stands in its file; that one is used from now on"
@@ -154,20 +153,20 @@ impl Tokens {
 impl Source {
     fn new(adapter: &Adapter, credentials: Credentials) -> Self {
         match credentials {
-            Credentials::Token(token) => Self::Fixed(header(adapter, &token), token),
             Credentials::OAuth(settings) => Self::Fetched(Box::new(Fetched {
-                grant: Mutex::new(Arc::new(Grant::new(settings, adapter.tokens()))),
+                grant: Mutex::new(Arc::new(Grant::new(settings, adapter.tokens()).as_kept())),
                 adapter: adapter.clone(),
                 asking: tokio::sync::Mutex::default(),
                 asked: AtomicU64::default(),
                 memory: Mutex::default(),
             })),
+            fixed => Self::Fixed(access(adapter, &fixed), fixed),
         }
     }
 
-    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Access, Failure> {
         match self {
-            Self::Fixed(Some(header), _) => Ok(header.clone()),
+            Self::Fixed(Some(access), _) => Ok(access.clone()),
             Self::Fixed(None, _) => Err(Failure::new(
                 ErrorKind::Internal,
                 "no HTTP header can hold the token",
@@ -187,9 +186,9 @@ impl Source {
     }
 
     /// The header, where nobody has to be asked for it.
-    fn at_hand(&self) -> Option<Header> {
+    fn at_hand(&self) -> Option<Access> {
         match self {
-            Self::Fixed(header, _) => header.clone(),
+            Self::Fixed(access, _) => access.clone(),
             Self::Fetched(fetched) => fetched.remembered(),
         }
     }
@@ -197,8 +196,8 @@ impl Source {
 
 impl Memory {
     /// A token that was refused a moment ago is handed out again: for a moment, since soon there may be another.
-    fn keep(&mut self, header: &Header, expiry: Option<Instant>, now: Instant) {
-        let same_again = self.refused.as_ref() == Some(&header.1) && self.refused_since;
+    fn keep(&mut self, access: &Access, expiry: Option<Instant>, now: Instant) {
+        let same_again = self.refused.as_ref() == Some(access.value()) && self.refused_since;
         if !same_again {
             self.refused = None;
         }
@@ -208,14 +207,14 @@ impl Memory {
         } else {
             expiry
         };
-        self.token = Some((header.clone(), expiry));
+        self.token = Some((access.clone(), expiry));
     }
 
     fn forget(&mut self, used: &HeaderValue) {
         let is_held = self
             .token
             .as_ref()
-            .is_some_and(|((_, value), _)| value == used);
+            .is_some_and(|(access, _)| access.value() == used);
         if !is_held {
             return;
         }
@@ -232,7 +231,7 @@ impl Fetched {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self) -> Option<Header> {
+    fn remembered(&self) -> Option<Access> {
         let memory = self.memory();
         let (header, expiry) = memory.token.as_ref()?;
         expiry
@@ -240,7 +239,7 @@ impl Fetched {
             .then(|| header.clone())
     }
 
-    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Header, Failure> {
+    async fn authorization(&self, http: &Client, limit: Duration) -> Result<Access, Failure> {
         if let Some(header) = self.remembered() {
             return Ok(header);
         }
@@ -285,36 +284,55 @@ impl Fetched {
         true
     }
 
+    /// From now on by the refresh token that took the place of the one that was sent.
+    fn rotate(&self, grant: &Grant, refresh: &Secret) {
+        if let Some(rotated) = grant.rotated(refresh) {
+            *self.grant.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rotated);
+        }
+    }
+
     async fn ask(
         &self,
         http: &Client,
         limit: Duration,
-    ) -> Result<(Header, Option<Instant>), Failure> {
+    ) -> Result<(Access, Option<Instant>), Failure> {
         let grant = self.grant();
         let response = http.send(grant.request()?, limit).await;
         let response = response.map_err(grant::of_endpoint)?;
         let now = Instant::now();
-        let Token { secret, life } = grant.read(&response, Timestamp::now())?;
-        let unfit = || {
+        let Token {
+            secret,
+            life,
+            refresh,
+        } = grant.read(&response, Timestamp::now())?;
+        if let Some(refresh) = refresh {
+            self.rotate(&grant, &refresh);
+        }
+        let unfit = |_| {
             Failure::new(
                 ErrorKind::ProviderError,
                 "the token endpoint's token is none that a header can hold",
             )
         };
-        let header = header(&self.adapter, &secret).ok_or_else(unfit)?;
+        let access = self.adapter.access(secret.expose_secret()).map_err(unfit)?;
         let usable = life.map(|life| {
             life.saturating_sub(MARGIN.min(life / 10))
                 .max(SHORTEST_LIFE)
         });
-        Ok((header, usable.and_then(|usable| now.checked_add(usable))))
+        Ok((access, usable.and_then(|usable| now.checked_add(usable))))
     }
 }
 
-/// The header that carries the token.
-fn header(adapter: &Adapter, token: &impl ExposeSecret<str>) -> Option<Header> {
-    let (name, mut value) = adapter.authorization(token.expose_secret()).ok()?;
-    value.set_sensitive(true);
-    Some((name, value))
+/// What lets a request in by credentials that nobody has to be asked for.
+fn access(adapter: &Adapter, credentials: &Credentials) -> Option<Access> {
+    match credentials {
+        Credentials::Token(token) => adapter.access(token.expose_secret()).ok(),
+        Credentials::Basic { username, password } => {
+            Access::basic(username, password.expose_secret()).ok()
+        }
+        Credentials::OAuth(_) => None,
+        Credentials::None => Some(Access::free()),
+    }
 }
 
 /// Shows nothing of what it remembers.

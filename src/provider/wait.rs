@@ -96,7 +96,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// The three forms of RFC 9110 §5.6.7, the same with a numeric zone, and RFC 3339.
-fn date_of(text: &str) -> Option<Timestamp> {
+pub(super) fn date_of(text: &str) -> Option<Timestamp> {
     if let Ok(pieces) = Pieces::parse(text)
         && let (Some(time), Some(offset)) = (pieces.time(), pieces.to_numeric_offset())
     {

@@ -23,8 +23,10 @@ const OF_BROKER: [&str; 5] = [
     "amqp.client_key_file",
 ];
 /// The keys of a provider that count from the next request on, and all of `oauth`.
-const OF_PROVIDER: [&str; 5] = [
+const OF_PROVIDER: [&str; 7] = [
     "token",
+    "username",
+    "password",
     "app_id",
     "ca_file",
     "client_cert_file",
@@ -33,7 +35,7 @@ const OF_PROVIDER: [&str; 5] = [
 /// The keys of a provider's quota that count from then on.
 const OF_QUOTA: [&str; 3] = ["quota.requests", "quota.per", "quota.reserve"];
 /// Where one of these changed, the new secrets are not for the address that is asked until the restart.
-const OF_IDENTITY: [&str; 2] = ["kind", "base_url"];
+const OF_IDENTITY: [&str; 3] = ["kind", "base_url", "descriptor"];
 
 impl Worker {
     /// Takes over what comes, one after the other.

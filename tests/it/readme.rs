@@ -71,7 +71,7 @@ fn the_job_of_the_readme_is_a_job() {
 
 #[test]
 fn the_readme_names_every_kind() {
-    for kind in Adapter::KINDS {
+    for kind in Adapter::kinds() {
         assert!(README.contains(&format!("| {kind} |")), "{kind}");
     }
 }

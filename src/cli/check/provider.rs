@@ -101,14 +101,20 @@ fn clock_difference(head: &Response<()>, now: SystemTime) -> Option<(Duration, &
 /// ask for a customer whom nobody named.
 async fn credentials(provider: &ProviderSettings, client: &Client) -> Finding {
     let check = format!("credentials {}", provider.name);
-    if matches!(provider.credentials, Credentials::Token(_)) {
+    let fixed = match provider.credentials {
+        Credentials::Token(_) => Some("a fixed token"),
+        Credentials::Basic { .. } => Some("a user and a password"),
+        Credentials::None => Some("none are sent"),
+        Credentials::OAuth(_) => None,
+    };
+    if let Some(fixed) = fixed {
         let try_it = format!(
             "`lookup-worker lookup {} --query …` tries it",
             provider.name
         );
         return Finding::well(
             check,
-            format!("a fixed token; the first lookup shows whether it is let in: {try_it}"),
+            format!("{fixed}; the first lookup shows whether it is let in: {try_it}"),
         );
     }
     let tokens = Tokens::new(provider.adapter.clone(), provider.credentials.clone());

@@ -16,8 +16,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
+use super::kept;
 use crate::{
-    config::{ClientSecretPlace, OAuthSettings},
+    config::{ClientSecretPlace, OAuthSettings, Secret},
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
     provider::{class, scalar::Scalar, wait},
@@ -64,6 +65,8 @@ pub struct Token {
     pub secret: SecretString,
     /// How long it is valid from its receipt, where the endpoint tells.
     pub life: Option<Duration>,
+    /// What takes the place of the refresh token, where the endpoint sends one.
+    pub refresh: Option<Secret>,
 }
 
 /// How one provider's tokens are asked for.
@@ -71,24 +74,80 @@ pub struct Token {
 pub struct Grant {
     settings: OAuthSettings,
     dialect: Dialect,
+    /// The refresh token that took the configured one's place.
+    current: Option<Secret>,
 }
 
 impl Grant {
     /// By a provider's settings and its kind's dialect.
     #[must_use]
     pub fn new(settings: OAuthSettings, dialect: Dialect) -> Self {
-        Self { settings, dialect }
+        Self {
+            settings,
+            dialect,
+            current: None,
+        }
     }
 
-    /// The same, where another secret stands in the client's file by now.
+    /// The same, where another secret stands in the client's file by now, or another refresh token in its own.
     #[must_use]
     pub fn with_secret_of_now(&self) -> Option<Self> {
-        let client_secret = self.settings.client_secret.read_again()?;
-        let settings = OAuthSettings {
-            client_secret,
-            ..self.settings.clone()
+        let settings = &self.settings;
+        let client_secret = settings.client_secret.read_again();
+        let refresh_token = settings.refresh_token.as_ref().and_then(Secret::read_again);
+        if client_secret.is_none() && refresh_token.is_none() {
+            return None;
+        }
+        let current = if refresh_token.is_some() {
+            None
+        } else {
+            self.current.clone()
         };
-        Some(Self::new(settings, self.dialect))
+        let settings = OAuthSettings {
+            client_secret: client_secret.unwrap_or_else(|| settings.client_secret.clone()),
+            refresh_token: refresh_token.or_else(|| settings.refresh_token.clone()),
+            ..settings.clone()
+        };
+        Some(Self {
+            settings,
+            dialect: self.dialect,
+            current,
+        })
+    }
+
+    /// The same, by the refresh token that was kept since the configured one was replaced.
+    #[must_use]
+    pub fn as_kept(mut self) -> Self {
+        let settings = &self.settings;
+        if let (Some(file), Some(configured)) = (&settings.kept, &settings.refresh_token) {
+            self.current = kept::read(file, configured.expose_secret());
+        }
+        self
+    }
+
+    /// The same, by a refresh token that took the place of the one that was sent; it is kept for the next start. None
+    /// where it is the same.
+    #[must_use]
+    pub fn rotated(&self, refresh: &Secret) -> Option<Self> {
+        let settings = &self.settings;
+        let configured = settings.refresh_token.as_ref()?;
+        if self.refresh_token()?.expose_secret() == refresh.expose_secret() {
+            return None;
+        }
+        if let Some(file) = &settings.kept {
+            kept::write(file, configured.expose_secret(), refresh.expose_secret());
+        }
+        Some(Self {
+            settings: settings.clone(),
+            dialect: self.dialect,
+            current: Some(refresh.clone()),
+        })
+    }
+
+    fn refresh_token(&self) -> Option<&Secret> {
+        self.current
+            .as_ref()
+            .or(self.settings.refresh_token.as_ref())
     }
 
     /// The request for a token.
@@ -102,10 +161,18 @@ impl Grant {
             client_secret,
             scope,
             auth,
+            ..
         } = &self.settings;
         let secret = client_secret.expose_secret();
         let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
+        match self.refresh_token() {
+            None => _ = form.append_pair("grant_type", "client_credentials"),
+            Some(token) => {
+                _ = form
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("refresh_token", token.expose_secret());
+            }
+        }
         if let Some(scope) = scope {
             form.append_pair("scope", scope);
         }
@@ -195,8 +262,10 @@ impl Grant {
         ];
         let words: Vec<String> = parts.iter().flatten().filter_map(Scalar::text).collect();
         let words = words.join(": ");
-        let secret = self.settings.client_secret.expose_secret();
-        (secret.is_empty() || !words.contains(secret)).then_some(words)
+        let secrets = [Some(&self.settings.client_secret), self.refresh_token()];
+        let repeated = |secret: &Secret| words.contains(secret.expose_secret());
+        let repeats = secrets.into_iter().flatten().any(repeated);
+        (!repeats).then_some(words)
     }
 }
 
@@ -244,6 +313,8 @@ struct SnakeCase<'a> {
     access_token: Option<Scalar<'a>>,
     #[serde(borrow, default, deserialize_with = "if_readable")]
     expires_in: Option<Scalar<'a>>,
+    #[serde(borrow, default, deserialize_with = "if_readable")]
+    refresh_token: Option<Scalar<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -304,6 +375,10 @@ impl SnakeCase<'_> {
         Ok(Token {
             secret: secret(self.access_token.as_ref(), "access_token")?,
             life: self.expires_in.as_ref().and_then(lifetime),
+            refresh: self
+                .refresh_token
+                .and_then(|token| token.text())
+                .map(|token| Secret::from(token.as_str())),
         })
     }
 }
@@ -322,6 +397,7 @@ impl CamelCase<'_> {
         Ok(Token {
             secret: secret(self.access_token.as_ref(), "accessToken")?,
             life: expiry.map(|expiry| class::until(expiry, now)),
+            refresh: None,
         })
     }
 }

@@ -24,6 +24,9 @@ fn settings(token_url: &str, auth: Option<ClientSecretPlace>) -> OAuthSettings {
         client_secret: SECRET.into(),
         scope: Some("item,event profile".into()),
         auth,
+        grant: None,
+        refresh_token: None,
+        kept: None,
     }
 }
 
@@ -313,7 +316,7 @@ impl Endpoint {
         self.tokens
             .authorization(&self.client, LIMIT)
             .await
-            .map(|(_, value)| value)
+            .map(|access| access.value().clone())
     }
 
     fn asked(&self) -> u64 {
@@ -456,13 +459,11 @@ async fn a_fixed_token_needs_nobody_and_has_no_second() {
     let (adapter, credentials) = configured.unwrap();
     let tokens = Tokens::new(adapter, credentials);
     let client = Client::new(Options::default()).unwrap();
-    let (name, value) = tokens.authorization(&client, Duration::ZERO).await.unwrap();
-    assert_eq!(
-        (name.as_str(), value.as_bytes()),
-        ("authorization", &b"Bearer unused"[..])
-    );
-    assert!(value.is_sensitive());
-    assert!(!tokens.refused(&value));
+    let access = tokens.authorization(&client, Duration::ZERO).await.unwrap();
+    let request = access.put(http::Request::new(bytes::Bytes::new())).unwrap();
+    assert_eq!(request.headers()["authorization"], "Bearer unused");
+    assert!(request.headers()["authorization"].is_sensitive());
+    assert!(!tokens.refused(access.value()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request, header::AUTHORIZATION};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -12,7 +12,10 @@ use crate::{
     failure::ErrorKind,
     job::Lane,
     policy::quota::Terms,
-    provider::http::{Client, Options, Passport},
+    provider::{
+        access::Access,
+        http::{Client, Options, Passport},
+    },
 };
 
 /// A permission that is good for this long.
@@ -55,14 +58,11 @@ async fn call(
         .uri(address)
         .body(Bytes::from_static(body))
         .unwrap();
-    let authorization = (
-        HeaderName::from_static("authorization"),
-        HeaderValue::from_static("x"),
-    );
+    let access = Access::by_header(AUTHORIZATION, HeaderValue::from_static("x"));
     let answer = client
         .call(
             request,
-            authorization,
+            access,
             Duration::from_secs(5),
             Passport {
                 permission,

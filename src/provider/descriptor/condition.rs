@@ -1,0 +1,119 @@
+//! What an answer must say for a class to go for it.
+
+use http::{HeaderMap, HeaderName};
+use serde_json::Value;
+
+use super::{mistakes::Mistakes, path::Path, shape::ConditionShape};
+use crate::json;
+
+/// A condition, compiled.
+#[derive(Debug)]
+pub struct Condition {
+    place: Place,
+    asks: Asks,
+}
+
+#[derive(Debug)]
+enum Place {
+    Body(Path),
+    Header(HeaderName),
+}
+
+#[derive(Debug)]
+enum Asks {
+    Equals(toml::Value),
+    Contains(String),
+    Exists(bool),
+}
+
+impl Condition {
+    /// Compiles the condition at `key`.
+    pub fn new(key: &str, shape: &ConditionShape, mistakes: &mut Mistakes) -> Option<Self> {
+        let place = match (&shape.path, &shape.header) {
+            (Some(path), None) => mistakes
+                .note(&format!("{key}.path"), Path::parse(path))
+                .map(Place::Body),
+            (None, Some(name)) => {
+                let name = HeaderName::try_from(name.as_str());
+                let name = name.map_err(|_| "expected the name of an HTTP header");
+                mistakes
+                    .note(&format!("{key}.header"), name)
+                    .map(Place::Header)
+            }
+            _ => {
+                mistakes.add(key, "expected exactly one of path and header");
+                None
+            }
+        };
+        let asks = match (&shape.equals, &shape.contains, shape.exists) {
+            (Some(value), None, None) => Some(Asks::Equals(value.clone())),
+            (None, Some(text), None) => Some(Asks::Contains(text.clone())),
+            (None, None, Some(exists)) => Some(Asks::Exists(exists)),
+            _ => {
+                mistakes.add(key, "expected exactly one of equals, contains and exists");
+                None
+            }
+        };
+        Some(Self {
+            place: place?,
+            asks: asks?,
+        })
+    }
+
+    /// Whether the answer says it; of several nodes one is enough.
+    pub fn holds(&self, headers: &HeaderMap, body: Option<&Value>) -> bool {
+        match &self.place {
+            Place::Body(path) => {
+                let nodes = body.into_iter().flat_map(|body| path.nodes(body));
+                self.asks.any(nodes)
+            }
+            Place::Header(name) => {
+                let texts: Vec<Value> = headers
+                    .get_all(name)
+                    .iter()
+                    .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().into())
+                    .collect();
+                self.asks.any(texts.iter())
+            }
+        }
+    }
+}
+
+impl Asks {
+    fn any<'a>(&self, mut nodes: impl Iterator<Item = &'a Value>) -> bool {
+        match self {
+            Self::Equals(expected) => nodes.any(|node| equal(expected, node)),
+            Self::Contains(part) => nodes.any(|node| match node {
+                Value::String(text) => text.contains(part),
+                _ => false,
+            }),
+            Self::Exists(exists) => nodes.next().is_some() == *exists,
+        }
+    }
+}
+
+/// Whether both are the same, type and all; numbers are compared by their value.
+pub fn equal(expected: &toml::Value, came: &Value) -> bool {
+    match (expected, came) {
+        (toml::Value::String(expected), Value::String(came)) => expected == came,
+        (toml::Value::Boolean(expected), Value::Bool(came)) => expected == came,
+        (toml::Value::Integer(expected), Value::Number(came)) => {
+            json::whole(came.as_str()).as_deref() == Some(&expected.to_string())
+        }
+        (toml::Value::Float(expected), Value::Number(came)) => came.as_f64() == Some(*expected),
+        (toml::Value::Array(expected), Value::Array(came)) => {
+            expected.len() == came.len()
+                && expected
+                    .iter()
+                    .zip(came)
+                    .all(|(expected, came)| equal(expected, came))
+        }
+        (toml::Value::Table(expected), Value::Object(came)) => {
+            expected.len() == came.len()
+                && expected.iter().all(|(name, expected)| {
+                    came.get(name).is_some_and(|came| equal(expected, came))
+                })
+        }
+        _ => false,
+    }
+}
