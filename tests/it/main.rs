@@ -40,6 +40,7 @@ mod dead; // dead letters, looked at, sent back and thrown away
 mod deadlines; // a call hears at its deadline, whatever stands in its way
 
 mod deployment; // what is deployed beside the program goes with it
+mod described; // providers that a file describes
 mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
 mod documents; // they lead somewhere and leave nothing out

@@ -1,0 +1,368 @@
+//! A provider that a file describes is one like any other: in the worker, at the command line, and in what goes wrong.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    amqp::{Client, Job},
+    broker::Broker,
+    commands::{Call, Ran},
+    road::SOON,
+    scripted::{Scripted, answer, token},
+    worker::Worker,
+};
+
+/// The contract's own example.
+const CRM: &str = include_str!("../fixtures/http/crm.toml");
+
+const ADA: &str = r#"{"results":[{"id":123456789012345678901234567890,"first":"Ada","last":" ","createdAt":"2026-01-02T03:04:05Z","phones":[{"value":"14085550100","label":"mobile","main":true}],"email":"ada@example.com"}],"total":1}"#;
+
+fn ada() -> Vec<u8> {
+    answer("200 OK", "Content-Type: application/json\r\n", ADA)
+}
+
+/// A worker's configuration: `crm` at this address, described by that file.
+fn crm(url: &str, base: &str, keys: &str) -> String {
+    format!(
+        "[amqp]\nurl = \"{url}\"\n[retry]\ninitial_delay = \"5ms\"\nmax_delay = \"50ms\"\nmax_attempts = 4\n\
+         [providers.crm]\nkind = \"http\"\ndescriptor = \"crm.toml\"\nbase_url = \"{base}/base\"\n{keys}\n"
+    )
+}
+
+const TOKEN: &str = "token = \"s3cret\"";
+
+/// `lookup` at this address by this descriptor.
+async fn lookup(descriptor: &str, base: &str, keys: &str, query: &Value) -> Ran {
+    Call::new(&["lookup", "crm", "--query", &query.to_string()])
+        .config(&crm("amqp://127.0.0.1", base, keys))
+        .file("crm.toml", descriptor)
+        .run()
+        .await
+}
+
+/// The contract's example with another `[auth]`.
+fn with_auth(auth: &str) -> String {
+    let header = "kind = \"header\"\nname = \"Authorization\"\nvalue = \"Bearer {token}\"\n";
+    assert!(CRM.contains(header));
+    CRM.replace(header, auth)
+}
+
+/// A server that finds Ada, and the heads of the requests that it was sent.
+async fn server() -> (Scripted, std::sync::mpsc::Receiver<String>) {
+    let (heads, seen) = std::sync::mpsc::channel();
+    let server = Scripted::start(move |_, head| {
+        let _ = heads.send(head.to_owned());
+        if head.starts_with("POST /token ") {
+            token("fetched")
+        } else {
+            ada()
+        }
+    })
+    .await;
+    (server, seen)
+}
+
+/// The head of the lookup's request.
+fn asked(seen: &std::sync::mpsc::Receiver<String>) -> String {
+    seen.try_iter().last().expect("a request")
+}
+
+#[tokio::test]
+async fn a_described_provider_answers_a_job_over_the_broker_like_any_other() {
+    let vhost = Broker::shared().vhost();
+    let (server, seen) = server().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("crm.toml"), CRM).unwrap();
+    let path = folder.path().join("crm.toml");
+    let config = crm(&vhost.url(), &server.base, TOKEN)
+        .replace("\"crm.toml\"", &format!("\"{}\"", path.display()));
+    let mut worker = Worker::start(&config);
+    worker.wait_ready().await;
+    let client = Client::connect(&vhost.url()).await;
+    let job = json!({"query": {"phone": "+1 408 555 0100"}, "options": {"raw": true}, "context": {"call": 7}});
+    let job = Job::json(&job).id("j-1");
+    client.publish("lookup.jobs", "crm.interactive", job).await;
+
+    let result = client.take("lookup.results", 1, SOON).await.remove(0);
+    assert_eq!(result.routing_key, "crm.found");
+    let shown = result.json();
+    assert_eq!(
+        shown["customers"],
+        json!([{
+            "customer_id": "123456789012345678901234567890", "name": "Ada",
+            "phones": [{"number": "14085550100", "kind": "mobile", "primary": true}],
+            "emails": [{"address": "ada@example.com"}],
+            "created_at": "2026-01-02T03:04:05Z",
+        }])
+    );
+    assert_eq!(shown["page"], json!({"total": 1}));
+    assert_eq!(shown["context"], json!({"call": 7}));
+    let text = String::from_utf8(result.body.clone()).unwrap();
+    assert!(text.contains(ADA), "the payload is verbatim: {text}");
+    let head = asked(&seen);
+    assert!(
+        head.starts_with("GET /base/v3/contacts/14085550100?limit=25 HTTP/1.1"),
+        "{head}"
+    );
+    assert!(head.to_lowercase().contains("authorization: bearer s3cret"));
+    let (_, metrics) = worker.get("/metrics").await.unwrap();
+    assert!(
+        metrics.contains(r#"lookup_provider_requests_total{outcome="found",provider="crm"} 1"#),
+        "{metrics}"
+    );
+    for private in ["s3cret", "14085550100", "Ada"] {
+        assert!(!worker.log().contains(private), "{}", worker.log());
+    }
+    drop(worker);
+}
+
+#[tokio::test]
+async fn every_way_to_be_let_in_puts_its_secret_where_the_descriptor_says() {
+    let (server, seen) = server().await;
+    let phone = json!({"phone": "14085550100"});
+    let oauth = |more: &str| {
+        let base = &server.base;
+        format!(
+            "oauth = {{ token_url = \"{base}/token\", client_id = \"me\", client_secret = \"hush\"{more} }}"
+        )
+    };
+    for (auth, keys, expected) in [
+        (
+            "kind = \"header\"\nname = \"X-Api-Key\"\nvalue = \"{token}\"\n",
+            TOKEN.to_owned(),
+            "\r\nx-api-key: s3cret\r\n",
+        ),
+        (
+            "kind = \"query\"\nname = \"api_key\"\nvalue = \"{token}\"\n",
+            "token = \"s3c&ret\"".to_owned(),
+            "/14085550100?limit=25&api_key=s3c%26ret http/1.1",
+        ),
+        (
+            "kind = \"basic\"\n",
+            "username = \"me\"\npassword = \"s3cret\"".to_owned(),
+            "\r\nauthorization: basic bwu6cznjcmv0\r\n",
+        ),
+        (
+            "kind = \"oauth\"\n",
+            oauth(""),
+            "\r\nauthorization: bearer fetched\r\n",
+        ),
+        (
+            "kind = \"oauth\"\n",
+            oauth(", auth = \"basic\""),
+            "\r\nauthorization: bearer fetched\r\n",
+        ),
+        (
+            "kind = \"oauth\"\ngrant = \"refresh_token\"\n",
+            oauth(", refresh_token = \"r-1\""),
+            "\r\nauthorization: bearer fetched\r\n",
+        ),
+        ("kind = \"none\"\n", String::new(), "?limit=25 http/1.1"),
+    ] {
+        let ran = lookup(&with_auth(auth), &server.base, &keys, &phone).await;
+        let ran = ran.expect(0);
+        assert!(!ran.err.contains("s3c"), "{ran:?}");
+        let head = asked(&seen).to_lowercase();
+        let expected = expected.replace(' ', "");
+        assert!(head.replace(' ', "").contains(&expected), "{auth}: {head}");
+        if auth.contains("none") {
+            assert!(!head.contains("authorization"), "{head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_descriptor_asks_to_be_let_in_by_must_stand_in_the_configuration_and_nothing_else()
+{
+    for (auth, keys, expected) in [
+        (
+            "kind = \"basic\"\n",
+            TOKEN,
+            "`providers.crm.token`: is of no use",
+        ),
+        (
+            "kind = \"basic\"\n",
+            "username = \"me\"",
+            "`providers.crm.password`: missing key; the descriptor's auth is basic",
+        ),
+        (
+            "kind = \"oauth\"\n",
+            TOKEN,
+            "`providers.crm.token`: is of no use: the descriptor's auth is oauth; expected oauth",
+        ),
+        (
+            "kind = \"none\"\n",
+            TOKEN,
+            "`providers.crm.token`: is of no use",
+        ),
+        (
+            "kind = \"oauth\"\ngrant = \"refresh_token\"\n",
+            "oauth = { token_url = \"http://127.0.0.1/\", client_id = \"me\", client_secret = \"hush\" }",
+            "`providers.crm.oauth.refresh_token`: missing key; the grant is refresh_token",
+        ),
+    ] {
+        let ran = lookup(&with_auth(auth), "http://127.0.0.1:9", keys, &json!({})).await;
+        let ran = ran.expect(2);
+        assert!(ran.err.contains(expected), "{expected}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_of_a_descriptor_is_told_at_start_with_file_key_and_what_was_expected() {
+    let wrong = CRM
+        .replace("\"{query.phone}\"]", "\"{query.telephone}\"]")
+        .replace("\"$.id\"", "\"$.id[\"")
+        .replace("class = \"forbidden\"", "class = \"forbiden\"")
+        .replace("title = ", "titel = ");
+    let ran = lookup(&wrong, "http://127.0.0.1:9", TOKEN, &json!({}))
+        .await
+        .expect(2);
+    for expected in [
+        "`providers.crm.descriptor`: crm.toml: `request.path[2]`: nothing fills {query.telephone}",
+        "crm.toml: `answer.customer.customer_id`: expected a JSONPath",
+        "at character 5 of \"$.id[\"",
+        "crm.toml: `classes[0].class`: unknown value `forbiden`, expected one of",
+        "crm.toml: `titel`: unknown key; expected title, need",
+    ] {
+        assert!(ran.err.contains(expected), "{expected}: {}", ran.err);
+    }
+    let absent =
+        Call::new(&["check"]).config(&crm("amqp://127.0.0.1", "http://127.0.0.1:9", TOKEN));
+    let ran = absent.run().await.expect(2);
+    assert!(
+        ran.err
+            .contains("`providers.crm.descriptor`: crm.toml cannot be read"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn a_429_waits_as_long_as_the_descriptors_header_says_and_a_404_is_the_address() {
+    let server = Scripted::start(|number, _| match number {
+        0 => {
+            let reset = jiff::Timestamp::now().as_second() + 2;
+            answer(
+                "429 Too Many Requests",
+                &format!("X-RateLimit-Reset: {reset}\r\nRetry-After: 0\r\n"),
+                "{}",
+            )
+        }
+        1 => ada(),
+        _ => answer("404 Not Found", "", r#"{"message":"no route"}"#),
+    })
+    .await;
+    let phone = json!({"phone": "14085550100"});
+    lookup(CRM, &server.base, TOKEN, &phone).await.expect(0);
+    let pause = server.pauses()[0];
+    let bounds = Duration::from_millis(900)..Duration::from_secs(15);
+    assert!(bounds.contains(&pause), "{pause:?}");
+    let ran = lookup(CRM, &server.base, TOKEN, &phone).await.expect(1);
+    let result: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(result["error"]["kind"], "endpoint_not_found");
+    let says_so = format!("{CRM}\n[[classes]]\nstatus = [404]\nclass = \"not_found\"\n");
+    let ran = lookup(&says_so, &server.base, TOKEN, &phone)
+        .await
+        .expect(0);
+    let result: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(result["status"], "not_found");
+}
+
+#[tokio::test]
+async fn no_value_of_a_job_changes_path_parameters_or_headers() {
+    let (server, seen) = server().await;
+    let as_text = CRM
+        .replace("format = \"digits\"", "format = \"as_is\"")
+        .replace(
+            "headers = { Accept",
+            "headers = { X-Asked = \"{query.phone}\", Accept",
+        );
+    for (value, path) in [
+        ("a/b?c=d&e=f#g", "a%2Fb%3Fc%3Dd%26e%3Df%23g"),
+        ("../../admin", "..%2F..%2Fadmin"),
+        ("a%2e%2e%2fb", "a%252e%252e%252fb"),
+        ("@evil.test/", "%40evil.test%2F"),
+        ("{query.email}", "%7Bquery.email%7D"),
+    ] {
+        let query = json!({"phone": value, "email": "x&limit=1"});
+        lookup(&as_text, &server.base, TOKEN, &query)
+            .await
+            .expect(0);
+        let head = asked(&seen);
+        let expected =
+            format!("GET /base/v3/contacts/{path}?q=x%26limit%3D1&limit=25 HTTP/1.1\r\n");
+        assert!(head.starts_with(&expected), "{value}: {head}");
+        assert!(head.contains(&format!("x-asked: {value}")), "{head}");
+    }
+    for value in ["..", ".", "", "a\r\nHost: evil.test", "a\u{0}b"] {
+        let query = json!({"phone": value});
+        let ran = lookup(&as_text, &server.base, TOKEN, &query)
+            .await
+            .expect(2);
+        assert!(ran.out.contains("query.phone"), "{value:?}: {ran:?}");
+    }
+    assert!(
+        seen.try_iter().next().is_none(),
+        "nothing was sent for them"
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_the_endpoint_replaced_is_what_the_next_start_comes_with() {
+    let (forms, sent) = std::sync::mpsc::channel();
+    let server = Scripted::start(move |number, head| {
+        if !head.starts_with("POST /token ") {
+            return ada();
+        }
+        let _ = forms.send(head.to_owned());
+        let body = format!(r#"{{"access_token":"a-{number}","refresh_token":"rotated-{number}"}}"#);
+        answer("200 OK", "", &body)
+    })
+    .await;
+    let state = tempfile::tempdir().unwrap();
+    let keys = format!(
+        "oauth = {{ token_url = \"{}/token\", client_id = \"me\", client_secret = \"hush\", refresh_token = \"first\" }}",
+        server.base
+    );
+    let descriptor = with_auth("kind = \"oauth\"\ngrant = \"refresh_token\"\n");
+    for expected in ["first\nrotated-0\n", "first\nrotated-2\n"] {
+        Call::new(&["lookup", "crm", "--query", r#"{"phone":"14085550100"}"#])
+            .config(&crm("amqp://127.0.0.1", &server.base, &keys))
+            .file("crm.toml", &descriptor)
+            .env("STATE_DIRECTORY", state.path().to_str().unwrap())
+            .run()
+            .await
+            .expect(0);
+        let kept = std::fs::read_to_string(state.path().join("crm.refresh-token")).unwrap();
+        assert_eq!(kept, expected);
+    }
+    assert_eq!(sent.try_iter().count(), 2);
+}
+
+#[tokio::test]
+async fn the_contracts_own_example_passes_its_tests() {
+    let test = Call::new(&["provider", "test", "crm.toml"]).file("crm.toml", CRM);
+    let ran = test.run().await.expect(0);
+    assert!(
+        ran.out.contains("crm.toml: one contact by phone: ok"),
+        "{}",
+        ran.out
+    );
+    let wrong = CRM.replace("customer_id = \"7\"", "customer_id = \"8\"");
+    let test = Call::new(&["provider", "test", "crm.toml"]).file("crm.toml", &wrong);
+    let ran = test.run().await.expect(1);
+    assert!(
+        ran.out
+            .contains("result.customers[0].customer_id: expected \"8\", got \"7\""),
+        "{}",
+        ran.out
+    );
+    let (server, _) = server().await;
+    let query = json!({"phone": "14085550100"});
+    lookup(&wrong, &server.base, TOKEN, &query).await.expect(0);
+    let unknown = CRM.replace("answer = { status = 200", "anser = { status = 200");
+    lookup(&unknown, &server.base, TOKEN, &query)
+        .await
+        .expect(2);
+}
