@@ -8,6 +8,7 @@ mod answer; // customers, out of an answer
 mod body; // JSON with places for values
 mod class; // what an answer means
 mod condition; // what an answer must say
+mod document; // an answer as a tree
 mod field; // one field of a result
 mod file; // from text to sections
 mod mistakes; // everything that is wrong, each by its key
@@ -283,7 +284,7 @@ impl Descriptor {
     /// What an answer says.
     pub fn read(&self, response: &Response<Bytes>, now: Timestamp) -> Outcome {
         let (status, headers) = (response.status().as_u16(), response.headers());
-        let body = parsed(response.body());
+        let body = document::parse(response.body());
         let (rule, class) = self.class_of(status, headers, body.as_ref().ok());
         let kind = match class {
             Some(ClassName::Found) => return self.found(body, response),
@@ -329,7 +330,7 @@ impl Descriptor {
 
     /// The number of the class that decides on an answer; none where the table of every kind does.
     pub fn class(&self, response: &Response<Bytes>) -> Option<usize> {
-        let body = parsed(response.body()).ok();
+        let body = document::parse(response.body()).ok();
         let status = response.status().as_u16();
         self.class_of(status, response.headers(), body.as_ref()).0
     }
@@ -370,11 +371,6 @@ impl Descriptor {
             }
         }
     }
-}
-
-/// The body as JSON.
-fn parsed(body: &[u8]) -> Result<Body, Malformed> {
-    json::read(json::text(body)?.as_bytes())
 }
 
 fn message(status: u16, kind: ErrorKind, class: Option<ClassName>, own_word: bool) -> String {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The contract's own example.
-const CRM: &str = include_str!("../fixtures/http/crm.toml");
+const CRM: &str = include_str!("described/crm.toml");
 
 const ADA: &str = r#"{"results":[{"id":123456789012345678901234567890,"first":"Ada","last":" ","createdAt":"2026-01-02T03:04:05Z","phones":[{"value":"14085550100","label":"mobile","main":true}],"email":"ada@example.com"}],"total":1}"#;
 

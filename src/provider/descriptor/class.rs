@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     condition::Condition,
+    document,
     mistakes::Mistakes,
     path::Path,
     shape::{ClassName, ClassShape, StatusShape},
@@ -74,10 +75,9 @@ impl ClassRule {
     pub fn words(&self, body: Option<&Value>) -> Option<String> {
         let words = self.message.as_ref()?.nodes(body?);
         let words: Vec<String> = words
-            .filter_map(|node| match node {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
+            .filter_map(|node| match document::number(node) {
+                None => node.as_str().map(str::to_owned),
+                Some(number) => Some(number.into_owned()),
             })
             .collect();
         (!words.is_empty()).then(|| words.join(" "))

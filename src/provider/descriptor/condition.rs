@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::{mistakes::Mistakes, path::Path, shape::ConditionShape};
+use super::{document, mistakes::Mistakes, path::Path, shape::ConditionShape};
 use crate::json;
 
 /// A condition, compiled.
@@ -97,8 +97,10 @@ pub fn equal(expected: &toml::Value, came: &Value) -> bool {
     match (expected, came) {
         (toml::Value::String(expected), Value::String(came)) => expected == came,
         (toml::Value::Boolean(expected), Value::Bool(came)) => expected == came,
-        (toml::Value::Integer(expected), Value::Number(came)) => {
-            json::whole(came.as_str()).as_deref() == Some(&expected.to_string())
+        (toml::Value::Integer(expected), number) => {
+            let number = document::number(number);
+            let whole = number.as_deref().and_then(json::whole);
+            whole.as_deref() == Some(&expected.to_string())
         }
         (toml::Value::Float(expected), Value::Number(came)) => came.as_f64() == Some(*expected),
         (toml::Value::Array(expected), Value::Array(came)) => {

@@ -10,7 +10,9 @@ use jiff::{
 use regex::Regex;
 use serde_json::Value;
 
-use super::{condition::equal, mistakes::Mistakes, path::Path, shape::FieldShape, value::regex};
+use super::{
+    condition::equal, document, mistakes::Mistakes, path::Path, shape::FieldShape, value::regex,
+};
 use crate::{json, provider::date};
 
 /// What a field holds.
@@ -107,15 +109,16 @@ impl Field {
     }
 
     fn scalar(&self, value: &Value) -> Option<String> {
+        if let Some(number) = document::number(value) {
+            let whole = json::whole(&number).map(Cow::into_owned);
+            let as_text = self.holds == Holds::Text && self.map.is_none();
+            return whole.or_else(|| as_text.then(|| number.into_owned()));
+        }
         match value {
             Value::String(text) => {
                 let text = text.trim();
                 (!text.is_empty()).then(|| text.to_owned())
             }
-            Value::Number(number) if self.holds == Holds::Text && self.map.is_none() => Some(
-                json::whole(number.as_str()).map_or_else(|| number.to_string(), Cow::into_owned),
-            ),
-            Value::Number(number) => json::whole(number.as_str()).map(Cow::into_owned),
             Value::Bool(truth) if self.map.is_some() => Some(truth.to_string()),
             _ => None,
         }

@@ -43,16 +43,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_all_their_digits_and_are_compared_by_value() {
-        let json = r#"[{"id":123456789012345678901234567890,"n":10},{"id":2,"n":9.5}]"#;
-        assert_eq!(
-            nodes("$[*].id", json),
-            ["123456789012345678901234567890", "2"]
-        );
+    fn numbers_are_compared_by_value() {
+        let json = r#"[{"id":1,"n":10},{"id":2,"n":9.5}]"#;
         assert_eq!(nodes("$[?@.n < 9.75].id", json), ["2"]);
-        assert_eq!(
-            nodes("$[?@.n == 10.0].id", json),
-            ["123456789012345678901234567890"]
-        );
+        assert_eq!(nodes("$[?@.n == 10.0].id", json), ["1"]);
     }
 }

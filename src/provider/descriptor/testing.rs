@@ -275,7 +275,7 @@ fn sent_names(query: &str) -> impl Iterator<Item = String> {
 fn alike(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            a.as_str() == b.as_str() || a.as_f64() == b.as_f64() && a.as_f64().is_some()
+            a == b || a.as_f64() == b.as_f64() && a.as_f64().is_some()
         }
         (Value::Array(a), Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    document,
     mistakes::Mistakes,
     path::Path,
     shape::{WaitForm, WaitShape},
@@ -62,11 +63,12 @@ impl Wait {
                 .iter()
                 .filter_map(|value| value.to_str().ok())
                 .find_map(|text| self.form.read(text, now)),
-            Place::Body(path) => path.nodes(body?).find_map(|node| match node {
-                Value::String(text) => self.form.read(text, now),
-                Value::Number(number) => self.form.read(number.as_str(), now),
-                _ => None,
-            }),
+            Place::Body(path) => path
+                .nodes(body?)
+                .find_map(|node| match document::number(node) {
+                    None => self.form.read(node.as_str()?, now),
+                    Some(number) => self.form.read(&number, now),
+                }),
         }
     }
 }
