@@ -82,7 +82,7 @@ enum Command {
     /// Ask a provider again that is left alone, by hand or by its own word.
     #[command(after_help = examples::RESUME)]
     Resume(pause::Resume),
-    /// Descriptors of providers: test them, begin one.
+    /// Descriptors of providers: test them, try them, begin one.
     Provider(provider::Arguments),
     /// All five providers on one local port each, with faults on request.
     Sandbox(SandboxArgs),
@@ -217,7 +217,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Resume(arguments) => {
             on_one_thread(pause::resume(with_providers(of_broker()?)?, arguments))
         }
-        Command::Provider(arguments) => provider::run(&arguments),
+        Command::Provider(arguments) => {
+            provider::run(arguments, || with_providers(load(file()?.as_deref())?))
+        }
         Command::Sandbox(arguments) => on_one_thread(async move {
             sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)

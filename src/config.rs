@@ -17,6 +17,7 @@ mod value;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -29,10 +30,12 @@ pub(crate) use load::read;
 pub use mistake::ConfigError;
 pub use place::{USUAL_FILES, broker_is_meant, find};
 pub(crate) use problem::Unknown;
+pub(crate) use provider::CommonKeys;
 pub use provider::{
     Batch, Breaker, Cache, ClientSecretPlace, Credentials, Grant, OAuthSettings, PhoneFormat,
     ProviderSettings, Quota, QuotaLimit, QuotaScope,
 };
+pub(crate) use secret::KEYS as SECRETS;
 pub use secret::Secret;
 pub use value::Step;
 pub(crate) use value::word;
@@ -61,14 +64,16 @@ pub struct Settings {
 }
 
 /// The broker, and what is declared there.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AmqpSettings {
     /// Address of the one broker; a secret, since it holds the password.
     #[serde(deserialize_with = "value::broker_address_option")]
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// Addresses of a cluster's nodes, tried in turn; instead of `url`.
     #[serde(deserialize_with = "value::broker_addresses")]
+    #[schemars(with = "Vec<String>")]
     pub urls: Vec<SecretString>,
     /// First part of the name of every exchange and queue.
     #[serde(deserialize_with = "value::prefix")]
@@ -128,7 +133,7 @@ impl AmqpSettings {
 }
 
 /// The process as a whole.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerSettings {
     /// Lookups in flight for each provider, unless it says otherwise.
@@ -149,11 +154,12 @@ impl Default for WorkerSettings {
 }
 
 /// The worker's own small HTTP server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address of the page at `/`, `/livez`, `/readyz` and `/metrics`.
     #[serde(deserialize_with = "value::socket_address")]
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
 }
 
@@ -166,7 +172,7 @@ impl Default for HttpSettings {
 }
 
 /// What is logged, on standard error.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
     /// `text` or `json`.
@@ -187,7 +193,7 @@ impl Default for LogSettings {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -197,7 +203,7 @@ pub enum LogFormat {
 }
 
 /// Severity of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum LogLevel {
@@ -210,11 +216,12 @@ pub enum LogLevel {
 }
 
 /// Where spans go (OTLP over HTTP).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TracesSettings {
     /// Address of the collector, to which `/v1/traces` is added; traces are off where it is absent.
     #[serde(deserialize_with = "value::web_address_option")]
+    #[schemars(with = "Option<String>")]
     pub endpoint: Option<Url>,
     /// Share of the traces that begin here, from 0 to 1; one that a job came with goes on as it was decided there.
     #[serde(deserialize_with = "value::ratio")]
@@ -223,6 +230,7 @@ pub struct TracesSettings {
     pub service: String,
     /// Headers for the collector; a secret, since such a header is most often a token.
     #[serde(deserialize_with = "value::headers")]
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Send `traceparent` to the providers, too.
     pub propagate: bool,
@@ -241,7 +249,7 @@ impl Default for TracesSettings {
 }
 
 /// Where results may be sent.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplySettings {
     /// Patterns (`*`, `?`) of the `reply_to` names that are answered; direct reply-to is
@@ -259,7 +267,7 @@ impl Default for ReplySettings {
 }
 
 /// When a failed attempt is repeated (contract §6).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
     /// Attempts for one job, the first included.
@@ -279,6 +287,7 @@ pub struct RetrySettings {
     pub in_process_limit: Duration,
     /// The delay queues' steps, shortest first.
     #[serde(deserialize_with = "value::steps")]
+    #[schemars(with = "Vec<String>")]
     pub delays: Vec<Step>,
 }
 

@@ -39,6 +39,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     ops::Deref,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -59,6 +60,7 @@ use crate::{
 };
 use access::Access;
 use class::{Class, Rules};
+use descriptor::Descriptor;
 use names::Names;
 use oauth::Dialect;
 
@@ -75,7 +77,7 @@ pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
     /// How its token endpoint is asked and answers, where it has one.
     const TOKENS: Dialect = Dialect::RFC_6749;
     /// Its own keys of `[providers.NAME]`; the keys of every kind are read elsewhere.
-    type Settings: DeserializeOwned;
+    type Settings: DeserializeOwned + JsonSchema;
     /// `query` of a job.
     type Query: DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// `options` of a job.
@@ -285,6 +287,11 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// What the response says of the lookup's question.
     fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome;
 
+    /// The descriptor and its file, where there is one.
+    fn described(&self) -> Option<(&Descriptor, &Path)> {
+        None
+    }
+
     /// Most lookups in one request.
     fn most_in_batch(&self) -> usize {
         1
@@ -380,6 +387,8 @@ type Configured = (Result<(Adapter, Credentials), ConfigError>, Unknown);
 struct Entry {
     name: &'static str,
     configure: fn(&str, &Url, ::config::Value) -> Configured,
+    /// The schema of its own keys.
+    settings: fn(&mut SchemaGenerator) -> Schema,
 }
 
 impl Entry {
@@ -387,6 +396,7 @@ impl Entry {
         Self {
             name: K::NAME,
             configure: configure::<K>,
+            settings: K::Settings::json_schema,
         }
     }
 }
@@ -401,6 +411,7 @@ const KINDS: [Entry; 6] = [
     Entry {
         name: described::KIND,
         configure: described::configure,
+        settings: described::settings,
     },
 ];
 
@@ -457,6 +468,14 @@ impl Adapter {
             .ok()
             .filter(|_| json::depth(&payload) <= DEEPEST_PAYLOAD)?;
         self.scrubbed(&payload)
+    }
+
+    /// For each kind its name and the schema of its own keys in `[providers.NAME]`.
+    pub fn settings(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        KINDS
+            .iter()
+            .map(|entry| (entry.name, (entry.settings)(generator)))
+            .collect()
     }
 
     /// For each kind that has types of its own how its jobs are described.

@@ -1,6 +1,7 @@
 //! Descriptions of the messages that tools read, made from the types that read and write them.
 
 mod asyncapi;
+mod configuration;
 mod messages;
 mod shape;
 
@@ -10,6 +11,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 pub use asyncapi::asyncapi;
+pub use configuration::{config, provider};
 
 use crate::{
     job::Body,

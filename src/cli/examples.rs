@@ -110,6 +110,17 @@ Examples:
 
 Exit codes: 0 all passed, 1 a test failed, 2 a mistake in a file.";
 
+pub(super) const PROVIDER_TRY: &str = "\
+Examples:
+  lookup-worker provider try crm --query '{\"phone\":\"+1 408 555 0100\"}' --config lookup-worker.toml
+  lookup-worker provider try crm --query '{\"phone\":\"+1 408 555 0100\"}' --save --config lookup-worker.toml
+
+One request, which is not repeated and asks no permission of the quota. Secrets are masked; what the provider says of
+the customer is shown.
+
+Exit codes: 0 found or not found, 1 failed, 2 no job, or a mistake in the configuration.";
+
 pub(super) const PROVIDER_NEW: &str = "\
 Examples:
-  lookup-worker provider new --from-curl 'curl -H \"Authorization: Bearer x\" https://crm.example.com/v3/contacts?phone=14085550100' > crm.toml";
+  lookup-worker provider new --from-curl 'curl -H \"Authorization: Bearer x\" https://crm.example.com/v3/contacts?phone=14085550100' > crm.toml
+  lookup-worker provider new --from-openapi crm.yaml --operation searchContacts > crm.toml";

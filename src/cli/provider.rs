@@ -1,16 +1,22 @@
-//! `provider`: descriptors, from a file alone.
+//! `provider`: descriptors: tested, tried, begun.
 
 mod curl; // a curl command line
 mod draft; // a descriptor to begin with
+mod openapi; // an operation of an OpenAPI document
+mod record; // an answer as a test
+mod trial; // one real request
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
-use super::{Failed, examples, print_line};
-use crate::provider::descriptor::{
-    Descriptor,
-    testing::{self, Report},
+use super::{Failed, examples, on_one_thread, print_line};
+use crate::{
+    config::Settings,
+    provider::descriptor::{
+        Descriptor,
+        testing::{self, Report},
+    },
 };
 
 /// What to do with descriptors.
@@ -29,21 +35,49 @@ enum Action {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Make one real request of a configured provider: what is sent, what is answered, and which path gave which field.
+    #[command(after_help = examples::PROVIDER_TRY)]
+    Try(trial::Arguments),
     /// Print a descriptor to begin with.
     #[command(after_help = examples::PROVIDER_NEW)]
     New {
         /// A curl command line that asks the API for a customer; `{phone}`, `{email}` and `{id}` mark values that do
         /// not look like one.
-        #[arg(long, value_name = "COMMAND")]
-        from_curl: String,
+        #[arg(
+            long,
+            value_name = "COMMAND",
+            required_unless_present = "from_openapi",
+            conflicts_with = "from_openapi"
+        )]
+        from_curl: Option<String>,
+        /// An OpenAPI document (3.0 or 3.1, JSON or YAML) that describes the API.
+        #[arg(long, value_name = "FILE", requires = "operation")]
+        from_openapi: Option<PathBuf>,
+        /// The `operationId` of the operation that finds a customer.
+        #[arg(long, value_name = "ID", requires = "from_openapi")]
+        operation: Option<String>,
     },
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
-    match &arguments.action {
-        Action::Test { files } => test(files),
-        Action::New { from_curl } => {
-            let text = curl::Curl::parse(from_curl).and_then(|curl| draft::of(&curl));
+/// `settings` are read where the action needs them.
+pub(super) fn run(
+    arguments: Arguments,
+    settings: impl FnOnce() -> Result<Settings, Failed>,
+) -> Result<ExitCode, Failed> {
+    match arguments.action {
+        Action::Test { files } => test(&files),
+        Action::Try(arguments) => on_one_thread(trial::run(settings()?, arguments)),
+        Action::New {
+            from_curl,
+            from_openapi,
+            operation,
+        } => {
+            let text = match (from_curl, from_openapi, operation) {
+                (Some(line), ..) => curl::Curl::parse(&line)
+                    .and_then(|curl| draft::of(&curl, &draft::Shown::default())),
+                (None, Some(file), Some(operation)) => openapi::draft(&file, &operation),
+                _ => Err("expected --from-curl, or --from-openapi with --operation".into()),
+            };
             print_line(text.map_err(Failed::misused)?.trim_end().as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }

@@ -10,7 +10,8 @@ use crate::schema;
 /// What to describe.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `job` and `result`: JSON Schema 2020-12; `asyncapi`: an AsyncAPI 3.0 document of both and their queues.
+    /// `job` and `result`: JSON Schema 2020-12; `asyncapi`: an AsyncAPI 3.0 document of both and their queues;
+    /// `provider` and `config`: JSON Schema of a descriptor and of the configuration, for editors.
     what: What,
     /// First part of names on the broker, for `asyncapi`.
     #[arg(long, default_value = "lookup")]
@@ -22,6 +23,8 @@ enum What {
     Job,
     Result,
     Asyncapi,
+    Provider,
+    Config,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
@@ -29,6 +32,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         What::Job => schema::job(),
         What::Result => schema::result(),
         What::Asyncapi => schema::asyncapi(&arguments.prefix),
+        What::Provider => schema::provider(),
+        What::Config => schema::config(),
     };
     let text = serde_json::to_vec_pretty(&document).map_err(Failed::new)?;
     print_line(&text)?;

@@ -1,12 +1,13 @@
 //! `[providers.NAME]`: what every kind has in common. What one kind alone has is in that kind's own file.
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
     Deserialize, Deserializer,
     de::{
@@ -65,10 +66,11 @@ pub struct ProviderSettings {
 }
 
 /// The keys of every kind, as they stand in the file.
-#[derive(Debug, Deserialize)]
-pub(super) struct CommonKeys {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct CommonKeys {
     pub kind: String,
     #[serde(deserialize_with = "value::web_address")]
+    #[schemars(with = "String")]
     pub base_url: Url,
     #[serde(default)]
     pub allow_insecure_http: bool,
@@ -102,6 +104,7 @@ pub(super) struct CommonKeys {
     #[serde(default, deserialize_with = "value::word")]
     pub http: Version,
     #[serde(default, deserialize_with = "value::web_address_option")]
+    #[schemars(with = "Option<String>")]
     pub proxy: Option<Url>,
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -212,11 +215,12 @@ impl Credentials {
 }
 
 /// The client-credentials grant (RFC 6749 §4.4), or the refresh-token grant (§6).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OAuthSettings {
     /// Where tokens are fetched.
     #[serde(deserialize_with = "value::web_address")]
+    #[schemars(with = "String")]
     pub token_url: Url,
     /// The client's name.
     pub client_id: String,
@@ -272,7 +276,7 @@ pub enum Grant {
 }
 
 /// Where a token request carries the client's secret (RFC 6749 §2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientSecretPlace {
     /// In the form.
@@ -282,7 +286,7 @@ pub enum ClientSecretPlace {
 }
 
 /// How a phone number is written into the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PhoneFormat {
     /// Digits alone, as the kinds' documents write it.
@@ -293,7 +297,7 @@ pub enum PhoneFormat {
 }
 
 /// When a failing provider is left in peace.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// Failures in a row that open the circuit.
@@ -314,7 +318,7 @@ impl Default for Breaker {
 }
 
 /// Remembered answers; off by default.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
     /// How long a found customer is remembered; zero is off.
@@ -339,7 +343,7 @@ impl Default for Cache {
 }
 
 /// Lookups that may share one request (kind antsomi).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
     /// Most lookups in one request; 1 is off.
@@ -368,7 +372,7 @@ pub enum Quota {
 }
 
 /// The table of `quota`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuotaKeys {
     #[serde(deserialize_with = "value::count_option")]
@@ -399,7 +403,7 @@ fn optional_positive_duration<'de, D: Deserializer<'de>>(
 }
 
 /// Whose requests are counted together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuotaScope {
     /// Those of all workers of the broker.
@@ -488,6 +492,17 @@ impl QuotaKeys {
             reserve: self.reserve,
             scope: self.scope,
         })
+    }
+}
+
+impl JsonSchema for Quota {
+    fn schema_name() -> Cow<'static, str> {
+        "Quota".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let keys = generator.subschema_for::<QuotaKeys>();
+        schemars::json_schema!({"anyOf": [{"type": "string", "const": "none"}, keys]})
     }
 }
 

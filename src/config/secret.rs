@@ -1,19 +1,21 @@
 //! Secrets, and the files that they may stand in: `KEY_file` for `KEY`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use config::{Map, Value, ValueKind};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::ConfigError;
 
 /// The keys whose value may stand in a file of its own.
-const KEYS: [&str; 7] = [
+pub(crate) const KEYS: [&str; 7] = [
     "url",
     "token",
     "app_id",
@@ -62,6 +64,20 @@ impl From<&str> for Secret {
             text: text.into(),
             file: None,
         }
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({"type": "string", "minLength": 1})
     }
 }
 

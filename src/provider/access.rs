@@ -74,6 +74,16 @@ impl Access {
         &self.value
     }
 
+    /// Where it stands, with a mask for itself; none where there is none.
+    #[must_use]
+    pub fn masked(&self) -> Option<String> {
+        match &self.place {
+            Place::Header(name) => Some(format!("{name}: ***")),
+            Place::Parameter(name) => Some(format!("?{name}=***")),
+            Place::Nowhere => None,
+        }
+    }
+
     /// Puts it into a request. None where the address cannot hold it: it grows too long.
     #[must_use]
     pub fn put(&self, mut request: Request<Bytes>) -> Option<Request<Bytes>> {

@@ -62,7 +62,8 @@ pub struct Antsomi {
 }
 
 /// The keys of kind `antsomi` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "AntsomiSettings")]
 pub struct Settings {
     token: Option<Secret>,
     oauth: Option<OAuthSettings>,

@@ -1,10 +1,17 @@
 //! A provider of kind `http`: a descriptor at an address.
 
-use std::{any::Any, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Response, header::InvalidHeaderValue};
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
@@ -26,7 +33,8 @@ use crate::{
 pub(super) const KIND: &str = "http";
 
 /// Its own keys of `[providers.NAME]`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "HttpSettings")]
 struct Settings {
     /// The file that describes the API.
     descriptor: PathBuf,
@@ -44,6 +52,11 @@ struct Settings {
 struct Described {
     base: String,
     descriptor: Descriptor,
+    file: PathBuf,
+}
+
+pub(super) fn settings(generator: &mut SchemaGenerator) -> Schema {
+    Settings::json_schema(generator)
 }
 
 pub(super) fn configure(path: &str, base_url: &Url, table: ::config::Value) -> Configured {
@@ -66,9 +79,14 @@ fn described(
         let mistakes = mistakes.lines().map(|line| format!("{file}: {line}"));
         ConfigError::all_at(&key, mistakes)
     })?;
+    let file = settings.descriptor.clone();
     let credentials = credentials(&descriptor.auth, settings)
         .map_err(|problem| ConfigError::below(path, problem))?;
-    let described = Described { base, descriptor };
+    let described = Described {
+        base,
+        descriptor,
+        file,
+    };
     if let Credentials::Token(token) = &credentials {
         use secrecy::ExposeSecret;
         let problem = "the token holds a character that no HTTP header may hold";
@@ -177,6 +195,10 @@ impl Api for Described {
             Some(()) => self.descriptor.read(response, now),
             None => of_another_kind(),
         }
+    }
+
+    fn described(&self) -> Option<(&Descriptor, &Path)> {
+        Some((&self.descriptor, &self.file))
     }
 
     fn scrubbed(&self, payload: &str) -> Option<Box<RawValue>> {

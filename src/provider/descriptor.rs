@@ -348,6 +348,12 @@ impl Descriptor {
         (number, number.and_then(|number| self.classes[number].class))
     }
 
+    /// The words of an answer that it names itself, and so are nobody's.
+    pub fn words(&self) -> Vec<String> {
+        let classes = self.classes.iter().filter_map(ClassRule::word);
+        classes.chain(self.answer.words()).collect()
+    }
+
     /// The key of a request.
     fn request_key(&self, number: usize) -> String {
         match self.requests.len() {

@@ -47,7 +47,8 @@ pub struct EGain {
 }
 
 /// The keys of kind `egain` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "EgainSettings")]
 pub struct Settings {
     token: Option<Secret>,
     oauth: Option<OAuthSettings>,

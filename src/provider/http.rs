@@ -28,6 +28,7 @@ use http::{
 };
 use hyper_util::client::legacy::connect::HttpInfo;
 use lru::LruCache;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
@@ -56,7 +57,7 @@ const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const MOST_UNPROCESSED: u32 = 4;
 
 /// Which version of HTTP is spoken (`providers.NAME.http`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum Version {
     /// What both sides agree on by ALPN; without TLS HTTP/1.1.
     #[default]

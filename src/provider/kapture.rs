@@ -42,7 +42,8 @@ pub struct Kapture {
 }
 
 /// The keys of kind `kapture` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "KaptureSettings")]
 pub struct Settings {
     token: Secret,
     #[serde(default, deserialize_with = "config::word")]

@@ -30,7 +30,8 @@ pub struct Omeda {
 }
 
 /// The keys of kind `omeda` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "OmedaSettings")]
 pub struct Settings {
     brand: String,
     app_id: Secret,

@@ -41,7 +41,8 @@ pub struct Plume {
 }
 
 /// The keys of kind `plume` alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "PlumeSettings")]
 pub struct Settings {
     token: Option<Secret>,
     oauth: Option<OAuthSettings>,

@@ -93,7 +93,7 @@ fn enumerate(schema: &mut Map<String, Value>) {
 }
 
 /// Every schema in it, itself first.
-fn each(schema: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+pub(super) fn each(schema: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
     let Value::Object(members) = schema else {
         return;
     };

@@ -366,3 +366,113 @@ async fn the_contracts_own_example_passes_its_tests() {
         .await
         .expect(2);
 }
+
+#[tokio::test]
+async fn try_shows_one_request_without_its_secret_and_saves_it_without_the_person() {
+    let (server, seen) = server().await;
+    let query = r#"{"phone":"+1 408 555 0100"}"#;
+    let call = Call::new(&["provider", "try", "crm", "--save", "--query", query])
+        .config(&crm("amqp://127.0.0.1", &server.base, TOKEN))
+        .file("crm.toml", CRM);
+    let folder = call.folder.path().to_owned();
+    let file = folder.join("crm.toml");
+    let kept = tempfile::tempdir().unwrap();
+    let copy = kept.path().join("crm.toml");
+    // The folder goes with the call, so a link leads out of it.
+    std::fs::copy(&file, &copy).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&copy, &file).unwrap();
+    let ran = call.run().await.expect(0);
+    for expected in [
+        "/base/v3/contacts/14085550100?limit=25\n",
+        "authorization: ***",
+        "answer: HTTP 200",
+        "result: found",
+        "customers[0].customer_id = \"123456789012345678901234567890\"   $.id",
+        "customers[0].phones[0].number = \"14085550100\"   $.value",
+        "page.total = 1   $.total",
+    ] {
+        assert!(ran.out.contains(expected), "{expected}: {}", ran.out);
+    }
+    assert!(!ran.out.contains("s3cret"), "{}", ran.out);
+    assert_eq!(seen.try_iter().count(), 1);
+    let saved = std::fs::read_to_string(&copy).unwrap();
+    let new = saved.strip_prefix(CRM).expect("it is appended");
+    for private in [
+        "14085550100",
+        "408 555",
+        "Ada",
+        "ada@",
+        "123456789",
+        "s3cret",
+    ] {
+        assert!(!new.contains(private), "{new}");
+    }
+    let test = Call::new(&["provider", "test", "crm.toml"]).file("crm.toml", &saved);
+    let ran = test.run().await.expect(0);
+    assert_eq!(ran.out.matches(": ok").count(), 3, "{}", ran.out);
+}
+
+#[tokio::test]
+async fn try_makes_one_request_and_exits_as_lookup_does() {
+    let server = Scripted::start(|_, _| answer("503 Service Unavailable", "", "{}")).await;
+    let attempt = |query: &str, name: &str| {
+        Call::new(&["provider", "try", name, "--query", query])
+            .config(&crm("amqp://127.0.0.1", &server.base, TOKEN))
+            .file("crm.toml", CRM)
+    };
+    attempt(r#"{"phone":"14085550100"}"#, "crm")
+        .run()
+        .await
+        .expect(1);
+    assert_eq!(server.asked().len(), 1);
+    attempt(r#"{"phone":7}"#, "crm").run().await.expect(2);
+    attempt(r#"{"phone":"14085550100"}"#, "other")
+        .run()
+        .await
+        .expect(2);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn the_schemas_say_what_the_files_may_hold() {
+    let validator = |schema: &Value| jsonschema::draft202012::new(schema).expect("a schema");
+    let as_json = |text: &str| -> Value {
+        let table: toml::Table = text.parse().expect("TOML");
+        serde_json::to_value(table).expect("JSON")
+    };
+    let provider = validator(&lookup_worker::schema::provider());
+    assert!(provider.is_valid(&as_json(CRM)));
+    for (from, to) in [
+        ("title = ", "titel = "),
+        ("class = \"forbidden\"", "class = \"forbiden\""),
+        ("method = \"GET\"\npath", "method = \"PUT\"\npath"),
+        ("customer_id = \"$.id\"", "customer_idd = \"$.id\""),
+    ] {
+        assert!(CRM.contains(from), "{from}");
+        assert!(
+            !provider.is_valid(&as_json(&CRM.replacen(from, to, 1))),
+            "{to}"
+        );
+    }
+    let config = validator(&lookup_worker::schema::config());
+    let good = crm("amqp://127.0.0.1", "http://127.0.0.1:9", TOKEN);
+    for text in [
+        good.clone(),
+        good.replace("token = ", "token_file = "),
+        good.clone()
+            + "quota = { requests = 5, per = \"1s\" }\ntimeout = \"5s\"\n[providers.p]\nkind = \"plume\"\nbase_url = \"https://p.test\"\ntoken = \"t\"\n",
+    ] {
+        let problem = config
+            .validate(&as_json(&text))
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(problem, None, "{text}");
+    }
+    for wrong in ["timeout = 5", "tokens = \"t\"", "quota = \"some\""] {
+        assert!(
+            !config.is_valid(&as_json(&format!("{good}{wrong}\n"))),
+            "{wrong}"
+        );
+    }
+}

@@ -29,6 +29,8 @@ fn the_committed_descriptions_are_current() {
         ("job.schema.json", "job", schema::job()),
         ("result.schema.json", "result", schema::result()),
         ("asyncapi.json", "asyncapi", schema::asyncapi("lookup")),
+        ("provider.schema.json", "provider", schema::provider()),
+        ("config.schema.json", "config", schema::config()),
     ] {
         let renew = format!("cargo run -- schema {what} > docs/schemas/{file}");
         assert!(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::curl::Curl;
@@ -41,11 +41,40 @@ const ID: Guess = Guess {
     example: "12345",
 };
 
+/// What is known of the answers.
+pub struct Shown {
+    /// Where the customers stand.
+    pub customers: String,
+    /// Fields and where they stand in one customer.
+    pub fields: Vec<(&'static str, String)>,
+    /// An answer, and what it is read as.
+    pub example: (Value, Value),
+    /// `[auth]`, where the request does not show it.
+    pub auth: Option<String>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            customers: "$.results[*]".into(),
+            fields: vec![
+                ("customer_id", "\"$.id\"".into()),
+                ("name", "\"$.name\"".into()),
+            ],
+            example: (
+                json!({"results": [{"id": 7, "name": "Ada"}]}),
+                json!({"customer_id": "7", "name": "Ada"}),
+            ),
+            auth: None,
+        }
+    }
+}
+
 /// Writes the descriptor of a request. No secret and no personal value of it is kept.
 ///
 /// # Errors
 /// Where nothing in the request is a value to look for.
-pub fn of(curl: &Curl) -> Result<String, String> {
+pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
     let url = Url::parse(&curl.address).map_err(|error| error.to_string())?;
     let mut draft = Draft::default();
     let path: Vec<String> = url
@@ -66,6 +95,9 @@ pub fn of(curl: &Curl) -> Result<String, String> {
         }
     }
     let headers = draft.headers(curl);
+    if let Some(auth) = &shown.auth {
+        draft.auth.clone_from(auth);
+    }
     let body = curl.data.first().map(|data| draft.body(data)).transpose()?;
     if draft.guesses.is_empty() {
         return Err(
@@ -81,6 +113,7 @@ pub fn of(curl: &Curl) -> Result<String, String> {
         &parameters,
         &headers,
         body.as_deref(),
+        shown,
     ))
 }
 
@@ -179,6 +212,7 @@ impl Draft {
         parameters: &[(String, String)],
         headers: &[(String, String)],
         body: Option<&str>,
+        shown: &Shown,
     ) -> String {
         let host = url.host_str().unwrap_or_default();
         let path: Vec<String> = path.iter().map(|segment| quoted(segment)).collect();
@@ -219,10 +253,15 @@ impl Draft {
         if let Some(body) = body {
             let _ = writeln!(text, "body = {body}");
         }
-        text.push_str(
+        let _ = write!(
+            text,
             "\n# Where the customers stand in an answer, and each field in one of them: change these paths.\n\
-             [answer]\ncustomers = \"$.results[*]\"\n[answer.customer]\ncustomer_id = \"$.id\"\nname = \"$.name\"\n",
+             [answer]\ncustomers = {}\n[answer.customer]\n",
+            quoted(&shown.customers)
         );
+        for (field, path) in &shown.fields {
+            let _ = writeln!(text, "{field} = {path}");
+        }
         let query: Vec<String> = self
             .guesses
             .iter()
@@ -232,9 +271,11 @@ impl Draft {
             text,
             "\n# An answer of the API, without anybody's data, and what is to be read in it.\n\
              [[tests]]\nname = \"one customer\"\nquery = {{ {} }}\n\
-             answer = {{ status = 200, body = '{{\"results\":[{{\"id\":7,\"name\":\"Ada\"}}]}}' }}\n\
-             result = {{ status = \"found\", customers = [{{ customer_id = \"7\", name = \"Ada\" }}] }}\n",
+             answer = {{ status = 200, body = {} }}\n\
+             result = {{ status = \"found\", customers = [{}] }}\n",
             query.join(", "),
+            quoted(&shown.example.0.to_string()),
+            toml_of(&shown.example.1),
         );
         text
     }
@@ -269,9 +310,46 @@ fn decoded(segment: &str) -> String {
         .into_owned()
 }
 
-/// A text as TOML writes it; JSON's escapes are TOML's.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+/// A text as TOML writes it; JSON's escapes are TOML's, but for the one character that JSON does not escape.
+pub fn quoted(text: &str) -> String {
+    let plain = !text.contains(['\'', '\n', '\r']) && text.contains('"');
+    if plain && !text.chars().any(char::is_control) {
+        return format!("'{text}'");
+    }
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// A value as TOML writes it in one line; null has no place there.
+pub fn toml_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(toml_of).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(members) => {
+            let members: Vec<String> = members
+                .iter()
+                .filter(|(_, member)| !member.is_null())
+                .map(|(name, member)| format!("{} = {}", key(name), toml_of(member)))
+                .collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A key as TOML writes it.
+fn key(name: &str) -> String {
+    let bare = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if bare {
+        name.to_owned()
+    } else {
+        Value::from(name).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -280,7 +358,7 @@ mod tests {
     use crate::provider::descriptor::{Descriptor, testing};
 
     fn draft(line: &str) -> String {
-        of(&Curl::parse(line).unwrap()).unwrap()
+        of(&Curl::parse(line).unwrap(), &Shown::default()).unwrap()
     }
 
     #[test]
@@ -304,7 +382,11 @@ mod tests {
 
     #[test]
     fn a_request_without_a_value_to_look_for_is_told_how_to_mark_one() {
-        let problem = of(&Curl::parse("curl https://crm.test/contacts").unwrap()).unwrap_err();
+        let problem = of(
+            &Curl::parse("curl https://crm.test/contacts").unwrap(),
+            &Shown::default(),
+        )
+        .unwrap_err();
         assert!(problem.contains("write {phone}"), "{problem}");
     }
 }

@@ -119,6 +119,11 @@ impl Answer {
         Ok((customers, self.page(body)))
     }
 
+    /// The words of an answer that its fields name themselves.
+    pub fn words(&self) -> Vec<String> {
+        self.customer.fields().flat_map(Field::words).collect()
+    }
+
     /// What an answer says of its pages.
     pub fn page(&self, body: &Value) -> Option<Page> {
         self.page.read(body)
@@ -126,6 +131,20 @@ impl Answer {
 }
 
 impl CustomerRule {
+    /// Those whose values may be codes.
+    fn fields(&self) -> impl Iterator<Item = &Field> {
+        let contacts = self.contacts.as_ref();
+        let phones = self.phones.iter();
+        let phones = phones.chain(contacts.and_then(|contacts| contacts.phones.as_ref()));
+        let emails = self.emails.iter();
+        let emails = emails.chain(contacts.and_then(|contacts| contacts.emails.as_ref()));
+        let of_phones = phones.flat_map(|rule| rule.kind.iter().chain(&rule.primary));
+        let of_emails = emails.flat_map(|rule| &rule.primary);
+        let of_contacts = contacts.into_iter().flat_map(|rule| &rule.primary);
+        let own = self.kind.iter();
+        own.chain(of_phones).chain(of_emails).chain(of_contacts)
+    }
+
     fn read(&self, node: &Value) -> Option<Customer> {
         Some(Customer {
             customer_id: self.customer_id.text(node)?,

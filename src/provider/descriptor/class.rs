@@ -71,6 +71,11 @@ impl ClassRule {
                 .is_none_or(|condition| condition.holds(headers, body))
     }
 
+    /// The word that it looks for.
+    pub fn word(&self) -> Option<String> {
+        self.condition.as_ref()?.word()
+    }
+
     /// The provider's own words.
     pub fn words(&self, body: Option<&Value>) -> Option<String> {
         let words = self.message.as_ref()?.nodes(body?);

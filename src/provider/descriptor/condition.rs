@@ -60,6 +60,14 @@ impl Condition {
         })
     }
 
+    /// The text that it looks for.
+    pub fn word(&self) -> Option<String> {
+        match &self.asks {
+            Asks::Equals(toml::Value::String(text)) | Asks::Contains(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether the answer says it; of several nodes one is enough.
     pub fn holds(&self, headers: &HeaderMap, body: Option<&Value>) -> bool {
         match &self.place {

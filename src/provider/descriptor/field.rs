@@ -89,6 +89,13 @@ impl Field {
         }
     }
 
+    /// The words of an answer that it names itself.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let equals = self.equals.iter().filter_map(toml::Value::as_str);
+        let codes = self.map.iter().flat_map(BTreeMap::keys);
+        equals.map(str::to_owned).chain(codes.cloned())
+    }
+
     /// As text; none where there is nothing that can be read.
     pub fn text(&self, node: &Value) -> Option<String> {
         let texts: Vec<String> = self

@@ -1,7 +1,11 @@
 //! A descriptor's own tests: a query, the request that must go out, an answer, and what must be in the result. No
 //! network.
 
-use std::{collections::BTreeSet, fmt::Write, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Response;
@@ -364,6 +368,40 @@ fn keys(root: &Table) -> Vec<String> {
     keys.extend((0..classes).map(|number| format!("classes[{number}]")));
     keys.extend(root.get("wait").map(|_| "wait".to_owned()));
     keys
+}
+
+/// The path of each field, by its key, as it stands in the descriptor.
+#[must_use]
+pub fn paths(text: &str) -> BTreeMap<String, String> {
+    let root: Table = text.parse().unwrap_or_default();
+    let mut paths = BTreeMap::new();
+    if let Some(answer) = root.get("answer").and_then(toml::Value::as_table) {
+        for section in ["customer", "page"] {
+            if let Some(fields) = answer.get(section).and_then(toml::Value::as_table) {
+                paths_of_fields(&format!("answer.{section}"), fields, &mut paths);
+            }
+        }
+    }
+    paths
+}
+
+fn paths_of_fields(key: &str, table: &Table, paths: &mut BTreeMap<String, String>) {
+    for (name, value) in table {
+        let key = format!("{key}.{name}");
+        let path = match value {
+            toml::Value::Table(list) if list.contains_key("each") => {
+                paths_of_fields(&key, list, paths);
+                continue;
+            }
+            toml::Value::Table(field) => field.get("path").or_else(|| field.get("join")),
+            path => Some(path),
+        };
+        let path = path.map(|path| {
+            path.as_str()
+                .map_or_else(|| json_of(path).to_string(), str::to_owned)
+        });
+        paths.extend(path.map(|path| (key, path)));
+    }
 }
 
 fn keys_of_request(key: &str, request: &toml::Value, keys: &mut Vec<String>) {
