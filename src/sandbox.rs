@@ -34,6 +34,7 @@
 mod antsomi;
 mod args;
 mod control;
+mod described;
 mod egain;
 mod fault;
 mod journal;
@@ -66,6 +67,8 @@ pub use kind::Kind;
 pub use limit::RateLimit;
 pub use tokens::{CLIENT_ID, CLIENT_SECRET};
 
+use described::Described;
+use kind::Api;
 use port::Port;
 
 /// How the sandbox is to behave; by default all five kinds on free ports, and nothing goes wrong.
@@ -89,6 +92,8 @@ pub struct Options {
     pub seed: u64,
     /// A line on standard error for each request.
     pub log: bool,
+    /// What is played on the port of kind `http`; it lives as long as the process.
+    described: Option<&'static Described>,
 }
 
 impl Default for Options {
@@ -103,11 +108,17 @@ impl Default for Options {
             token_lifetime: Duration::from_hours(1),
             seed: 0,
             log: false,
+            described: None,
         }
     }
 }
 
 impl Options {
+    /// What answers on the port of a kind.
+    fn api(&self, kind: Kind) -> Option<&'static dyn Api> {
+        kind.api().or(self.described.map(|api| api as &dyn Api))
+    }
+
     fn rate_limit_of(&self, kind: Kind) -> Option<RateLimit> {
         self.rate_limits.get(&kind).copied()
     }
@@ -142,6 +153,7 @@ pub enum SandboxError {
 /// The sandbox, listening: its ports are known and connections wait, but nothing is answered yet.
 pub struct Sandbox {
     ports: Vec<(SocketAddr, TcpListener, Arc<Port>)>,
+    described: Option<&'static Described>,
 }
 
 impl Sandbox {
@@ -163,11 +175,21 @@ impl Sandbox {
                 address,
                 source,
             };
+            let Some(api) = options.api(kind) else {
+                continue;
+            };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
-            ports.push((address, listener, Arc::new(Port::new(kind, options, began))));
+            ports.push((
+                address,
+                listener,
+                Arc::new(Port::new(kind, api, options, began)),
+            ));
         }
-        Ok(Self { ports })
+        Ok(Self {
+            ports,
+            described: options.described,
+        })
     }
 
     /// Where each kind listens.
@@ -190,7 +212,7 @@ impl Sandbox {
     /// A configuration of the worker with these ports as its providers.
     #[must_use]
     pub fn config(&self) -> String {
-        config(&self.addresses())
+        config(&self.addresses(), self.described)
     }
 
     /// Answers until `shutdown` comes; then every connection ends at once.
@@ -205,24 +227,30 @@ impl Sandbox {
 }
 
 /// A configuration of the worker with these ports as its providers.
-fn config(addresses: &BTreeMap<Kind, SocketAddr>) -> String {
+fn config(addresses: &BTreeMap<Kind, SocketAddr>, described: Option<&'static Described>) -> String {
     let tables = addresses
         .iter()
-        .map(|(kind, address)| kind.config(*address));
+        .map(|(kind, address)| match (kind, described) {
+            (Kind::Http, Some(described)) => described.table(&format!("http://{address}")),
+            _ => kind.config(*address),
+        });
     tables.collect::<Vec<_>>().join("\n")
 }
 
 /// Each kind's address, a request to try, and what lets it in.
-fn banner(addresses: &BTreeMap<Kind, SocketAddr>) -> String {
+fn banner(options: &Options, addresses: &BTreeMap<Kind, SocketAddr>) -> String {
     addresses
         .iter()
         .fold(String::new(), |mut text, (kind, address)| {
             let base = format!("http://{address}");
+            let Some(api) = options.api(*kind) else {
+                return text;
+            };
             let _ = writeln!(
                 text,
                 "{kind:<8} {base}  {}  curl -s {}",
                 kind.token(),
-                kind.api().sample(&base)
+                api.sample(&base)
             );
             text
         })
@@ -243,7 +271,8 @@ pub async fn run(
             config(
                 &args
                     .fixed_addresses(&options)
-                    .map_err(SandboxError::Options)?
+                    .map_err(SandboxError::Options)?,
+                options.described,
             )
         );
         return Ok(());
@@ -256,7 +285,7 @@ pub async fn run(
         };
         std::fs::write(path, sandbox.config()).map_err(failed)?;
     }
-    print!("{}", banner(&sandbox.addresses()));
+    print!("{}", banner(&options, &sandbox.addresses()));
     sandbox.serve(shutdown).await;
     Ok(())
 }

@@ -11,7 +11,9 @@ use std::{
 
 use clap::Args;
 
-use super::{Kind, Options, RateLimit, Rates, control, fault, magic};
+use super::{
+    Kind, Options, RateLimit, Rates, control, described::Described, fault, kind::Api, magic,
+};
 
 /// Serves all five providers' APIs locally, with faults on request.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +40,12 @@ pub struct SandboxArgs {
     /// Serve these kinds alone
     #[arg(long, value_delimiter = ',', value_name = "KIND,KIND")]
     pub only: Vec<Kind>,
+    /// Play this descriptor's API instead of the five, answering as its tests say
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    pub descriptor: Option<PathBuf>,
+    /// Its port; 0 is any free one
+    #[arg(long, default_value_t = Kind::Http.default_port(), value_name = "PORT")]
+    pub descriptor_port: u16,
 
     /// Refuse lookups beyond this in any rolling window: 200/1m, or antsomi=200/1m, or `documented`
     #[arg(long, value_delimiter = ',', value_name = "[KIND=]N/PER")]
@@ -138,7 +146,13 @@ impl SandboxArgs {
             jitter: self.latency_jitter,
         };
         rates.check().map_err(|problem| problem.to_string())?;
+        let described = self
+            .descriptor
+            .as_deref()
+            .map(Described::read)
+            .transpose()?;
         Ok(Options {
+            described: described.map(|described| &*Box::leak(Box::new(described))),
             host: self.host,
             ports: self.ports(),
             rates,
@@ -152,6 +166,9 @@ impl SandboxArgs {
     }
 
     fn ports(&self) -> BTreeMap<Kind, u16> {
+        if self.descriptor.is_some() {
+            return [(Kind::Http, self.descriptor_port)].into();
+        }
         let ports = [
             self.antsomi_port,
             self.omeda_port,
@@ -179,7 +196,10 @@ impl SandboxArgs {
                             .filter_map(|kind| Some((kind, kind.documented_limit()?))),
                     );
                 }
-                LimitArg::Of(None, limit) => limits.extend(Kind::ALL.map(|kind| (kind, *limit))),
+                LimitArg::Of(None, limit) => {
+                    limits.extend(Kind::ALL.map(|kind| (kind, *limit)));
+                    limits.insert(Kind::Http, *limit);
+                }
                 LimitArg::Of(Some(_), _) => {}
             }
         }
@@ -215,7 +235,8 @@ pub fn values() -> String {
     let mut text = format!(
         "Examples:\n  lookup-worker sandbox --print-config > lookup-worker.toml   a configuration for these ports\n  \
          lookup-worker sandbox --rate-limit documented --log\n  \
-         lookup-worker sandbox --only plume --status-rate 0.1 --latency 50ms\n\n\
+         lookup-worker sandbox --only plume --status-rate 0.1 --latency 50ms\n  \
+         lookup-worker sandbox --descriptor crm.toml --print-config > lookup-worker.toml\n\n\
          Numbers that every kind knows, as phone, customer id or account id:\n{}  849...          any other of 11 \
          digits or more: found, and its customer's id is that number\n\
          In a batch the first that stands for a fault spoils the request; one of 401 or 403 has it refused (400).\n",
@@ -228,7 +249,7 @@ pub fn values() -> String {
             "token"
         };
         let _ = writeln!(text, "\n{kind} ({token}: {}):", kind.token());
-        for (value, says) in kind.api().values() {
+        for (value, says) in kind.api().map_or(&[][..], Api::values) {
             let _ = writeln!(text, "  {value}  {says}");
         }
         if let Some(path) = kind.token_path() {

@@ -28,6 +28,9 @@ pub enum Kind {
     Kapture,
     Egain,
     Plume,
+    /// Whatever a descriptor describes.
+    #[value(skip)]
+    Http,
 }
 
 /// One API, as its document says. Each is a file of its own, read from the document and from nothing else.
@@ -79,6 +82,7 @@ impl Kind {
             Self::Kapture => "kapture",
             Self::Egain => "egain",
             Self::Plume => "plume",
+            Self::Http => "http",
         }
     }
 
@@ -97,6 +101,7 @@ impl Kind {
             Self::Kapture => "sandbox-kapture-token",
             Self::Egain => "sandbox-egain-token",
             Self::Plume => "sandbox-plume-token",
+            Self::Http => "sandbox-http-token",
         }
     }
 
@@ -123,7 +128,7 @@ impl Kind {
             Self::Antsomi => Some("/oauth/token"),
             Self::Egain => Some("/global/sandbox/oauth2/v2.0/token"),
             Self::Plume => Some("/oauth2/sandbox/v1/token"),
-            Self::Omeda | Self::Kapture => None,
+            Self::Omeda | Self::Kapture | Self::Http => None,
         }
     }
 
@@ -133,7 +138,7 @@ impl Kind {
         let name = self.name();
         let mut text =
             format!("[providers.{name}]\nkind = \"{name}\"\nbase_url = \"http://{address}\"\n");
-        text += &self.api().config();
+        text += &self.api().map(Api::config).unwrap_or_default();
         if self != Self::Omeda {
             let _ = writeln!(text, "token = \"{}\"", self.token());
         }
@@ -155,18 +160,20 @@ impl Kind {
             Self::Antsomi => Some("item,event,profile"),
             Self::Egain => Some("https://api.egain.cloud/auth/.default"),
             Self::Plume => Some("partnerId:sandbox role:partnerIdAdmin"),
-            Self::Omeda | Self::Kapture => None,
+            Self::Omeda | Self::Kapture | Self::Http => None,
         }
     }
 
-    pub(super) fn api(self) -> &'static dyn Api {
-        match self {
+    /// What its document says; none where there is no document.
+    pub(super) fn api(self) -> Option<&'static dyn Api> {
+        Some(match self {
             Self::Antsomi => &Antsomi,
             Self::Omeda => &Omeda,
             Self::Kapture => &Kapture,
             Self::Egain => &Egain,
             Self::Plume => &Plume,
-        }
+            Self::Http => return None,
+        })
     }
 }
 

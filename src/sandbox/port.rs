@@ -60,7 +60,7 @@ pub(super) struct State {
 }
 
 impl Port {
-    pub fn new(kind: Kind, options: &Options, began: Instant) -> Self {
+    pub fn new(kind: Kind, api: &'static dyn Api, options: &Options, began: Instant) -> Self {
         let limit = options.rate_limit_of(kind);
         let window = options
             .window
@@ -80,7 +80,7 @@ impl Port {
         Self {
             kind,
             log,
-            api: kind.api(),
+            api,
             retry_after,
             window,
             state: Mutex::new(state),

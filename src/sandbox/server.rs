@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
@@ -106,6 +106,13 @@ fn response(reply: Reply, cut: bool) -> Response<Parcel> {
     let mut builder = Response::builder().status(reply.status);
     for (name, value) in reply.headers {
         builder = builder.header(name, value);
+    }
+    // The descriptor's tests may hold what no header can.
+    for (name, value) in reply.more {
+        let (name, value) = (HeaderName::try_from(name), HeaderValue::try_from(value));
+        if let (Ok(name), Ok(value), Some(headers)) = (name, value, builder.headers_mut()) {
+            headers.insert(name, value);
+        }
     }
     let whole = reply.body.len();
     let parcel = if cut {

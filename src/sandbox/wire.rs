@@ -103,6 +103,8 @@ impl Ask {
 pub(super) struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
+    /// Those that a descriptor's test names.
+    pub more: Vec<(String, String)>,
     pub body: Bytes,
 }
 
@@ -112,6 +114,7 @@ impl Reply {
         Self {
             status,
             headers: Vec::new(),
+            more: Vec::new(),
             body: Bytes::new(),
         }
     }
@@ -120,6 +123,7 @@ impl Reply {
         Self {
             status,
             headers: vec![(CONTENT_TYPE.as_str(), kind.to_owned())],
+            more: Vec::new(),
             body: body.into(),
         }
     }

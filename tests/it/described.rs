@@ -476,3 +476,71 @@ fn the_schemas_say_what_the_files_may_hold() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_sandbox_plays_a_descriptor_as_its_tests_say_and_is_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("crm.toml"), CRM).unwrap();
+    let mut sandbox = crate::worker::program()
+        .args([
+            "sandbox",
+            "--descriptor",
+            &at("crm.toml"),
+            "--descriptor-port",
+            "0",
+        ])
+        .args(["--write-config", &at("config.toml")])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let written = async {
+        while !std::fs::read_to_string(at("config.toml")).is_ok_and(|text| text.contains("token")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, written).await.unwrap();
+    let config = at("config.toml");
+    let lookup = |query: &'static str, config: &str| {
+        Call::new(&["lookup", "crm", "--query", query, "--config", config])
+    };
+    let ran = lookup(r#"{"phone":"+1 408 555 0100"}"#, &config)
+        .run()
+        .await
+        .expect(0);
+    assert!(
+        ran.out.contains(r#""customer_id":"7","name":"Ada""#),
+        "{}",
+        ran.out
+    );
+    let ran = lookup(r#"{"phone":"14085550100","email":"x@y.test"}"#, &config)
+        .run()
+        .await
+        .expect(1);
+    assert!(ran.out.contains(r#""kind":"rejected""#), "{}", ran.out);
+    let ran = lookup(r#"{"phone":"14085550199"}"#, &config)
+        .run()
+        .await
+        .expect(1);
+    assert!(ran.out.contains("endpoint_not_found"), "{}", ran.out);
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        at("wrong.toml"),
+        text.replace("sandbox-http-token", "another"),
+    )
+    .unwrap();
+    let ran = lookup(r#"{"phone":"14085550100"}"#, &at("wrong.toml"))
+        .run()
+        .await
+        .expect(1);
+    assert!(ran.out.contains("unauthorized"), "{}", ran.out);
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    let print = ["sandbox", "--descriptor", "crm.toml", "--print-config"];
+    let ran = Call::new(&print)
+        .file("crm.toml", CRM)
+        .run()
+        .await
+        .expect(0);
+    assert_eq!(ran.out.matches("[providers.").count(), 1, "{}", ran.out);
+}

@@ -460,7 +460,7 @@ components:
                 &[
                     "customers = \"$.items[*]\"",
                     "name = \"X-Api-Key\"",
-                    "limit = \"25\"",
+                    "\"limit\" = \"25\"",
                     "number = \"$\"",
                 ][..],
             ),

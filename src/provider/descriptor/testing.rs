@@ -55,6 +55,38 @@ impl Report {
     }
 }
 
+/// What a test says of the API alone: a request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// As it is sent, but for what lets it in.
+    pub request: http::Request<Bytes>,
+    /// The answer's status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: String,
+}
+
+/// The exchanges of a descriptor's tests: of those that are jobs and have an answer.
+#[must_use]
+pub fn exchanges(descriptor: &Descriptor) -> Vec<Exchange> {
+    let exchange = |test: &TestShape| {
+        let answer = test.answer.as_ref()?;
+        let query = raw(&test.query).ok()?;
+        let options = test.options.as_ref().map(raw).transpose().ok()?;
+        let asked = descriptor.request(BASE, &query, options.as_deref()).ok()?;
+        Some(Exchange {
+            request: asked.request,
+            status: answer.status,
+            headers: answer.headers.clone().into_iter().collect(),
+            body: answer.body.clone(),
+        })
+    };
+    let tests = descriptor.tests.iter();
+    tests.filter_map(|(_, test)| exchange(test)).collect()
+}
+
 /// Runs the tests of `descriptor`, which was made of `text`.
 #[must_use]
 pub fn run(descriptor: &Descriptor, text: &str) -> Report {
