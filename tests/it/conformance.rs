@@ -9,6 +9,7 @@ mod properties;
 pub mod target;
 
 use case::Case;
+use lookup_worker::provider::Adapter;
 
 /// The documents' requests, responses and traps, each a file under `tests/fixtures/KIND/`.
 #[test]
@@ -37,6 +38,18 @@ fn every_kind_does_what_its_document_says() {
         wrong.len(),
         wrong.join("\n\n")
     );
+}
+
+/// The fixtures of a kind that a descriptor of it does not pass, by their files' names, and in what; and how many there
+/// are.
+pub fn differing(kind: &str, adapter: &Adapter) -> (usize, Vec<(String, String)>) {
+    let cases = Case::all(kind);
+    let differs = |case: &Case| {
+        let difference = case.check_described(adapter).err()?;
+        let name = case.path.file_stem()?.to_string_lossy().into_owned();
+        Some((name, difference))
+    };
+    (cases.len(), cases.iter().filter_map(differs).collect())
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A provider that a file describes is one like any other: in the worker, at the command line, and in what goes wrong.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
+use lookup_worker::provider::descriptor::{Descriptor, testing};
 use serde_json::{Value, json};
 
 use crate::{
@@ -543,4 +544,42 @@ async fn the_sandbox_plays_a_descriptor_as_its_tests_say_and_is_strict() {
         .await
         .expect(0);
     assert_eq!(ran.out.matches("[providers.").count(), 1, "{}", ran.out);
+}
+
+#[test]
+fn every_example_of_a_descriptor_passes_its_own_tests_and_leaves_no_key_untested() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
+    let mut count = 0;
+    for file in folder.read_dir().expect("our folder") {
+        let path = file.expect("our folder").path();
+        let text = std::fs::read_to_string(&path).expect("a descriptor");
+        let descriptor = Descriptor::parse(&text)
+            .unwrap_or_else(|mistakes| panic!("{}: {mistakes}", path.display()));
+        let report = testing::run(&descriptor, &text);
+        assert!(report.passed(), "{}: {report:?}", path.display());
+        assert_eq!(report.untested, Vec::<String>::new(), "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 4, "{count}");
+}
+
+/// What a descriptor of Plume cannot say, by the fixtures of the compiled kind.
+const PLUME_DIFFERS: &[&str] = &[];
+
+#[test]
+fn plumes_descriptor_does_what_the_compiled_kind_does() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/plume.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let text = format!(
+        "[providers.it]\nkind = \"http\"\ndescriptor = \"{}\"\nbase_url = \"https://example.plume.com\"\ntoken = \"t\"\n",
+        file.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut settings = lookup_worker::config::load(Some(&config)).unwrap();
+    let adapter = settings.providers.remove("it").unwrap().adapter;
+    let (all, wrong) = crate::conformance::differing("plume", &adapter);
+    let names: Vec<&str> = wrong.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, PLUME_DIFFERS, "of {all}: {wrong:#?}");
+    assert!(wrong.len() * 10 <= all, "{} of {all}", wrong.len());
 }

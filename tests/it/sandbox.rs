@@ -92,7 +92,7 @@ impl Local {
                 .bearer_auth(kind.token())
                 .header("accept", "application/json")
                 .header("accept-language", "en-US"),
-            Kind::Antsomi | Kind::Plume => request.bearer_auth(kind.token()),
+            Kind::Antsomi | Kind::Plume | Kind::Http => request.bearer_auth(kind.token()),
         }
     }
 

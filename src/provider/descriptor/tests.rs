@@ -477,3 +477,37 @@ fn of_several_requests_the_first_that_can_be_filled_is_sent() {
             .contains("/contacts/7?q=a")
     );
 }
+
+mod property {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_value_adds_a_segment_a_parameter_a_header_or_a_member(value in ".*") {
+            let text = CRM
+                .replace("format = \"digits\"", "format = \"as_is\"")
+                .replace("method = \"GET\"", "method = \"POST\"")
+                .replace(
+                    "headers = {",
+                    "body = { a = \"{query.phone}\", b = [\"x{query.email}\"] }\nheaders = { X-Asked = \"{query.email}\",",
+                );
+            let descriptor = Descriptor::parse(&text).unwrap();
+            let asked = json!({"phone": value, "email": value});
+            if let Ok(request) = request(&descriptor, &asked, None) {
+                let uri = request.uri();
+                prop_assert_eq!(uri.authority().unwrap().as_str(), "crm.test");
+                prop_assert_eq!(uri.path().split('/').count(), 5);
+                prop_assert!(uri.path().starts_with("/base/v3/contacts/"));
+                let names: Vec<_> = url::form_urlencoded::parse(uri.query().unwrap().as_bytes())
+                    .map(|(name, _)| name.into_owned())
+                    .collect();
+                prop_assert_eq!(names, ["q", "limit"]);
+                prop_assert_eq!(request.headers().len(), 3);
+                let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+                prop_assert_eq!(body, json!({"a": value, "b": [format!("x{value}")]}));
+            }
+        }
+    }
+}

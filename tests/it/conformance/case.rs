@@ -148,6 +148,29 @@ impl Case {
         Ok(())
     }
 
+    /// Says in what a descriptor of the kind differs: it refuses in its own words.
+    pub fn check_described(&self, adapter: &Adapter) -> Result<(), String> {
+        if !self.settings.is_empty() {
+            return Ok(());
+        }
+        let lookup = match (self.lookup(adapter), &self.refused) {
+            (Ok(lookup), None) => lookup,
+            (Err(_), Some(_)) => return Ok(()),
+            (Ok(_), Some(refused)) => return Err(format!("is not refused: {refused}")),
+            (Err(refused), None) => return Err(format!("is refused: {refused}")),
+        };
+        if let Some(expected) = &self.request {
+            same("the request", &Sent::of(&lookup.request), expected)?;
+        }
+        if let (Some(response), Some(expected)) = (&self.response, &self.outcome) {
+            let outcome = adapter.read(&lookup, &response.response(), NOW.parse().unwrap());
+            let mut expected = expected.clone();
+            expected.as_object_mut().map(|all| all.remove("message"));
+            same("the outcome", &told(&outcome, &expected), &expected)?;
+        }
+        Ok(())
+    }
+
     fn lookup(&self, adapter: &Adapter) -> Result<Lookup, Malformed> {
         let query = self
             .query
