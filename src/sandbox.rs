@@ -62,12 +62,12 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet};
 
 pub use args::{SandboxArgs, values};
+pub use described::Described;
 pub use fault::{Damage, Fault, Rates};
 pub use kind::Kind;
 pub use limit::RateLimit;
 pub use tokens::{CLIENT_ID, CLIENT_SECRET};
 
-use described::Described;
 use kind::Api;
 use port::Port;
 
@@ -93,7 +93,7 @@ pub struct Options {
     /// A line on standard error for each request.
     pub log: bool,
     /// What is played on the port of kind `http`; it lives as long as the process.
-    described: Option<&'static Described>,
+    pub described: Option<&'static Described>,
 }
 
 impl Default for Options {

@@ -97,7 +97,7 @@ fn test(files: &[PathBuf]) -> Result<ExitCode, Failed> {
                 failed |= !report.passed();
             }
             Err(problems) => {
-                mistakes.extend(problems.lines().map(|line| format!("{name}: {line}")))
+                mistakes.extend(problems.lines().map(|line| format!("{name}: {line}")));
             }
         }
     }

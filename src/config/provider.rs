@@ -502,7 +502,11 @@ impl JsonSchema for Quota {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let keys = generator.subschema_for::<QuotaKeys>();
-        schemars::json_schema!({"anyOf": [{"type": "string", "const": "none"}, keys]})
+        schemars::json_schema!({"anyOf": [
+            {"type": "string", "const": "none"},
+            keys,
+            {"type": "array", "minItems": 1, "items": keys},
+        ]})
     }
 }
 

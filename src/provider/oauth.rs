@@ -48,7 +48,7 @@ pub struct Tokens {
 #[derive(Debug)]
 enum Source {
     /// The same until it is renewed; no header if none can hold it.
-    Fixed(Option<Access>, Credentials),
+    Fixed(Option<Access>, Box<Credentials>),
     Fetched(Box<Fetched>),
 }
 
@@ -160,7 +160,7 @@ impl Source {
                 asked: AtomicU64::default(),
                 memory: Mutex::default(),
             })),
-            fixed => Self::Fixed(access(adapter, &fixed), fixed),
+            fixed => Self::Fixed(access(adapter, &fixed), Box::new(fixed)),
         }
     }
 

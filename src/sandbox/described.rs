@@ -21,9 +21,9 @@ const USERNAME: &str = "sandbox";
 
 /// A descriptor's API.
 #[derive(Debug)]
-pub(super) struct Described {
+pub struct Described {
     /// The provider's name in a configuration.
-    pub name: String,
+    name: String,
     /// The file, by a path that leads there from everywhere.
     file: String,
     auth: Auth,

@@ -68,7 +68,7 @@ impl Curl {
                 "-G" | "--get" => as_parameters = true,
                 option if TAKE_A_VALUE.contains(&option) => _ = value()?,
                 option if option.starts_with('-') => {}
-                address => curl.address = address.to_owned(),
+                address => address.clone_into(&mut curl.address),
             }
         }
         curl.is_post = match method.as_deref() {

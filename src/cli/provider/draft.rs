@@ -106,15 +106,23 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
                 .into(),
         );
     }
-    Ok(draft.write(
-        &url,
-        curl.is_post,
-        &path,
-        &parameters,
-        &headers,
-        body.as_deref(),
-        shown,
-    ))
+    let request = Request {
+        is_post: curl.is_post,
+        path,
+        parameters,
+        headers,
+        body,
+    };
+    Ok(draft.write(&url, &request, shown))
+}
+
+/// A request, with placeholders.
+struct Request {
+    is_post: bool,
+    path: Vec<String>,
+    parameters: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
 }
 
 #[derive(Default)]
@@ -204,16 +212,14 @@ impl Draft {
         }
     }
 
-    fn write(
-        &self,
-        url: &Url,
-        is_post: bool,
-        path: &[String],
-        parameters: &[(String, String)],
-        headers: &[(String, String)],
-        body: Option<&str>,
-        shown: &Shown,
-    ) -> String {
+    fn write(&self, url: &Url, request: &Request, shown: &Shown) -> String {
+        let Request {
+            is_post,
+            path,
+            parameters,
+            headers,
+            body,
+        } = request;
         let host = url.host_str().unwrap_or_default();
         let path: Vec<String> = path.iter().map(|segment| quoted(segment)).collect();
         let auth = if self.auth.is_empty() {
@@ -235,7 +241,7 @@ impl Draft {
                 let _ = writeln!(text, "format = {}", quoted(guess.format));
             }
         }
-        let method = if is_post { "POST" } else { "GET" };
+        let method = if *is_post { "POST" } else { "GET" };
         let _ = write!(
             text,
             "\n[request]\nmethod = \"{method}\"\npath = [{}]\n",

@@ -1,6 +1,6 @@
 //! An operation of an OpenAPI document (3.0 or 3.1) as a descriptor to begin with.
 
-use std::{fs, path::Path};
+use std::{fmt::Write, fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
@@ -140,9 +140,9 @@ impl<'a> Document<'a> {
                 Some("query") => {
                     if let Some(value) = self.value(name, parameter) {
                         let sign = if curl.address.contains('?') { '&' } else { '?' };
-                        let pair = [name, &value].map(|part| form(part));
-                        curl.address
-                            .push_str(&format!("{sign}{}={}", pair[0], pair[1]));
+                        let pair = [name, &value].map(form);
+                        let [name, value] = pair;
+                        let _ = write!(curl.address, "{sign}{name}={value}");
                     }
                 }
                 _ => {}

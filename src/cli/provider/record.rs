@@ -49,7 +49,13 @@ pub fn test(
     )?;
     let replaced = replaced(response, &body);
     let outcome = descriptor.read(&replaced, Timestamp::UNIX_EPOCH);
-    let result = LookupResult::new("".into(), "".into(), outcome, 1, Timestamp::UNIX_EPOCH);
+    let result = LookupResult::new(
+        String::new(),
+        String::new(),
+        outcome,
+        1,
+        Timestamp::UNIX_EPOCH,
+    );
     let mut text = format!(
         "[[tests]]\nname = {}\nquery = {}\n",
         quoted(&format!(

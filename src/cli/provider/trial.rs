@@ -116,7 +116,7 @@ async fn ask(
 
 /// The result, a line for each field, with the path that gave it.
 fn show(descriptor: &str, outcome: Outcome) -> Result<(), Failed> {
-    let result = LookupResult::new("".into(), "".into(), outcome, 1, Timestamp::now());
+    let result = LookupResult::new(String::new(), String::new(), outcome, 1, Timestamp::now());
     let result = serde_json::to_value(&result).map_err(Failed::new)?;
     print_line(format!("result: {}", result["status"].as_str().unwrap_or_default()).as_bytes())?;
     let paths = paths(descriptor);

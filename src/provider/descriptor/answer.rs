@@ -92,7 +92,7 @@ impl Answer {
         let page = compiler.page("answer.page", &shape.page);
         Some(Self {
             customers: customers?,
-            customer: customer?,
+            customer,
             page,
         })
     }
@@ -290,8 +290,8 @@ impl Compiler<'_> {
         shape.map(|shape| self.field(key, name, holds, shape))
     }
 
-    fn customer(&mut self, key: &str, shape: &CustomerShape) -> Option<CustomerRule> {
-        Some(CustomerRule {
+    fn customer(&mut self, key: &str, shape: &CustomerShape) -> CustomerRule {
+        CustomerRule {
             customer_id: self.field(key, "customer_id", Holds::Id, &shape.customer_id),
             account_id: self.optional(key, "account_id", Holds::Id, shape.account_id.as_ref()),
             name: self.optional(key, "name", Holds::Text, shape.name.as_ref()),
@@ -302,7 +302,7 @@ impl Compiler<'_> {
             contacts: self.contacts(&format!("{key}.contacts"), shape.contacts.as_ref()),
             created_at: self.optional(key, "created_at", Holds::Date, shape.created_at.as_ref()),
             changed_at: self.optional(key, "changed_at", Holds::Date, shape.changed_at.as_ref()),
-        })
+        }
     }
 
     fn phones(&mut self, key: &str, shape: Option<&PhonesShape>) -> Option<PhoneRule> {

@@ -65,7 +65,7 @@ impl Field {
             if given && !fits {
                 let problem = match name {
                     "with" => "expected `join` beside it",
-                    _ => holds.does_not_take(name),
+                    _ => whose(name),
                 };
                 mistakes.add(&format!("{key}.{name}"), problem);
             }
@@ -170,14 +170,13 @@ impl Field {
     }
 }
 
-impl Holds {
-    fn does_not_take(self, key: &str) -> &'static str {
-        match key {
-            "format" => "only a date has a format",
-            "equals" => "only a truth, as `primary`, has equals",
-            "map" => "only a text has a map",
-            _ => "only a text, an id or a number has a pattern",
-        }
+/// What alone has such a key.
+fn whose(key: &str) -> &'static str {
+    match key {
+        "format" => "only a date has a format",
+        "equals" => "only a truth, as `primary`, has equals",
+        "map" => "only a text has a map",
+        _ => "only a text, an id or a number has a pattern",
     }
 }
 

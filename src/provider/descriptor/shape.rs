@@ -320,7 +320,7 @@ enum FieldForms {
     /// A path.
     Path(String),
     /// A path and what is to be done with its value.
-    Table(FieldTable),
+    Table(Box<FieldTable>),
 }
 
 #[derive(Deserialize, JsonSchema)]

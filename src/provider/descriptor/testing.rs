@@ -166,7 +166,7 @@ impl Run<'_> {
             .collect();
         self.whole("request.query", &wanted, &sent);
         for (name, value) in &expected.headers {
-            let sent = request.headers().get(name).map(|value| value.as_bytes());
+            let sent = request.headers().get(name).map(http::HeaderValue::as_bytes);
             let sent = sent.map(String::from_utf8_lossy).unwrap_or_default();
             self.same(&format!("request.headers.{name}"), value, &sent);
         }
@@ -241,7 +241,7 @@ impl Run<'_> {
             return;
         };
         let expected = json_of(expected);
-        let result = LookupResult::new("".into(), "".into(), outcome, 1, Timestamp::now());
+        let result = LookupResult::new(String::new(), String::new(), outcome, 1, Timestamp::now());
         let came = serde_json::to_value(&result).unwrap_or_default();
         subset("result", &expected, &came, &mut self.differences);
         for customer in expected["customers"].as_array().into_iter().flatten() {

@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::json;
 
-const CRM: &str = r##"
+const CRM: &str = r#"
 title = "Contacts of Example CRM"
 need = [["phone"], ["phone", "email"]]
 
@@ -47,7 +47,7 @@ message = "$.message"
 [wait]
 header = "X-RateLimit-Reset"
 as = "epoch_s"
-"##;
+"#;
 
 fn crm() -> Descriptor {
     Descriptor::parse(CRM).unwrap_or_else(|mistakes| panic!("{mistakes}"))
@@ -250,6 +250,10 @@ fn of_two_waits_the_later_counts_and_only_where_a_retry_helps() {
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is as long as it has cases"
+)]
 fn every_mistake_is_told_by_its_key_and_all_at_once() {
     for (from, to, expected) in [
         ("[auth]", "[aut]", "`auth`: missing; expected a table"),
