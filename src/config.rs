@@ -21,6 +21,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
+use wildmatch::WildMatch;
 
 use crate::tls::TlsFiles;
 
@@ -256,6 +257,16 @@ pub struct ReplySettings {
     /// `amq.rabbitmq.reply-to`.
     #[serde(deserialize_with = "value::strings")]
     pub allow: Vec<String>,
+}
+
+impl ReplySettings {
+    /// Whether results go to a queue of this name.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        self.allow
+            .iter()
+            .any(|allowed| WildMatch::new(allowed).matches(name))
+    }
 }
 
 impl Default for ReplySettings {

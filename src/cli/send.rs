@@ -33,7 +33,7 @@ use super::{
     print_result, progress,
 };
 use crate::{
-    broker::{Deliveries, Delivery, Fate, Message, Route, Session},
+    broker::{Deliveries, Delivery, Fate, Message, Names, Route, Session},
     config::Settings,
 };
 
@@ -63,6 +63,9 @@ const PATIENCE: Duration = Duration::from_secs(5 * 60);
 const PATIENCE_WITH_A_TABLE: Duration = Duration::from_secs(65 * 60);
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
+    if !arguments.no_wait {
+        may_be_answered(&settings)?;
+    }
     if let Some(csv) = &arguments.table.csv {
         let timeout = arguments.timeout.unwrap_or(PATIENCE_WITH_A_TABLE);
         return table::run(settings, &arguments.table, csv, timeout).await;
@@ -87,6 +90,19 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     let ended = send(&session, &mut lines, arguments.no_wait, timeout).await;
     session.close().await;
     ended
+}
+
+/// A worker with this configuration refuses jobs whose results were to go to our queue: nobody would hear of them here.
+fn may_be_answered(settings: &Settings) -> Result<(), Failed> {
+    let replies = Names::new(&settings.amqp.prefix).replies("send-1");
+    if settings.reply.allows(&replies) {
+        return Ok(());
+    }
+    let pattern = Names::new(&settings.amqp.prefix).replies("*");
+    Err(Failed::misused(format_args!(
+        "`reply.allow`: expected a pattern for send's own queues, such as \"{pattern}\", got none; \
+         or send with --no-wait"
+    )))
 }
 
 /// Nothing is declared but a queue for the results: the rest is the worker's, and takes more rights.

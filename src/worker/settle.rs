@@ -5,7 +5,6 @@
 use std::{rc::Rc, time::Duration};
 
 use jiff::Timestamp;
-use wildmatch::WildMatch;
 
 use super::{
     Provider, Worker,
@@ -324,13 +323,7 @@ impl Worker {
                 "expected a queue of the requester's, got one of the worker's own",
             ));
         }
-        let allowed = self
-            .settings
-            .reply
-            .allow
-            .iter()
-            .any(|allowed| WildMatch::new(allowed).matches(name));
-        (!allowed).then(|| {
+        (!self.settings.reply.allows(name)).then(|| {
             Malformed::at(
                 "reply_to",
                 "expected a queue that reply.allow names, got another",

@@ -257,6 +257,14 @@ async fn send_gives_up_and_tells_which_lines_were_not_answered() {
         .await
         .expect(1);
     assert!(ran.err.contains("1 of 1 jobs are not answered"), "{ran:?}");
+    // A worker of this configuration would refuse each of its jobs, and say so to somebody else.
+    let strict = format!("{toml}\n[reply]\nallow = [\"r.*\", \"amq.rabbitmq.reply-to\"]\n");
+    let ran = Call::new(&["send"]).config(&strict).input(line);
+    let ran = ran.run().await.expect(2);
+    assert!(
+        ran.err.contains("`reply.allow`") && ran.err.contains("\"lookup.replies.*\""),
+        "{ran:?}"
+    );
 
     let ran = Call::new(&["send"])
         .config(&config(NOWHERE, &sandbox, ""))
