@@ -83,6 +83,7 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
         .flatten()
         .map(|segment| draft.value(&decoded(segment)))
         .collect();
+    let in_path = draft.guesses.iter().map(|guess| guess.criterion).collect();
     let mut parameters = Vec::new();
     for (name, value) in url.query_pairs() {
         if KEY_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -108,6 +109,7 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
     }
     let request = Request {
         is_post: curl.is_post,
+        in_path,
         path,
         parameters,
         headers,
@@ -119,6 +121,8 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
 /// A request, with placeholders.
 struct Request {
     is_post: bool,
+    /// The criteria that stand in the path, without which there is no request.
+    in_path: Vec<&'static str>,
     path: Vec<String>,
     parameters: Vec<(String, String)>,
     headers: Vec<(String, String)>,
@@ -215,6 +219,7 @@ impl Draft {
     fn write(&self, url: &Url, request: &Request, shown: &Shown) -> String {
         let Request {
             is_post,
+            in_path,
             path,
             parameters,
             headers,
@@ -227,8 +232,14 @@ impl Draft {
         } else {
             &self.auth
         };
+        let need = if in_path.is_empty() || self.guesses.len() == 1 {
+            String::new()
+        } else {
+            let names: Vec<String> = in_path.iter().map(|name| quoted(name)).collect();
+            format!("need = [[{}]]\n", names.join(", "))
+        };
         let mut text = format!(
-            "title = {}\n\n[auth]\n{auth}\n",
+            "title = {}\n{need}\n[auth]\n{auth}\n",
             quoted(&format!("Customers at {host}"))
         );
         for guess in &self.guesses {
@@ -375,6 +386,7 @@ mod tests {
             "curl 'https://crm.test/find?api_key=s3cret&email=bob@corp.test'",
             r#"curl -H 'X-Api-Key: s3cret' https://crm.test/search -d '{"filters":[{"value":"+14085551234"}],"limit":1,"x":null}'"#,
             "curl https://crm.test/people/{phone}",
+            "curl 'https://crm.test/people/12345?email=bob@corp.test'",
         ] {
             let text = draft(line);
             let descriptor =

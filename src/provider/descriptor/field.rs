@@ -124,7 +124,9 @@ impl Field {
         match value {
             Value::String(text) => {
                 let text = text.trim();
-                (!text.is_empty()).then(|| text.to_owned())
+                // Of which something was lost, that is nobody's id.
+                let broken = self.holds == Holds::Id && text.contains('\u{fffd}');
+                (!text.is_empty() && !broken).then(|| text.to_owned())
             }
             Value::Bool(truth) if self.map.is_some() => Some(truth.to_string()),
             _ => None,
