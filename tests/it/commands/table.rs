@@ -314,13 +314,13 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
     let broker = Broker::start();
     let sandbox = Served::with(|options| {
         options.rates = Rates {
-            latency: Duration::from_millis(20),
+            latency: Duration::from_secs(2),
             ..Rates::default()
         };
     })
     .await;
     let desk = Desk::open(&broker.url(), sandbox).await;
-    desk.table(&table_of(2000));
+    desk.table(&table_of(4000));
     let mut child = desk.command(&["--id-column", "Id"]).spawn().expect("send");
     let give_up = Instant::now() + SOON;
     while desk.lines() < 100 {
@@ -342,7 +342,7 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
     assert!(ran.err.contains("trying again"), "{ran:?}");
     let records = desk.records(b';');
     let ids: BTreeSet<_> = records.iter().map(|record| &record[0]).collect();
-    assert_eq!((records.len(), ids.len()), (2000, 2000));
+    assert_eq!((records.len(), ids.len()), (4000, 4000));
 }
 
 #[tokio::test]
