@@ -119,7 +119,9 @@ get_go() { has go || python_packages go tests/tools/go.txt; }
 # What can be made of the schemas: generated TESTS…, as an array of that name.
 find_generators() {
     local -n found=$1
+    local has_python=false
     if python_packages generators-python tests/tools/generators.txt; then
+        has_python=true
         found+=(generated::pydantics)
     else
         leave_out "models by datamodel-code-generator: no Python, or no packages for it"
@@ -128,7 +130,10 @@ find_generators() {
         leave_out "classes by quicktype and json-schema-to-typescript: no Node.js, or no packages for it"
         return
     fi
-    found+=(generated::quicktypes_python generated::quicktypes_typescript generated::json_schema)
+    found+=(generated::quicktypes_typescript generated::json_schema)
+    if $has_python; then
+        found+=(generated::quicktypes_python)
+    fi
     if get_go; then
         found+=(generated::quicktypes_go)
     else

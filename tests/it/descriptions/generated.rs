@@ -170,7 +170,8 @@ async fn quicktypes_python_asks_and_reads() {
     let workshop = Workshop::with("quicktype_classes.py");
     workshop.quicktype("py", false).await;
     let program = || {
-        let mut command = Command::new("python3");
+        // What the classes import is there.
+        let mut command = python("python3");
         command.arg("quicktype_classes.py");
         command
     };
