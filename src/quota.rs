@@ -72,6 +72,8 @@ pub struct Quota {
     ledger: RefCell<Option<Rc<dyn Ledger>>>,
     /// Those of longer windows, shortest first: a request needs a permission of each.
     longer: RefCell<Vec<Rc<dyn Ledger>>>,
+    /// Which of all of them refused last; 0 is the shortest.
+    tightest: Cell<usize>,
     /// Whoever waits is to give up.
     dismissal: Notify,
     /// Jobs in bulk that are worked on here.
@@ -133,6 +135,7 @@ impl Quota {
             before: Cell::default(),
             ledger: RefCell::new(terms.map(own)),
             longer: RefCell::new(longer.collect()),
+            tightest: Cell::default(),
             dismissal: Notify::new(),
             in_hand: Cell::default(),
             most_in_hand: concurrency,
@@ -251,35 +254,46 @@ impl Quota {
             return None;
         }
         let waiting = self.waiting(line, 1);
-        let ledger = self.ledger.borrow().clone()?;
         let mut given = Permission::UNLIMITED;
-        for ledger in std::iter::once(&ledger).chain(&*self.longer.borrow()) {
-            match ledger.ask_at_once(lane, waiting)? {
-                Answer::Granted(one) => given = given.and(one),
-                Answer::Full(_) | Answer::Gone => return None,
-            }
+        for (number, ledger) in self.ledgers()? {
+            let Answer::Granted(one) = ledger.ask_at_once(lane, waiting)? else {
+                self.tightest.set(number);
+                return None;
+            };
+            given = given.and(one);
         }
         self.metrics.permitted(lane, Duration::ZERO);
         Some(given)
     }
 
-    /// Asks each window's ledger, the shortest first, until one has no room.
+    /// Asks each window's ledger, until one has no room.
     async fn ask(&self, lane: Lane, waiting: usize) -> Answer {
-        let Some(shortest) = self.ledger.borrow().clone() else {
+        let Some(ledgers) = self.ledgers() else {
             return Answer::Gone;
         };
-        let mut answer = shortest.ask(lane, waiting).await;
-        let longer = self.longer.borrow().clone();
-        for ledger in longer {
-            let Answer::Granted(given) = answer else {
-                break;
-            };
-            answer = match ledger.ask(lane, waiting).await {
-                Answer::Granted(other) => Answer::Granted(given.and(other)),
-                refused => refused,
-            };
+        let mut given = Permission::UNLIMITED;
+        for (number, ledger) in ledgers {
+            match ledger.ask(lane, waiting).await {
+                Answer::Granted(one) => given = given.and(one),
+                refused => {
+                    self.tightest.set(number);
+                    return refused;
+                }
+            }
         }
-        answer
+        Answer::Granted(given)
+    }
+
+    /// Each window's ledger with its number, the shortest's first; but before all others the one that refused last: while
+    /// it is full, nothing is to be lost in the others.
+    fn ledgers(&self) -> Option<Vec<(usize, Rc<dyn Ledger>)>> {
+        let shortest = self.ledger.borrow().clone()?;
+        let longer = self.longer.borrow();
+        let all = std::iter::once(&shortest).chain(&*longer);
+        let mut ledgers: Vec<_> = all.cloned().enumerate().collect();
+        let tightest = self.tightest.get().min(longer.len());
+        ledgers[..=tightest].rotate_right(1);
+        Some(ledgers)
     }
 
     /// A job in bulk that is worked on from now on.
@@ -410,3 +424,6 @@ impl std::fmt::Debug for Quota {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,8 @@ enum Counted {
 }
 
 impl QuotaLedger {
-    /// The ledgers of a provider, or of a longer window ([`Names::longer`]); what is missing is declared. A worker that runs `already` follows one that counts
-    /// another quota.
+    /// The ledgers of a provider, or of a longer window ([`Names::longer`]); what is missing is declared. A worker that
+    /// runs `already` follows one that counts another quota.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where another quota is counted, and in use.
@@ -117,8 +117,9 @@ impl QuotaLedger {
         mine: usize,
     ) -> Self {
         let queues = |number: usize| {
-            let specs = QueueSpec::ledgers(names, owner, &terms).into_iter();
-            let specs = specs.map(|spec| if number == 0 { spec } else { spec.next() });
+            let (counted, spread) = QueueSpec::ledgers(names, owner, &terms);
+            let named = |spec: QueueSpec| if number == 0 { spec } else { spec.next() };
+            let specs = (counted.map(named), spread.map(named));
             Queues::new(specs, (number == mine).then_some(&terms), amqp.declare)
         };
         Self {
@@ -314,21 +315,17 @@ impl QuotaLedger {
 impl Queues {
     /// With the terms where they are known.
     fn new(
-        specs: impl IntoIterator<Item = QueueSpec>,
+        ([all, bulk], spread): ([QueueSpec; 2], Option<QueueSpec>),
         terms: Option<&Terms>,
         declare: bool,
     ) -> Self {
-        let mut specs = specs.into_iter();
-        let mut book = |room: fn(&Terms) -> u32| {
-            let queue = specs.next()?;
-            let room = terms.map(|terms| (room(terms), terms.ttl));
-            Some(Book::new(queue, room, declare))
+        let book = |queue, room: fn(&Terms) -> u32| {
+            Book::new(queue, terms.map(|terms| (room(terms), terms.ttl)), declare)
         };
-        let (all, bulk) = (book(|terms| terms.requests), book(|terms| terms.bulk));
         Self {
-            all: all.expect("a window's first queue"),
-            bulk: bulk.expect("a window's second queue"),
-            spread: specs.next().map(|spread| Book::new(spread, None, declare)),
+            all: book(all, |terms| terms.requests),
+            bulk: book(bulk, |terms| terms.bulk),
+            spread: spread.map(|spread| Book::new(spread, None, declare)),
         }
     }
 

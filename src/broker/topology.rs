@@ -136,10 +136,14 @@ impl Expected {
             });
             let common = settings.quota.as_ref().filter(|limit| is_common(limit));
             if let Some(limit) = common {
-                queues.extend(QueueSpec::ledgers(&names, provider, &Terms::of(limit)));
-                for limit in &settings.longer_quotas {
+                let mut windows = vec![(provider.clone(), Terms::of(limit))];
+                windows.extend(settings.longer_quotas.iter().map(|limit| {
                     let owner = Names::longer(provider, limit.per);
-                    queues.extend(QueueSpec::ledgers(&names, &owner, &Terms::of_longer(limit)));
+                    (owner, Terms::of_longer(limit))
+                }));
+                for (owner, terms) in windows {
+                    let (ledgers, spread) = QueueSpec::ledgers(&names, &owner, &terms);
+                    queues.extend(ledgers.into_iter().chain(spread));
                 }
             }
         }
@@ -271,9 +275,9 @@ impl Expected {
 }
 
 impl QueueSpec {
-    /// The ledgers of one window of a provider's quota: that of all requests, that of bulk's, and what keeps these
-    /// apart where it does.
-    pub(super) fn ledgers(names: &Names, owner: &str, terms: &Terms) -> Vec<Self> {
+    /// The ledgers of one window of a provider's quota: that of all requests and that of bulk's; and what keeps these
+    /// apart, where it does.
+    pub(super) fn ledgers(names: &Names, owner: &str, terms: &Terms) -> ([Self; 2], Option<Self>) {
         let ledger = |name, room, ttl| Self {
             name,
             kind: Kind::Ledger {
@@ -283,15 +287,13 @@ impl QueueSpec {
             },
             bindings: Vec::new(),
         };
-        let (spread, longest) = (names.quota_spread(owner), terms.longest_spacing());
-        let mut ledgers = vec![
+        let spread = names.quota_spread(owner);
+        let spread = ledger(spread, terms.together(), terms.longest_spacing());
+        let counted = [
             ledger(names.quota(owner), terms.requests, terms.ttl),
             ledger(names.quota_share(owner, Lane::Bulk), terms.bulk, terms.ttl),
         ];
-        if terms.spreads {
-            ledgers.push(ledger(spread, terms.together(), longest));
-        }
-        ledgers
+        (counted, terms.spreads.then_some(spread))
     }
 
     /// The one that takes its place where another quota counts.

@@ -41,7 +41,7 @@ pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
         }
         None => Map::new(),
     };
-    put_over(&mut root, variables(&mut files)?);
+    put_over("", &mut root, variables(&mut files)?)?;
 
     let given = Given::of(&root);
     let folder = file
@@ -158,13 +158,35 @@ fn table(
 }
 
 /// Lays one source over another, key by key.
-fn put_over(base: &mut Map<String, Value>, over: Map<String, Value>) {
+///
+/// # Errors
+/// Where the upper one has keys below a list of the lower one, as of a quota's windows: all of the list would go for them.
+fn put_over(
+    path: &str,
+    base: &mut Map<String, Value>,
+    over: Map<String, Value>,
+) -> Result<(), ConfigError> {
     for (key, value) in over {
+        let path = format!("{path}{key}");
         match (base.get_mut(&key).map(|value| &mut value.kind), value.kind) {
-            (Some(ValueKind::Table(base)), ValueKind::Table(over)) => put_over(base, over),
+            (Some(ValueKind::Table(base)), ValueKind::Table(over)) => {
+                put_over(&format!("{path}."), base, over)?;
+            }
+            (Some(ValueKind::Array(_)), ValueKind::Table(over)) => {
+                let below = over
+                    .keys()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let problem = format!(
+                    "the file has a list here, of which the environment cannot change {below} alone; change the file"
+                );
+                return Err(ConfigError::at(&path, problem));
+            }
             (_, kind) => _ = base.insert(key, Value::new(None, kind)),
         }
     }
+    Ok(())
 }
 
 /// A section. A key that is wrong is noted and left out, so that the next one can be told too.

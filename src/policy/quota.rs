@@ -63,9 +63,10 @@
 //! # Several windows
 //! A quota may have several windows, such as ten a second and ten thousand a day. Each has ledgers of its own; those
 //! of the longer ones are `PREFIX.quota.NAME.LENGTH` and `….bulk`, such as `lookup.quota.a.1d`. A request needs a
-//! permission of each, asked for one after the other, that of the shortest window first: the argument holds for each
-//! ledger by itself, so it holds for each window. One that a later ledger refuses is lost, and most cheaply so in the
-//! shortest window. What bulk asks for is spread over the shortest alone. A ledger survives what it survives whatever
+//! permission of each, asked for one after the other: the argument holds for each ledger by itself, so it holds for each
+//! window. Where a later ledger refuses, what an earlier one gave is lost. So the shortest window's is asked first, in
+//! which that costs least, and before it the one that refused last, so that a full window costs the others one
+//! permission and no more. What bulk asks for is spread over the shortest alone. A ledger survives what it survives whatever
 //! its length: it is durable, its messages are persistent, and each has its own time of expiry. A day's ledger holds
 //! as many messages without a body as the day allows requests.
 //!

@@ -162,9 +162,16 @@ fn is_country_code(digits: &str) -> bool {
     (1..=3).contains(&code.len()) && !code.starts_with('0')
 }
 
-/// `84907089782.0`: a point is the only thing between the digits, and what stands behind it is no group of them.
+/// `84907089782.0`: a point is the only thing between the digits, and what stands behind it is no group of them. Behind
+/// other separators, too, a point and one zero at the end are what a float leaves; a pair, as in `01.23.45.67.00`, is not.
 fn is_fraction(phone: &str) -> bool {
     let number = phone.trim_matches(separates);
+    if number
+        .strip_suffix(".0")
+        .is_some_and(|whole| whole.ends_with(|c: char| c.is_ascii_digit()))
+    {
+        return true;
+    }
     let number = number.strip_prefix('+').unwrap_or(number);
     let Some((whole, part)) = number.split_once('.') else {
         return false;

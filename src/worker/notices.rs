@@ -152,16 +152,17 @@ impl Worker {
         let settings = &self.providers[name].engine.settings;
         let is_counted = settings.quota.as_ref().is_some_and(is_common);
         let longer = settings.longer_quotas.iter();
-        let owners = longer.map(|limit| Names::longer(name, limit.per));
-        let ledgers = std::iter::once(name.to_owned())
-            .chain(owners)
+        let longer = longer.map(|limit| Names::longer(name, limit.per));
+        let counted = std::iter::once(name.to_owned())
+            .chain(longer)
             .flat_map(|owner| {
                 [
                     (self.names.quota(&owner), &Lane::ALL[..]),
                     (self.names.quota_share(&owner, Lane::Bulk), &[Lane::Bulk]),
-                    (self.names.quota_spread(&owner), &[Lane::Bulk]),
                 ]
             });
+        let spread = (self.names.quota_spread(name), &[Lane::Bulk][..]);
+        let ledgers = counted.chain([spread]);
         let of_both = |(ledger, lanes): (String, _)| [(next(&ledger), lanes), (ledger, lanes)];
         ledgers.filter(|_| is_counted).flat_map(of_both).collect()
     }

@@ -719,6 +719,7 @@ async fn of_several_windows_of_one_worker_alone_each_holds() {
     let mut fleet = Fleet::start(&vhost.url(), 1, window, windows).await;
     fleet.publish("bulk", 40).await;
     fleet.wait_for_lookups(20).await;
+    // Time in which the shorter window alone would let twenty through.
     tokio::time::sleep(2 * window).await;
     assert_eq!(fleet.stats().await.0, 20);
     fleet.assert_at_most(10).await;

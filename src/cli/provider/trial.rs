@@ -1,6 +1,6 @@
 //! `provider try`: one real request, and what came of it, field by field.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, io::Write, path::Path, process::ExitCode};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -161,7 +161,11 @@ fn fields(place: &str, key: &str, value: &Value, lines: &mut Vec<(String, String
 
 fn append(file: &Path, text: &str, test: &str) -> Result<(), Failed> {
     let line_break = if text.ends_with('\n') { "" } else { "\n" };
-    fs::write(file, format!("{text}{line_break}\n{test}")).map_err(|error| {
+    let opened = fs::OpenOptions::new().append(true).open(file);
+    // What stands there is not written again.
+    let test = format!("{line_break}\n{test}");
+    let written = opened.and_then(|mut file| file.write_all(test.as_bytes()));
+    written.map_err(|error| {
         Failed::new(format_args!(
             "{} cannot be written: {error}",
             file.display()

@@ -19,9 +19,10 @@ const MANY: usize = 16;
 /// Where it is no JSON, with the place.
 pub fn parse(body: &[u8]) -> Result<Value, Malformed> {
     let text = json::text(body)?;
-    let read = serde_json::from_str(&text);
-    if let (Ok(value), false) = (&read, has_many_digits(&text)) {
-        return Ok(Value::clone(value));
+    if !has_many_digits(&text)
+        && let Ok(value) = serde_json::from_str(&text)
+    {
+        return Ok(value);
     }
     Node::parse(&text)?;
     json::read(marked(&text).as_bytes())

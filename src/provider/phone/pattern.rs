@@ -42,7 +42,7 @@ pub(super) fn schema() -> Schema {
             },
             {
                 "$comment": "A fraction: the number went through a float.",
-                "pattern": format!(r"^{SEPARATOR}*\+?[0-9]+\.(?:[0-9]{{1,2}}|0+){SEPARATOR}*$"),
+                "pattern": format!(r"^{SEPARATOR}*\+?[0-9]+\.(?:[0-9]{{1,2}}|0+){SEPARATOR}*$|[0-9]\.0{SEPARATOR}*$"),
             },
             {
                 "$comment": "Two numbers in one text.",

@@ -77,11 +77,20 @@ fn a_number_that_went_through_a_float_is_refused() {
         " 84907089782.00 ",
         "84907089782.000",
         "84907089782.5",
+        "+84 907089782.0",
+        "84.907.089.782.0",
+        "(+84) 907-089-782.0 ",
     ] {
         let refusal = sent(phone).unwrap_err();
         assert!(refusal.contains("a fraction"), "{phone:?}: {refusal}");
     }
-    for phone in ["555.1234", "01.23.45.67.89", "+33.123456789"] {
+    for phone in [
+        "555.1234",
+        "01.23.45.67.89",
+        "01.23.45.67.00",
+        "+33.123456789",
+        "+49 30 12345-0",
+    ] {
         assert!(sent(phone).is_ok(), "{phone:?}");
     }
 }

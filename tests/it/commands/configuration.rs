@@ -652,6 +652,22 @@ async fn variables_stand_over_the_file_and_may_stand_alone() {
 }
 
 #[tokio::test]
+async fn a_variable_below_a_quotas_windows_is_refused_and_none_of_them_goes() {
+    let windows = "[{ requests = 5, per = '1m' }, { requests = 50, per = '1d' }]";
+    let ran = Call::new(&["pipe"])
+        .config(&format!("{BARE}token = 't'\nquota = {windows}\n"))
+        .env("LOOKUP__PROVIDERS__ANTSOMI__QUOTA__REQUESTS", "9")
+        .run()
+        .await
+        .expect(2);
+    assert!(
+        ran.err.contains("`providers.antsomi.quota`")
+            && ran.err.contains("cannot change requests alone"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_variable_that_is_no_text_is_named_and_its_value_is_not_shown() {
     let value = b"amqp://u:hunter2\xff@h/";
     for name in ["LOOKUP__PROVIDERS__ANTSOMI__TOKEN", "LOOKUP__AMQP__URL"] {
