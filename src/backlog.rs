@@ -1,21 +1,25 @@
-//! How much waits for a provider, and how long it will take: what `check` and `/metrics` tell.
+//! How much waits for a provider or a lookup, and how long it will take: what `check` and `/metrics` tell.
 
 use std::time::Duration;
 
 use crate::{
-    broker::{BrokerError, Depth, Names, Session},
-    config::{ProviderSettings, QuotaLimit},
-    job::Lane,
+    broker::{BrokerError, Depth, Session},
+    config::QuotaLimit,
+    lane::Lane,
+    message::Names,
     policy::{batch, quota::Terms},
+    provider::settings::ProviderSettings,
 };
 
-/// One provider's queues at one moment.
+/// The queues of a provider, or of a lookup, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Jobs that no worker has been given, by lane.
     pub ready: [u32; 2],
     /// Jobs that wait or are worked on, by lane, as far as can be told from outside.
     jobs: [u64; 2],
+    /// Jobs in queues from which nobody consumes.
+    pub untaken: u32,
     /// Requests of the present window; none where no ledger at the broker counts them.
     pub used: Option<u32>,
     /// The provider asked to be left alone.
@@ -23,7 +27,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A look at the broker; of the ledgers of the provider's quota the first that is there tells.
+    /// A look at the broker; the ledgers of the provider's quota that are there tell together. `held` wait in the hands of a
+    /// worker, by lane: the broker hands jobs out evenly, so each worker has about as many.
     ///
     /// # Errors
     /// Where the broker does not say in time.
@@ -32,23 +37,69 @@ impl Backlog {
         names: &Names,
         provider: &ProviderSettings,
         ledgers: &[String],
+        held: Option<[usize; 2]>,
     ) -> Result<Self, BrokerError> {
         let name = &provider.name;
         let [interactive, bulk] = Lane::ALL.map(|lane| names.jobs(name, lane));
-        let mut queues = vec![interactive, bulk, names.pause(name)];
+        let mut queues = vec![interactive, bulk, names.pause(name), names.unrouted()];
         queues.extend_from_slice(ledgers);
         let depths = session.depths(&queues).await?;
-        let lanes = [0, 1].map(|lane| depths[lane].unwrap_or_default());
         Ok(Self {
-            ready: lanes.map(|lane| lane.ready),
-            jobs: lanes.map(|lane| jobs(lane, provider.concurrency)),
-            used: depths[3..]
+            used: depths[4..]
                 .iter()
                 .flatten()
-                .next()
-                .map(|ledger| ledger.ready),
+                .map(|ledger| ledger.ready)
+                .reduce(u32::saturating_add),
             paused: depths[2].is_some_and(|pause| pause.ready > 0),
+            ..Self::of(
+                [depths[0], depths[1]],
+                depths[3],
+                held,
+                provider.concurrency,
+            )
         })
+    }
+
+    /// The same for a lookup, which has no quota and no pause of its own; `prefetch` jobs may be in a worker's hands.
+    ///
+    /// # Errors
+    /// Where the broker does not say in time.
+    pub async fn of_lookup(
+        session: &Session,
+        names: &Names,
+        lookup: &str,
+        prefetch: u16,
+        held: Option<[usize; 2]>,
+    ) -> Result<Self, BrokerError> {
+        let [interactive, bulk] = Lane::ALL.map(|lane| names.jobs(lookup, lane));
+        let queues = [interactive, bulk, names.unrouted()];
+        let depths = session.depths(&queues).await?;
+        Ok(Self::of([depths[0], depths[1]], depths[2], held, prefetch))
+    }
+
+    /// Of the queues of both lanes, and of that which every worker consumes from.
+    fn of(
+        lanes: [Option<Depth>; 2],
+        unrouted: Option<Depth>,
+        held: Option<[usize; 2]>,
+        prefetch: u16,
+    ) -> Self {
+        let lanes = lanes.map(Option::unwrap_or_default);
+        // There each has one consumer. Of jobs a quorum queue counts those too that were cancelled and still hold some.
+        let workers = unrouted.map_or(0, |unrouted| unrouted.consumers);
+        Self {
+            ready: lanes.map(|lane| lane.ready),
+            untaken: lanes
+                .iter()
+                .filter(|lane| lane.consumers == 0)
+                .map(|lane| lane.ready)
+                .sum(),
+            jobs: [0, 1].map(|lane| {
+                let held = held.map(|held| held[lane] as u64);
+                jobs(lanes[lane], workers, held, prefetch)
+            }),
+            ..Self::default()
+        }
     }
 
     /// Jobs that wait or are worked on.
@@ -57,7 +108,8 @@ impl Backlog {
         self.jobs.iter().sum()
     }
 
-    /// How long they take at the quota's rate, `together` in each request; bulk jobs have their share of it alone.
+    /// How long they take at the quota's rate, `together` in each request; bulk jobs have their share of it alone, and
+    /// are spread over the window, while what is left of that goes at once.
     #[must_use]
     pub fn time(&self, limit: &QuotaLimit, together: usize) -> Duration {
         let terms = Terms::of(limit);
@@ -65,7 +117,11 @@ impl Backlog {
         let time = |jobs, requests| {
             terms.ttl.as_secs_f64() * requests_for(jobs) as f64 / f64::from(requests)
         };
-        let all = time(self.jobs(), terms.requests);
+        let idle = self
+            .used
+            .map_or(0, |used| limit.requests.saturating_sub(used));
+        let at_once = u64::from(idle).saturating_mul(together.max(1) as u64);
+        let all = time(self.jobs().saturating_sub(at_once), terms.requests);
         Duration::from_secs_f64(all.max(time(self.jobs[Lane::Bulk as usize], terms.bulk)))
     }
 }
@@ -82,12 +138,12 @@ pub fn together(provider: &ProviderSettings) -> usize {
     most.min(provider.concurrency.into())
 }
 
-/// While something is left in a queue, each of its consumers holds as much as it may.
-fn jobs(queue: Depth, prefetch: u16) -> u64 {
-    let held = if queue.ready > 0 {
-        u64::from(queue.consumers) * u64::from(prefetch)
-    } else {
-        0
+/// Where nobody tells how much one of these workers holds: as much as it may, while something is left in the queue.
+fn jobs(queue: Depth, workers: u32, held: Option<u64>, prefetch: u16) -> u64 {
+    let held = match held {
+        Some(held) => u64::from(workers.max(1)) * held,
+        None if queue.ready > 0 => u64::from(queue.consumers.min(workers)) * u64::from(prefetch),
+        None => 0,
     };
     u64::from(queue.ready) + held
 }
@@ -95,38 +151,17 @@ fn jobs(queue: Depth, prefetch: u16) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, QuotaScope};
+    use crate::{config::QuotaScope, settings};
 
     #[test]
     fn what_consumers_hold_belongs_to_the_backlog() {
+        let queue = |ready, consumers| Depth { ready, consumers };
+        assert_eq!(jobs(queue(0, 6), 3, Some(45), 128), 135);
+        assert_eq!(jobs(queue(10, 6), 3, Some(45), 128), 145);
+        assert_eq!(jobs(queue(0, 3), 3, None, 128), 0);
+        assert_eq!(jobs(queue(10, 6), 3, None, 128), 394);
         assert_eq!(
-            jobs(
-                Depth {
-                    ready: 0,
-                    consumers: 3
-                },
-                128
-            ),
-            0
-        );
-        assert_eq!(
-            jobs(
-                Depth {
-                    ready: 10,
-                    consumers: 3
-                },
-                128
-            ),
-            394
-        );
-        assert_eq!(
-            jobs(
-                Depth {
-                    ready: 10,
-                    consumers: 0
-                },
-                128
-            ),
+            jobs(queue(10, 0), 3, None, 128),
             10,
             "in a pause nobody consumes"
         );
@@ -144,6 +179,7 @@ mod tests {
         let backlog = |interactive, bulk| Backlog {
             ready: [0, 0],
             jobs: [interactive, bulk],
+            untaken: 0,
             used: None,
             paused: false,
         };
@@ -154,6 +190,14 @@ mod tests {
         assert!((minutes(backlog(2_000, 0), 1) - 10.0).abs() < 1e-6);
         assert!((minutes(backlog(1_000, 1_000), 1) - 10.0).abs() < 1e-6);
         assert!((minutes(backlog(0, 45_000), 25) - 10.0).abs() < 1e-6);
+        let idle = Backlog {
+            used: Some(50),
+            ..backlog(151, 0)
+        };
+        assert!(
+            (minutes(idle, 1) - 1.0 / 200.0).abs() < 1e-6,
+            "the rest goes at once"
+        );
         assert!(
             (minutes(backlog(1, 0), 25) - 1.0 / 200.0).abs() < 1e-6,
             "it takes one request all the same"
@@ -168,7 +212,7 @@ mod tests {
             );
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), config).unwrap();
-            super::together(&config::load(Some(file.path())).unwrap().providers["p"])
+            super::together(&settings::load(Some(file.path())).unwrap().providers["p"])
         };
         assert_eq!(together(""), 25);
         assert_eq!(together("batch = { max_size = 1 }"), 1);

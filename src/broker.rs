@@ -9,13 +9,16 @@
 //! - Any await on the broker may hang for ever, `close` included. Each has a bound.
 //! - A channel opened during a leader election nacks for as long as it is kept. A nack reopens it.
 //! - The client gives up a connection for a text that is no UTF-8. It is given none (`legible`).
+//! - A channel that is dropped while the broker owes an answer on it may cost the connection. It is kept (`asks`).
 //! - The client's own recovery loses what it does not show. It is off: a connection that fails ends the
 //!   [`Session`], and the worker opens the next.
 
 mod acks;
+pub(crate) mod asks;
 mod browse;
 mod connection;
 mod consumer;
+mod counts;
 mod cure;
 mod depth;
 mod difference;
@@ -23,31 +26,35 @@ mod inquiry;
 mod ledger;
 mod legible;
 mod message;
-mod names;
 mod notices;
 mod pipeline;
 mod publisher;
+mod question;
 mod replies;
 mod rights;
+mod tail;
 mod topology;
 mod transport;
+mod word;
 
 use std::{future::Future, time::Duration};
 
 pub use browse::Browse;
 pub use connection::{Health, Session, reconnect_delay};
 pub use consumer::{Deliveries, Delivery, Subscription};
+pub use counts::CountNotice;
 pub use cure::Cures;
 pub use depth::Depth;
 pub use difference::{Difference, Found};
 pub use inquiry::{Greeting, Version};
-pub use ledger::QuotaLedger;
-pub use message::{Message, header};
-pub use names::{DIRECT_REPLY_TO, Names, next};
+pub use ledger::QuotaLedgers;
+pub use message::Message;
 pub use notices::{Notice, Notices, PauseNotice};
 pub use publisher::{Fate, Publisher, Route};
+pub use question::Asked;
 pub use replies::KeptReplies;
 pub use rights::MissingRight;
+pub use tail::Tail;
 pub use topology::{Expected, QueueSpec};
 
 /// Longest wait for a connection to be open.

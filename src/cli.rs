@@ -4,6 +4,7 @@ mod check;
 mod complete;
 mod dead;
 mod examples;
+mod explain;
 mod health;
 mod lines;
 mod lookup;
@@ -31,8 +32,9 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, ConfigError, Settings},
+    config::{self, ConfigError},
     sandbox::{self, SandboxArgs, SandboxError},
+    settings::{self, Settings},
     telemetry::logs,
 };
 
@@ -76,6 +78,9 @@ enum Command {
     Send(send::Arguments),
     /// Dead letters: look at them, send them back, throw them away.
     Dead(dead::Arguments),
+    /// Where is this job? Asks the workers and the dead letters, and disturbs no queue.
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(explain::Arguments),
     /// Leave a provider alone, at all workers of the broker.
     #[command(after_help = examples::PAUSE)]
     Pause(pause::Pause),
@@ -172,7 +177,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
     let load = |file: Option<&Path>| -> Result<Settings, Failed> {
-        let settings = config::load(file)?;
+        let settings = settings::load(file)?;
         logs::begin(&settings.log);
         Ok(settings)
     };
@@ -211,6 +216,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
         }
         Command::Send(arguments) => on_one_thread(send::run(of_broker()?, arguments)),
         Command::Dead(arguments) => on_one_thread(dead::run(of_broker()?, arguments)),
+        Command::Explain(arguments) => on_one_thread(explain::run(of_broker()?, arguments)),
         Command::Pause(arguments) => {
             on_one_thread(pause::pause(with_providers(of_broker()?)?, arguments))
         }
@@ -224,7 +230,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failed> {
             sandbox::run(&arguments, stop_signal()?).await?;
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Schema(arguments) => {
+            let settings = cli.config.as_deref().map(|file| load(Some(file)));
+            schema::run(&arguments, settings.transpose()?.as_ref())
+        }
         Command::Completions(arguments) => packaging::completions(&arguments),
         Command::Man(arguments) => packaging::man(Cli::command(), &arguments),
     }

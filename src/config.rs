@@ -1,20 +1,23 @@
-//! Settings: one small struct for each concern, read from TOML and from the environment.
-//!
-//! In comes a file (`--config FILE`) and `LOOKUP__SECTION__KEY` variables over it; out comes
-//! [`Settings`], checked as a whole before anything is connected. Every error names the key, what came
-//! and what was expected. The field documentation here is the manual (contract §8).
+//! The sections of the configuration, one small struct for each concern, and how they are read from TOML and from the
+//! environment. The whole of them is `settings`; what knows of kinds is beside those. The field documentation here is
+//! the manual (contract §8).
 
+mod count;
+mod credentials;
 mod environment;
 mod given;
-mod load;
 mod mistake;
+mod network;
 mod place;
 mod problem;
 mod provider;
+mod quota;
+mod read;
 mod secret;
-mod value;
+mod source;
+pub(crate) mod value;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
@@ -25,44 +28,22 @@ use wildmatch::WildMatch;
 
 use crate::tls::TlsFiles;
 
+pub use count::{Count, CountKeys, ResetForm};
+pub use credentials::{ClientSecretPlace, Credentials, Grant, OAuthSettings};
 pub use given::Given;
-pub use load::load;
-pub(crate) use load::read;
 pub use mistake::ConfigError;
+pub(crate) use mistake::Mistakes;
+pub(crate) use network::{https_or_local, usable};
 pub use place::{USUAL_FILES, broker_is_meant, find};
-pub(crate) use problem::Unknown;
-pub(crate) use provider::CommonKeys;
-pub use provider::{
-    Batch, Breaker, Cache, ClientSecretPlace, Credentials, Grant, OAuthSettings, PhoneFormat,
-    ProviderSettings, Quota, QuotaLimit, QuotaScope,
-};
-pub(crate) use secret::KEYS as SECRETS;
+pub(crate) use problem::{Unknown, fields_of};
+pub use provider::{Batch, Breaker, Cache, HttpVersion, PhoneFormat};
+pub use quota::{Quota, QuotaLimit, QuotaScope};
+pub(crate) use read::{is_name, names_in, read, read_all, section};
 pub use secret::Secret;
+pub(crate) use secret::{KEYS as SECRETS, SecretFiles};
+pub(crate) use source::Sources;
 pub use value::Step;
 pub(crate) use value::word;
-
-/// The whole configuration.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `[amqp]`
-    pub amqp: AmqpSettings,
-    /// `[worker]`
-    pub worker: WorkerSettings,
-    /// `[http]`
-    pub http: HttpSettings,
-    /// `[log]`
-    pub log: LogSettings,
-    /// `[traces]`
-    pub traces: TracesSettings,
-    /// `[reply]`
-    pub reply: ReplySettings,
-    /// `[retry]`, as far as the delay queues are concerned; what a provider retries by is its own copy.
-    pub retry: RetrySettings,
-    /// `[providers.NAME]`, by name.
-    pub providers: BTreeMap<String, ProviderSettings>,
-    /// Which keys were given, so that a later reading can be held against them.
-    pub given: Given,
-}
 
 /// The broker, and what is declared there.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -81,6 +62,10 @@ pub struct AmqpSettings {
     pub prefix: String,
     /// Declare exchanges and queues at start; if false, only check that they are there.
     pub declare: bool,
+    /// Ledgers of each quota, one for each node of a cluster, by the order of `urls`: a node that is away then costs its
+    /// share. The same for all workers.
+    #[serde(deserialize_with = "value::positive_u32")]
+    pub quota_ledgers: u32,
     /// How often a job may be redelivered before the broker dead-letters it.
     #[serde(deserialize_with = "value::positive_u32")]
     pub delivery_limit: u32,
@@ -102,6 +87,7 @@ impl Default for AmqpSettings {
             urls: Vec::new(),
             prefix: "lookup".into(),
             declare: true,
+            quota_ledgers: 1,
             delivery_limit: 20,
             max_job_bytes: 256 * 1024,
             ca_file: None,

@@ -1,5 +1,7 @@
 //! The one normalised record, whatever provider it came from (contract §4).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,18 @@ pub struct Customer {
     /// As `created_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<String>,
+    /// In the result of a lookup, the provider who found the customer first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// In the result of a lookup that puts customers together, all who found it, in the order of the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// Beside `sources`, which of them gave each field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub field_sources: BTreeMap<String, Vec<String>>,
+    /// Beside `sources`, the id that each of them has for the customer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_ids: BTreeMap<String, String>,
 }
 
 /// A telephone number.

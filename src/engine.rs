@@ -1,15 +1,16 @@
 //! One provider at work: a job's lookup with all its attempts. It knows nothing of the broker, so the worker,
 //! `lookup` and `pipe` share it.
 //!
-//! Each attempt joins whoever asks the same (`pool`), waits for leave, alone or in a batch, and hears what came of
-//! the request that it shares (`call`). What comes next is each job's own affair.
+//! Each attempt joins an equal lookup that is under way (`pool`) or waits for a permit, alone or in a batch, and gets its
+//! part of the reply to the request that it shares (`request`). What comes next is decided for each job (`attempts`).
 
-mod attempt; // who joins whom, waits for leave, and hears the answer
+mod attempt; // one attempt: joins an equal lookup or waits for a permit, and takes its part of the reply
+mod attempts; // the attempts of one job, and what comes after each
 mod cache; // answers of the last while
-mod call; // one HTTP request, and who is answered by it
-mod course; // how far one job has come, and what comes next
-mod pool; // who waits, and with whom
-mod word; // what the provider asks for, held within reason
+mod count; // what the provider says is left
+mod pool; // lookups that wait for a permit or a reply, and batches of them
+mod request; // one HTTP request, and who is answered by it
+mod retry_after; // what the provider asks for, held within reason
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,24 +24,27 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::Moment,
-    config::{Credentials, ProviderSettings, QuotaScope},
+    config::{Credentials, HttpVersion, QuotaScope},
     failure::Failure,
-    job::{Job, Lane},
+    http::{Client, Options},
+    job::{Job, Stage},
+    lane::Lane,
+    outcome::Outcome,
     policy::{
         batch,
         circuit::{Circuit, Purpose},
         quota::Terms,
     },
-    provider::{
-        Adapter, Outcome,
-        http::{Client, Options, Version},
-        oauth::Tokens,
-    },
+    provider::{Adapter, settings::ProviderSettings},
     quota::Quota,
-    telemetry::metrics::{Metrics, ProviderMetrics},
+    telemetry::{
+        metrics::{Metrics, ProviderMetrics},
+        traces::Span,
+    },
+    tokens::Tokens,
 };
+use attempts::{Attempts, NextStep};
 use cache::Cache;
-use course::{Course, Next};
 use pool::Pool;
 
 /// One configured provider, ready to be asked.
@@ -62,7 +66,7 @@ pub struct Engine {
     cache: Cache,
     pool: Pool,
     batches: batch::Worth,
-    word: word::Told,
+    warned: retry_after::Warned,
     /// Nobody waits for the quota any more.
     stopping: Cell<bool>,
 }
@@ -105,7 +109,7 @@ pub enum Conclusion {
     /// It is over: no attempts are left.
     Exhausted(Failure),
     /// The next attempt is to be made after a wait that is too long to be spent here.
-    Pause {
+    RetryLater {
         /// Why.
         failure: Failure,
         /// How long.
@@ -114,19 +118,21 @@ pub enum Conclusion {
         spared: u32,
     },
     /// The provider is left in peace for now; the job belongs into its queue.
-    Suspended {
+    CircuitOpen {
         /// HTTP status of the last answer.
         http_status: Option<u16>,
         /// Attempts that are not held against the job: probes.
         spared: u32,
     },
     /// The job was held here as long as it may be, and goes back to its queue.
-    Overdue {
+    LeaseOver {
         /// HTTP status of the last answer.
         http_status: Option<u16>,
         /// Attempts that are not held against the job: probes.
         spared: u32,
     },
+    /// A step will not have the quota's permission before its deadline, or is wanted no more; nothing was sent.
+    OutOfQuota,
     /// No permission can be had any more, since the session that the job came by is over; nothing was sent.
     Abandoned,
 }
@@ -148,6 +154,7 @@ impl Engine {
             settings.quota.as_ref(),
             &settings.longer_quotas,
             settings.concurrency.into(),
+            settings.max_pause,
             metrics.quota(&settings.name),
         );
         let places = Arc::new(Semaphore::new(settings.concurrency.into()));
@@ -178,7 +185,7 @@ impl Engine {
             cache,
             pool,
             batches,
-            word: word::Told::default(),
+            warned: retry_after::Warned::default(),
             stopping,
         }))
     }
@@ -200,7 +207,11 @@ impl Engine {
             tls: settings.tls.clone(),
             flight,
             connect_timeout: settings.connect_timeout,
-            version: if strict { Version::One } else { settings.http },
+            version: if strict {
+                HttpVersion::One
+            } else {
+                settings.http
+            },
             proxy: settings.proxy.clone(),
         })
         .map_err(|problem| format!("providers.{}: {problem}", settings.name))
@@ -234,31 +245,38 @@ impl Engine {
     }
 
     /// Makes attempts until there is an answer, none are left, or the next must wait longer than may be spent
-    /// here. With it the number of HTTP requests made for the job so far.
-    pub async fn lookup(self: &Rc<Self>, job: &Job, waiting: Waiting) -> (Conclusion, u32) {
+    /// here. With it the number of HTTP requests made for the job so far. The requests are children of `span`.
+    pub async fn lookup(
+        self: &Rc<Self>,
+        job: &Job,
+        span: &Span,
+        waiting: Waiting,
+    ) -> (Conclusion, u32) {
         let _in_hand = (job.ticket.lane == Lane::Bulk).then(|| self.quota.in_hand());
-        let mut course = Course::new(job, waiting);
+        let mut attempts = Attempts::new(job, span, waiting);
         if let Some(conclusion) = self.remembered(job, waiting) {
-            return (conclusion, course.attempts);
+            return (conclusion, attempts.made);
         }
         let conclusion = loop {
-            let next = match self.attempt(job, waiting, &mut course).await {
-                Ok(answer) => self.after(job, &mut course, answer),
-                Err(obstacle) => course.held_up(obstacle),
+            let next = match self.attempt(job, waiting, &mut attempts).await {
+                Ok(answer) => self.after(job, &mut attempts, answer),
+                Err(not_made) => attempts.held_up(not_made),
             };
             match next {
-                Next::Over(conclusion) => break conclusion,
-                Next::AtOnce => {}
-                Next::After(wait) => {
+                NextStep::Over(conclusion) => break conclusion,
+                NextStep::AtOnce => {}
+                NextStep::After(wait) => {
+                    job.mark.at(Stage::rests(wait));
                     self.tell_of(wait, job, waiting);
                     tokio::time::sleep(wait).await;
                 }
             }
         };
-        (conclusion, course.attempts)
+        (conclusion, attempts.made)
     }
 
-    fn remembered(&self, job: &Job, waiting: Waiting) -> Option<Conclusion> {
+    /// The answer of the last while to the same.
+    pub fn remembered(&self, job: &Job, waiting: Waiting) -> Option<Conclusion> {
         if waiting.purpose() == Purpose::Probe {
             return None;
         }

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub const TAKEN: &str = "taken";
 /// Its lookup is over, and nothing is published yet.
 pub const LOOKED_UP: &str = "looked_up";
+/// A step of its lookup said something.
+pub const STEPPED: &str = "stepped";
 /// What replaces it is confirmed, and it is not acknowledged yet.
 pub const REPLACED: &str = "replaced";
 /// It is acknowledged, as far as the worker can tell.

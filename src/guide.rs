@@ -15,6 +15,10 @@ pub mod failures {}
 #[cfg_attr(not(doc), doc = "`docs/from-your-program.md`")]
 pub mod from_your_program {}
 
+#[cfg_attr(doc, doc = include_str!("../docs/lookups.md"))]
+#[cfg_attr(not(doc), doc = "`docs/lookups.md`")]
+pub mod lookups {}
+
 #[cfg_attr(doc, doc = "[What can fail]: crate::guide::failures\n\n")]
 #[cfg_attr(doc, doc = include_str!("../docs/operations.md"))]
 #[cfg_attr(not(doc), doc = "`docs/operations.md`")]

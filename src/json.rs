@@ -14,6 +14,7 @@ mod depth; // how deep a text is nested
 mod node; // one value of an answer, read with patience
 mod number; // numbers to their last digit
 mod objects; // a struct is read from an object alone
+mod scan; // the parts of an array or an object
 mod text; // what is forgiven in a text
 
 pub use absent::without_nulls;
@@ -96,14 +97,6 @@ fn read_slowly<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed
         .end()
         .map_err(|error| Malformed::at("", problem_of(&error)))?;
     Ok(value)
-}
-
-/// The same of a text that may begin with a byte order mark.
-///
-/// # Errors
-/// The place and the expectation.
-pub fn read_sound<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Malformed> {
-    read(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text))
 }
 
 /// Whether `text` is a well-formed JSON object or array.

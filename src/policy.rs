@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod circuit;
+pub mod lookup;
 pub mod parked;
 pub mod pause;
 pub mod poison;

@@ -7,7 +7,7 @@
 //! # Adding a kind
 //! 1. Write `provider/NAME.rs` like its neighbours, from top to bottom: the settings (its own keys of
 //!    `[providers.NAME]`), query and options (they refuse unknown fields), `impl Kind`, the private structs of
-//!    the wire, and wire to [`Customer`].
+//!    the wire, and wire to [`Customer`](crate::customer::Customer).
 //! 2. Add its lines to `KINDS` and `TYPED` below. Configuration, schema, command line and worker take it from there.
 //! 3. Put the documented requests and responses under `tests/fixtures/NAME/`; the conformance suite walks them.
 
@@ -23,14 +23,14 @@ pub mod descriptor; // what a file says of an API
 pub mod access; // what lets a request in
 pub mod address; // values that cannot leave their place in a request's address
 pub mod class; // the class table
+pub mod count; // how many requests are left, as an answer says
 pub mod criterion; // what every kind asks of a job's criteria
 pub mod date; // the providers' dates
-pub mod http; // the one client that calls them
+pub mod grant; // how a token is asked for, and what the answer says
 mod names; // of what any kind takes
-pub mod oauth; // tokens, where they are not given
 pub mod phone; // telephone numbers as the documents write them
-pub mod scalar; // a string here, a number there
 pub mod scrub; // secrets out of a payload
+pub mod settings; // `[providers.NAME]`, what every kind has in common
 pub mod wait; // how long it asks to be left alone
 
 use std::{
@@ -44,8 +44,8 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::InvalidHeaderValue};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::InvalidHeaderValue};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -54,15 +54,15 @@ use url::Url;
 
 use crate::{
     config::{self, ConfigError, Credentials, Unknown},
-    customer::{Customer, Page},
     failure::{ErrorKind, Failure},
     json::{self, Malformed, Node},
+    outcome::Outcome,
 };
 use access::Access;
 use class::{Class, Rules};
 use descriptor::Descriptor;
+use grant::Dialect;
 use names::Names;
-use oauth::Dialect;
 
 pub(crate) use address::{encoded, trimmed};
 
@@ -72,6 +72,8 @@ pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// What 204 and 404 mean.
     const RULES: Rules;
+    /// The fields of a customer that it may fill, by their names in the result.
+    const FILLS: &'static [&'static str];
     /// What the provider allows by its own word: requests, and the window that they are counted in.
     const DEFAULT_QUOTA: Option<(u32, Duration)>;
     /// How its token endpoint is asked and answers, where it has one.
@@ -188,36 +190,6 @@ pub struct Description {
     pub unfit: Option<Value>,
 }
 
-/// What an answer came to.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// One customer or more.
-    Found(Vec<Customer>, Option<Page>),
-    /// The provider says that there is none.
-    NotFound(Option<Page>),
-    /// Neither.
-    Failed(Failure),
-}
-
-impl Outcome {
-    /// A 200 that is not what the document says.
-    #[must_use]
-    pub fn unreadable(problem: &Malformed) -> Self {
-        let message = format!("HTTP 200, but the body is not as the document says: {problem}");
-        Self::Failed(Failure::new(ErrorKind::BadResponse, message))
-    }
-
-    /// `Found`, or `NotFound` where there are none.
-    #[must_use]
-    pub fn of(customers: Vec<Customer>, page: Option<Page>) -> Self {
-        if customers.is_empty() {
-            Self::NotFound(page)
-        } else {
-            Self::Found(customers, page)
-        }
-    }
-}
-
 /// A job's query and options, checked and turned into the request that answers them.
 #[derive(Debug, Clone)]
 pub struct Lookup {
@@ -287,6 +259,15 @@ pub trait Api: fmt::Debug + Send + Sync {
     /// What the response says of the lookup's question.
     fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome;
 
+    /// The names of what a query may hold.
+    fn criteria(&self) -> Vec<String>;
+
+    /// The names of what options may hold.
+    fn options(&self) -> Vec<String>;
+
+    /// The fields of a customer that it may fill, by their names in the result.
+    fn fills(&self) -> Vec<&'static str>;
+
     /// The descriptor and its file, where there is one.
     fn described(&self) -> Option<(&Descriptor, &Path)> {
         None
@@ -351,6 +332,18 @@ impl<K: Kind> Api for K {
         }
     }
 
+    fn criteria(&self) -> Vec<String> {
+        names_of::<K::Query>()
+    }
+
+    fn options(&self) -> Vec<String> {
+        names_of::<K::Options>()
+    }
+
+    fn fills(&self) -> Vec<&'static str> {
+        K::FILLS.to_vec()
+    }
+
     fn most_in_batch(&self) -> usize {
         Kind::most_in_batch(self)
     }
@@ -371,6 +364,11 @@ impl<K: Kind> Api for K {
     fn scrubbed(&self, payload: &str) -> Option<Box<RawValue>> {
         K::raw(payload)
     }
+}
+
+fn names_of<T: DeserializeOwned>() -> Vec<String> {
+    let names = config::fields_of::<T>().iter();
+    names.map(|name| (*name).to_owned()).collect()
 }
 
 fn of_another_kind() -> Outcome {
@@ -546,7 +544,6 @@ fn read<K: Kind>(
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Outcome {
-    let now = wait::clock(response.headers(), now);
     let text = json::text(response.body());
     let outcome = answer::<K>(response, &text, now).and_then(|answer| {
         let outcome = adapter.read(query, options, answer).map(in_its_own_words);
@@ -561,7 +558,6 @@ fn split<K: Kind>(
     response: &Response<Bytes>,
     now: Timestamp,
 ) -> Result<Option<Vec<Outcome>>, Outcome> {
-    let now = wait::clock(response.headers(), now);
     let text = json::text(response.body());
     let outcomes = answer::<K>(response, &text, now)
         .and_then(|answer| adapter.split(parts, answer).map_err(in_its_own_words));

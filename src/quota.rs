@@ -4,6 +4,8 @@
 //! each lane; while there is room many ask at once, while there is none one of each lane asks, when the ledger lets
 //! know that it has room.
 
+mod count;
+mod own;
 mod unheard;
 
 use std::{
@@ -22,12 +24,14 @@ use tokio::{
 use crate::{
     clock::Moment,
     config::{QuotaLimit, QuotaScope},
-    job::Lane,
-    policy::quota::{Answer, Books, Pace, Permission, Terms},
+    lane::Lane,
+    policy::quota::{Answer, Pace, Permission, Rush, Terms},
     provider::class::until,
     telemetry::metrics::QuotaMetrics,
 };
 
+pub use count::ProviderCount;
+use own::Own;
 pub use unheard::Unheard;
 
 /// Where permissions are counted.
@@ -74,10 +78,14 @@ pub struct Quota {
     longer: RefCell<Vec<Rc<dyn Ledger>>>,
     /// Which of all of them refused last; 0 is the shortest.
     tightest: Cell<usize>,
+    /// What the provider says is left.
+    pub count: ProviderCount,
     /// Whoever waits is to give up.
     dismissal: Notify,
     /// Jobs in bulk that are worked on here.
     in_hand: Cell<usize>,
+    /// Jobs by lane that wait here for their request to go; several may wait for one.
+    unsent: [Cell<usize>; 2],
     /// More than these cannot be: where there are as many, any number may be behind them.
     most_in_hand: usize,
     metrics: QuotaMetrics,
@@ -94,6 +102,11 @@ struct Line {
     waiting: Cell<usize>,
     /// Nobody asks sooner.
     settle: Duration,
+    /// When there will be room at the latest, as the ledger said when it refused last, if it did.
+    room_at: Cell<Option<Moment>>,
+    /// The ledger refused.
+    full: Notify,
+    rush: RefCell<Rush>,
 }
 
 /// One who is counted, until dropped.
@@ -103,12 +116,14 @@ pub struct Place<'a>(&'a Cell<usize>);
 
 impl Quota {
     /// Counts here, whatever the scope: where there is no broker, or its scope is this worker. No more than
-    /// `concurrency` jobs in bulk are worked on at once.
+    /// `concurrency` jobs in bulk are worked on at once. The provider's own word holds nothing back for longer than
+    /// `longest`.
     #[must_use]
     pub fn new(
         limit: Option<&QuotaLimit>,
         longer: &[QuotaLimit],
         concurrency: usize,
+        longest: Duration,
         metrics: QuotaMetrics,
     ) -> Self {
         let terms = limit.map(Terms::of);
@@ -121,12 +136,15 @@ impl Quota {
             pace: RefCell::new(Pace::new(lane, terms)),
             room: Notify::new(),
             waiting: Cell::default(),
+            room_at: Cell::default(),
+            full: Notify::new(),
+            rush: RefCell::default(),
             settle: match lane {
                 Lane::Interactive => Duration::ZERO,
                 Lane::Bulk => SETTLE.min(2 * terms.pace),
             },
         };
-        let own = |terms| Rc::new(Own(RefCell::new(Books::new(terms)))) as Rc<dyn Ledger>;
+        let own = |terms| Rc::new(Own::new(terms)) as Rc<dyn Ledger>;
         let longer = longer.iter().map(|limit| own(Terms::of_longer(limit)));
         let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
         Self {
@@ -136,8 +154,10 @@ impl Quota {
             ledger: RefCell::new(terms.map(own)),
             longer: RefCell::new(longer.collect()),
             tightest: Cell::default(),
+            count: ProviderCount::new(limit, longest),
             dismissal: Notify::new(),
             in_hand: Cell::default(),
+            unsent: Default::default(),
             most_in_hand: concurrency,
             metrics,
         }
@@ -156,6 +176,7 @@ impl Quota {
             return;
         };
         self.metrics.limit.set(terms.requests.into());
+        self.count.change(limit);
         let before = self.limit.replace(Some(limit.clone()));
         self.before.set(before.as_ref().map(Terms::of));
         for line in lines {
@@ -239,8 +260,43 @@ impl Quota {
         let permission = timeout(left.unwrap_or(PATIENCE), granted)
             .await
             .unwrap_or(Err(too_long))?;
-        self.metrics.permitted(lane, Moment::now().since(begun));
+        let now = Moment::now();
+        lines[lane as usize].gave(now);
+        self.metrics.permitted(lane, now.since(begun));
         Ok(permission)
+    }
+
+    /// Whether the lane uses the quota up here faster than it lasts: the last burst of requests went in less time than
+    /// the quota has for as many.
+    #[must_use]
+    pub fn is_rushed(&self, lane: Lane) -> bool {
+        self.lines
+            .as_ref()
+            .is_some_and(|lines| lines[lane as usize].is_rushed(Moment::now()))
+    }
+
+    /// Returns once it is known that whoever waits in the lane's line will have no permission before the deadline; never
+    /// where there is none. Of a call that cannot be told is taken for no: others may serve it.
+    pub async fn none_before(&self, lane: Lane, deadline: Option<Timestamp>) {
+        let (Some(lines), Some(deadline)) = (&self.lines, deadline) else {
+            return std::future::pending().await;
+        };
+        let line = &lines[lane as usize];
+        let turn = line.turn_of_the_last(Moment::now());
+        loop {
+            let full = line.full.notified();
+            let now = Moment::now();
+            let end = now.after(until(deadline, Timestamp::now()));
+            let by_then =
+                line.has_room_by(end, turn, now, lane) && self.count.opens_by(end, lane, now);
+            if !by_then {
+                return;
+            }
+            tokio::select! {
+                () = full => {}
+                () = self.count.changed() => {}
+            }
+        }
     }
 
     /// A permission that need not be waited for, where nobody else waits in the lane's line.
@@ -254,6 +310,7 @@ impl Quota {
             return None;
         }
         let waiting = self.waiting(line, 1);
+        let left = self.count.one_left(lane)?;
         let mut given = Permission::UNLIMITED;
         for (number, ledger) in self.ledgers()? {
             let Answer::Granted(one) = ledger.ask_at_once(lane, waiting)? else {
@@ -262,7 +319,9 @@ impl Quota {
             };
             given = given.and(one);
         }
-        self.metrics.permitted(lane, Duration::ZERO);
+        left.spend();
+        line.gave(Moment::now());
+        self.metrics.permitted_at_once(lane);
         Some(given)
     }
 
@@ -301,6 +360,17 @@ impl Quota {
         Place::new(&self.in_hand)
     }
 
+    /// A job that waits from now on for its request to go.
+    pub fn waits(&self, lane: Lane) -> Place<'_> {
+        Place::new(&self.unsent[lane as usize])
+    }
+
+    /// Jobs by lane that wait for their request to go.
+    #[must_use]
+    pub fn unsent(&self) -> [usize; 2] {
+        self.unsent.each_ref().map(Cell::get)
+    }
+
     /// How many wait in the line, and so many more; `usize::MAX` where those behind them are not seen.
     fn waiting(&self, line: &Line, more: usize) -> usize {
         if self.in_hand.get() < self.most_in_hand {
@@ -326,6 +396,7 @@ impl Quota {
             }
             loop {
                 line.due().await;
+                let left = self.count.left(lane).await;
                 match self.ask(lane, self.waiting(line, 0)).await {
                     // A process that was frozen meanwhile asks again.
                     Answer::Granted(given) if given.is_void(Moment::now()) => {
@@ -333,10 +404,17 @@ impl Quota {
                     }
                     Answer::Granted(given) => {
                         line.granted();
+                        left.spend();
                         return Ok(given);
                     }
                     Answer::Full(room_at) => {
-                        if line.refused(room_at) {
+                        if line.refused(room_at, room_at) {
+                            turn.forget();
+                            break;
+                        }
+                    }
+                    Answer::Held(room_at) => {
+                        if line.refused(room_at, None) {
                             turn.forget();
                             break;
                         }
@@ -374,10 +452,39 @@ impl Line {
         }
     }
 
-    fn refused(&self, room_at: Option<Moment>) -> bool {
-        self.pace
-            .borrow_mut()
-            .refused(Moment::now(), room_at, rand::random_range(0.5..1.0))
+    fn gave(&self, now: Moment) {
+        self.rush.borrow_mut().gave(now);
+    }
+
+    fn is_rushed(&self, now: Moment) -> bool {
+        self.rush.borrow().is_on(self.pace.borrow().mean(), now)
+    }
+
+    /// When whoever came last may have its turn, at the quota's mean rate.
+    fn turn_of_the_last(&self, now: Moment) -> Moment {
+        let others = u32::try_from(self.waiting.get().saturating_sub(1)).unwrap_or(u32::MAX);
+        now.after(self.pace.borrow().mean().saturating_mul(others))
+    }
+
+    /// Whether whose turn comes then may have room by the end. Where the ledger is full and tells no time, others used
+    /// it: bulk may have room at the quota's mean rate, and a call is not to wait for that.
+    fn has_room_by(&self, end: Moment, turn: Moment, now: Moment, lane: Lane) -> bool {
+        let pace = self.pace.borrow();
+        let is_full = !pace.pause(now).is_zero();
+        let likely = (lane == Lane::Bulk).then(|| now.after(pace.mean()));
+        let room_at = self.room_at.get().or(likely);
+        !is_full || room_at.is_some_and(|room_at| room_at.max(turn) <= end)
+    }
+
+    /// There is room at that time at the latest, as far as it is known; to be asked again `soon` at the earliest.
+    fn refused(&self, room_at: Option<Moment>, soon: Option<Moment>) -> bool {
+        self.room_at.set(room_at);
+        let steps_back =
+            self.pace
+                .borrow_mut()
+                .refused(Moment::now(), soon, rand::random_range(0.5..1.0));
+        self.full.notify_waiters();
+        steps_back
     }
 }
 
@@ -398,23 +505,6 @@ impl Drop for Place<'_> {
 #[must_use]
 pub fn is_common(limit: &QuotaLimit) -> bool {
     limit.scope == QuotaScope::Broker
-}
-
-/// This worker's own ledger.
-struct Own(RefCell<Books>);
-
-impl Ledger for Own {
-    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
-        Box::pin(async move { self.0.borrow_mut().ask(lane, waiting, Moment::now()) })
-    }
-
-    fn change(&self, terms: Terms) {
-        self.0.borrow_mut().change(terms, Moment::now());
-    }
-
-    fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Answer> {
-        Some(self.0.borrow_mut().ask(lane, waiting, Moment::now()))
-    }
 }
 
 impl std::fmt::Debug for Quota {

@@ -2,14 +2,14 @@
 
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
     customer::{Customer, Page},
     failure::{ErrorKind, Failure},
-    provider::Outcome,
+    outcome::Outcome,
 };
 
 /// `type` of a result's properties.
@@ -65,21 +65,112 @@ pub struct LookupResult {
     /// With status `failed`, why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ResultError>,
-    /// HTTP requests made for the job.
+    /// Of a lookup whose answer one provider gives, that provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
+    /// HTTP requests made for the job; of a lookup, for its steps.
     pub attempts: u32,
     /// Milliseconds from the job's first receipt to this result.
     pub duration_ms: u64,
     /// When, RFC 3339 in UTC with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub completed_at: String,
+    /// Of a lookup, what each step came to, in the order asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<StepResult>>,
+    /// Of a lookup that found somebody, that a step failed or was skipped: there may be more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub incomplete: bool,
     /// The job's context, untouched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Value>", extend("not" = {"type": "null"}))]
     pub context: Option<Box<RawValue>>,
-    /// The provider's payload, where the job asked for it.
+    /// The provider's payload, where the job asked for it; of a lookup, by provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Value>", extend("not" = {"type": "null"}))]
     pub raw: Option<Box<RawValue>>,
+}
+
+/// What a step of a lookup came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepResult {
+    /// The provider's configured name.
+    pub provider: String,
+    /// What came of it.
+    pub status: StepStatus,
+    /// With status `failed`, the class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorKind>,
+    /// With status `skipped`, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<SkipReason>,
+    /// HTTP requests made for it.
+    pub attempts: u32,
+    /// Milliseconds from its beginning to its end, waits included.
+    pub duration_ms: u64,
+    /// It was answered from memory.
+    pub cached: bool,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// One customer or more.
+    Found,
+    /// The provider said that there is none.
+    NotFound,
+    /// Neither: `error` tells why.
+    Failed,
+    /// The provider was not asked: `reason` tells why.
+    Skipped,
+}
+
+impl StepStatus {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Found, Self::NotFound, Self::Failed, Self::Skipped];
+
+    /// The name in results and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => "not_found",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Why a step's provider was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// It is to be left alone, by its own word or by hand.
+    Paused,
+    /// It fails, and is left in peace.
+    CircuitOpen,
+    /// Its quota has no room before the deadline.
+    Quota,
+    /// The deadline came first.
+    Deadline,
+    /// The job lacks what the step takes.
+    NoValue,
+}
+
+impl SkipReason {
+    /// For a sentence.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Paused => "it is paused",
+            Self::CircuitOpen => "its circuit is open",
+            Self::Quota => "its quota has no room before the deadline",
+            Self::Deadline => "the deadline came first",
+            Self::NoValue => "the job lacks what it is asked by",
+        }
+    }
 }
 
 /// Why a job failed.
@@ -135,6 +226,9 @@ impl LookupResult {
             customers,
             page,
             error,
+            answered_by: None,
+            steps: None,
+            incomplete: false,
             attempts,
             duration_ms: now
                 .as_millisecond()

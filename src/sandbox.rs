@@ -32,8 +32,10 @@
 //! | `POST /_sandbox/reset` | as at start, but for issued tokens |
 
 mod antsomi;
+mod api;
 mod args;
 mod control;
+mod counted;
 mod described;
 mod egain;
 mod fault;
@@ -62,13 +64,14 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet};
 
 pub use args::{SandboxArgs, values};
+pub use counted::CountForm;
 pub use described::Described;
 pub use fault::{Damage, Fault, Rates};
 pub use kind::Kind;
 pub use limit::RateLimit;
 pub use tokens::{CLIENT_ID, CLIENT_SECRET};
 
-use kind::Api;
+use api::Api;
 use port::Port;
 
 /// How the sandbox is to behave; by default all five kinds on free ports, and nothing goes wrong.
@@ -86,6 +89,10 @@ pub struct Options {
     pub window: Option<Duration>,
     /// `Retry-After` of every 429 and 503.
     pub retry_after: Option<u64>,
+    /// The limits count in windows that stand one behind the other.
+    pub fixed_windows: bool,
+    /// How each answer says what is left of them.
+    pub count: Option<CountForm>,
     /// How long an issued token is let in.
     pub token_lifetime: Duration,
     /// The same seed, the same draws.
@@ -105,6 +112,8 @@ impl Default for Options {
             rate_limits: BTreeMap::new(),
             window: None,
             retry_after: None,
+            fixed_windows: false,
+            count: None,
             token_lifetime: Duration::from_hours(1),
             seed: 0,
             log: false,
@@ -249,7 +258,7 @@ fn banner(options: &Options, addresses: &BTreeMap<Kind, SocketAddr>) -> String {
             let _ = writeln!(
                 text,
                 "{kind:<8} {base}  {}  curl -s {}",
-                kind.token(),
+                api.token(),
                 api.sample(&base)
             );
             text

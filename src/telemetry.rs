@@ -1,6 +1,7 @@
 //! What can be seen of the worker: logs, metrics, traces, the small HTTP server that shows them, its page for
 //! people, and what systemd is told.
 
+mod history;
 pub mod logs;
 pub mod metrics;
 pub mod notify;

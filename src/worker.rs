@@ -6,7 +6,7 @@
 //! may be poison go on alone, and `overdue` sees to what waits in an inbox for too long. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
 //! while the broker takes no publishes, `progress` looks whether it is given what it should be, and `late` lets go of
 //! what the broker takes back. `notices` are what
-//! workers hear of each other.
+//! workers hear of each other, and `explain` what one says to whoever asks for a job.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -17,7 +17,9 @@
 
 mod alarm;
 mod brake;
+mod counts;
 mod ending;
+mod explain;
 mod feed;
 mod gauges;
 mod guard;
@@ -25,20 +27,27 @@ pub mod inbox;
 mod intake;
 mod journey;
 mod late;
+mod ledgers;
 pub mod load;
 mod memory;
 mod notices;
 mod overdue;
 mod parking;
 mod passing;
+mod precedence;
 mod progress;
 mod renewal;
 mod settle;
+mod sink;
 mod suspects;
 
 use std::{
-    cell::RefCell, collections::BTreeMap, convert::Infallible, future::Future, rc::Rc,
-    time::Instant,
+    cell::RefCell,
+    collections::BTreeMap,
+    convert::Infallible,
+    future::Future,
+    rc::Rc,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -47,12 +56,16 @@ use tokio::{
 };
 
 use crate::{
-    broker::{BrokerError, Expected, Names, QuotaLedger, Session, reconnect_delay},
-    config::{AmqpSettings, Given, QuotaLimit, Settings},
+    broker::{BrokerError, Expected, QuotaLedgers, Session, reconnect_delay},
+    config::{AmqpSettings, Given},
     engine::Engine,
-    job::Lane,
-    policy::{poison::Suspicion, progress::Progress, quota::Terms, timeout::ConsumerTimeout},
-    quota,
+    job::{Asks, Marks},
+    lane::Lane,
+    lookups::{Asked, Plan, settings::LookupSettings},
+    message::Names,
+    policy::{poison::Suspicion, progress::Progress, timeout::ConsumerTimeout},
+    provider::settings::ProviderSettings,
+    settings::Settings,
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
         notify,
@@ -86,6 +99,9 @@ struct Worker {
     /// What counts now: as given at start, and what was taken over since.
     in_effect: RefCell<Given>,
     names: Names,
+    /// Each configured provider, ready to be asked.
+    engines: BTreeMap<String, Rc<Engine>>,
+    /// Providers and lookups, by the names in routing keys.
     providers: BTreeMap<String, Provider>,
     /// The metrics of jobs for providers that are not configured.
     strangers: ProviderMetrics,
@@ -96,21 +112,73 @@ struct Worker {
     exposed: Rc<Exposed>,
     progress: RefCell<Progress>,
     /// Of this session, by provider: where common quotas are counted.
-    ledgers: RefCell<BTreeMap<String, Rc<QuotaLedger>>>,
+    ledgers: RefCell<BTreeMap<String, Rc<QuotaLedgers>>>,
     timeout: ConsumerTimeout,
+    /// By which other workers know its words.
+    number: u64,
+    /// How far each job is.
+    marks: Rc<Marks>,
 }
 
-/// One provider, with the jobs that wait for it here.
+/// One provider, or a lookup of several, with the jobs that wait for it here.
 struct Provider {
-    engine: Rc<Engine>,
+    name: String,
+    asked: Asked,
+    metrics: ProviderMetrics,
+    /// Jobs in flight.
+    concurrency: u16,
     inbox: Inbox<Held>,
     suspects: Inbox<Held>,
     finished: Finished,
 }
 
 impl Provider {
+    fn new(name: &str, asked: Asked, concurrency: u16, metrics: &Metrics) -> Self {
+        let kept = 2 * usize::from(concurrency.max(sink::CALLS_PREFETCH));
+        Self {
+            name: name.to_owned(),
+            asked,
+            metrics: metrics.provider(name),
+            concurrency,
+            inbox: Inbox::default(),
+            suspects: Inbox::default(),
+            finished: Finished::new(kept),
+        }
+    }
+
     fn name(&self) -> &str {
-        &self.engine.settings.name
+        &self.name
+    }
+
+    /// That of a provider; a lookup has none of its own.
+    fn engine(&self) -> Option<&Rc<Engine>> {
+        match &self.asked {
+            Asked::One(engine) => Some(engine),
+            Asked::Several(_) => None,
+        }
+    }
+
+    /// Those that its jobs are asked of.
+    fn engines(&self) -> &[Rc<Engine>] {
+        match &self.asked {
+            Asked::One(engine) => std::slice::from_ref(engine),
+            Asked::Several(plan) => &plan.engines,
+        }
+    }
+
+    /// The time that a job of this lane has which brings no deadline.
+    fn usual_deadline(&self, lane: Lane) -> Option<Duration> {
+        match &self.asked {
+            Asked::One(_) => None,
+            Asked::Several(plan) => plan.usual_deadline(lane),
+        }
+    }
+
+    /// Waits until a person says that one of its providers is to be asked.
+    async fn lifted(&self) {
+        let lifted = self.engines().iter();
+        let lifted = lifted.map(|engine| Box::pin(engine.circuit.lifted()));
+        futures_util::future::select_all(lifted).await;
     }
 
     fn inboxes(&self) -> [&Inbox<Held>; 2] {
@@ -135,7 +203,10 @@ pub async fn run(
     let server = tokio::spawn(server.serve());
     let worker = Rc::new(Worker::new(settings, metrics, readiness).map_err(RunError::Start)?);
     notify::started();
-    let watchdog = spawn_local(notify::watchdog(worker.readiness.clone()));
+    let watchdog = spawn_local({
+        let readiness = worker.readiness.clone();
+        notify::watchdog(move || readiness.live().0)
+    });
 
     let (stopping, stopped) = watch::channel(false);
     let sessions = worker.sessions(stopped);
@@ -158,27 +229,37 @@ pub async fn run(
 
 impl Worker {
     fn new(settings: Settings, metrics: Metrics, readiness: Readiness) -> Result<Self, String> {
-        let provider = |settings: &crate::config::ProviderSettings| {
-            let engine = Engine::new(settings.clone(), &metrics)?;
-            let finished =
-                Finished::new(2 * usize::from(settings.concurrency.max(intake::CALLS_PREFETCH)));
-            Ok((
-                settings.name.clone(),
-                Provider {
-                    engine,
-                    inbox: Inbox::default(),
-                    suspects: Inbox::default(),
-                    finished,
-                },
-            ))
+        let engine = |(name, settings): (&String, &ProviderSettings)| {
+            Ok((name.clone(), Engine::new(settings.clone(), &metrics)?))
         };
+        let engines = settings.providers.iter().map(engine);
+        let engines = engines.collect::<Result<BTreeMap<_, _>, String>>()?;
+        let provider = |(name, engine): (&String, &Rc<Engine>)| {
+            let asked = Asked::One(Rc::clone(engine));
+            let concurrency = engine.settings.concurrency;
+            (
+                name.clone(),
+                Provider::new(name, asked, concurrency, &metrics),
+            )
+        };
+        let lookup = |(name, lookup): (&String, &LookupSettings)| {
+            let steps = lookup.steps.iter().map(|step| step.provider.as_str());
+            readiness.stands_with(name, lookup.mode, steps);
+            let asked = Asked::Several(Plan::new(lookup, &engines, &metrics));
+            let concurrency = settings.worker.concurrency;
+            (
+                name.clone(),
+                Provider::new(name, asked, concurrency, &metrics),
+            )
+        };
+        let providers = engines.iter().map(provider);
+        let providers = providers
+            .chain(settings.lookups.iter().map(lookup))
+            .collect();
         Ok(Self {
             names: Names::new(&settings.amqp.prefix),
-            providers: settings
-                .providers
-                .values()
-                .map(provider)
-                .collect::<Result<_, String>>()?,
+            providers,
+            engines,
             strangers: metrics.provider(UNKNOWN),
             broker: RefCell::new(settings.amqp.clone()),
             in_effect: RefCell::new(settings.given.clone()),
@@ -187,7 +268,9 @@ impl Worker {
             progress: RefCell::default(),
             ledgers: RefCell::default(),
             timeout: ConsumerTimeout::default(),
-            traces: Traces::begin(&settings)?,
+            number: rand::random(),
+            marks: Rc::default(),
+            traces: Traces::begin(&settings.traces, &settings.amqp)?,
             settings,
             metrics,
             readiness,
@@ -197,6 +280,12 @@ impl Worker {
     /// One session after the other, and the stop.
     async fn sessions(self: &Rc<Self>, mut stopped: watch::Receiver<bool>) -> Result<(), RunError> {
         let slots = self.start_slots();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            providers = self.engines.len(),
+            lookups = self.settings.lookups.len(),
+            "starting; connecting to the broker"
+        );
         let (mut begun, mut brake) = (false, Brake::default());
         while !*stopped.borrow() {
             let opened = tokio::select! {
@@ -289,47 +378,14 @@ impl Worker {
             &self.settings.amqp,
             &self.settings.retry.delays,
             self.settings.providers.values(),
+            self.settings.lookups.keys(),
         )
     }
 
-    /// Where the common quotas are counted: at this session's broker.
-    async fn count_quotas_at(self: &Rc<Self>, session: &Rc<Session>) -> Result<(), BrokerError> {
-        let already = self.metrics.connects.get() > 0;
-        for (name, quota, limit) in self.common_quotas() {
-            let (names, amqp) = (&self.names, &self.settings.amqp);
-            let terms = Terms::of(&limit);
-            let ledger = QuotaLedger::open(session, names, amqp, name, terms, already).await?;
-            let mut longer = Vec::new();
-            for limit in &self.providers[name].engine.settings.longer_quotas {
-                let (owner, terms) = (Names::longer(name, limit.per), Terms::of_longer(limit));
-                let ledger =
-                    QuotaLedger::open(session, names, amqp, &owner, terms, already).await?;
-                longer.push(ledger as Rc<dyn quota::Ledger>);
-            }
-            quota.count_at(Some(Rc::clone(&ledger) as Rc<dyn quota::Ledger>), longer);
-            self.ledgers
-                .borrow_mut()
-                .insert(name.clone(), Rc::clone(&ledger));
-            if let Some(before) = quota.before() {
-                renewal::retire(self, session, name, ledger, before);
-            }
-        }
-        Ok(())
-    }
-
-    fn count_quotas_nowhere(&self) {
-        self.ledgers.borrow_mut().clear();
-        for (_, quota, _) in self.common_quotas() {
-            quota.count_at(None, Vec::new());
-        }
-    }
-
-    fn common_quotas(&self) -> impl Iterator<Item = (&String, &quota::Quota, QuotaLimit)> {
-        self.providers.iter().filter_map(|(name, provider)| {
-            let quota = &provider.engine.quota;
-            let limit = quota.limit().filter(quota::is_common)?;
-            Some((name, quota, limit))
-        })
+    /// The lookups of several providers.
+    fn lookups(&self) -> impl Iterator<Item = (&String, &Provider)> {
+        let providers = self.providers.iter();
+        providers.filter(|(_, provider)| provider.engine().is_none())
     }
 
     /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each. While bulk
@@ -338,7 +394,7 @@ impl Worker {
     fn start_slots(self: &Rc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         let mut slots = Vec::new();
         for (name, provider) in &self.providers {
-            let all = usize::from(provider.engine.settings.concurrency);
+            let all = usize::from(provider.concurrency);
             let for_calls = std::iter::repeat_n(&Lane::ALL[..1], all.div_ceil(8));
             slots.push(spawn_local(suspects::slot(Rc::clone(self), name.clone())));
             for lanes in std::iter::repeat_n(&Lane::ALL[..], all).chain(for_calls) {
@@ -406,9 +462,9 @@ impl Worker {
         let mut waiting = Vec::new();
         for provider in self.providers.values() {
             waiting.extend(provider.inboxes().into_iter().flat_map(Inbox::close));
-            // A job that waits for quota was not sent; it goes back too.
-            provider.engine.dismiss();
         }
+        // A job that waits for quota was not sent; it goes back too.
+        self.engines.values().for_each(|engine| engine.dismiss());
         for delivery in waiting {
             if let Err(error) = self.hand_back_one(&delivery).await {
                 tracing::debug!(%error, "a job goes back with its channel");

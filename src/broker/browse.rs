@@ -126,6 +126,22 @@ impl Delivery {
             .unwrap_or_default()
     }
 
+    /// What the message says of who sent it: where to reply, by which id, and the sender's name.
+    #[must_use]
+    pub fn sender(&self) -> Map<String, Value> {
+        let given = [
+            ("reply_to", self.properties.reply_to()),
+            ("correlation_id", self.properties.correlation_id()),
+            ("app_id", self.properties.app_id()),
+            ("user_id", self.properties.user_id()),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| {
+            let value = value.as_ref()?.as_str();
+            Some((name.to_owned(), value.into()))
+        });
+        given.collect()
+    }
+
     /// The property `type`.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {

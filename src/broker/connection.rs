@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io,
     rc::Rc,
     time::Duration,
@@ -22,10 +22,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 use super::{
-    BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Names, Publisher, bounded, told, transport,
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded, told, transport,
 };
 use crate::{
     config::AmqpSettings,
+    message::Names,
     tls::{self, TlsMaterial},
 };
 
@@ -53,6 +54,8 @@ pub struct Session {
     publishing: Rc<Connection>,
     /// For looks at queues, one at a time.
     pub(super) looking: RefCell<Option<Channel>>,
+    /// Queues of which the broker owes a word: they are away.
+    pub(super) unanswered: Rc<RefCell<BTreeSet<String>>>,
     /// Publishes with confirms.
     pub publisher: Publisher,
     /// Whether it goes on, shared with everything that may notice that it does not.
@@ -186,6 +189,25 @@ impl Session {
         Err(last)
     }
 
+    /// Connects to the address of this number, and to no other.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub(super) async fn open_at(
+        settings: &AmqpSettings,
+        number: usize,
+    ) -> Result<Rc<Self>, BrokerError> {
+        let tls = settings
+            .tls()
+            .read()
+            .map_err(|problem| BrokerError::Lost(format!("amqp.{problem}")))?;
+        let addresses = settings.addresses();
+        let address = addresses.get(number).ok_or_else(|| {
+            BrokerError::Lost(format!("no broker address of number {}", number + 1))
+        })?;
+        Self::open_one(address, &tls, &settings.prefix).await
+    }
+
     async fn open_one(
         address: &SecretString,
         tls: &TlsMaterial,
@@ -207,6 +229,7 @@ impl Session {
             consuming,
             publishing,
             looking: RefCell::default(),
+            unanswered: Rc::default(),
             publisher,
             health,
         }))

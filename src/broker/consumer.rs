@@ -15,13 +15,19 @@ use lapin::{
 };
 
 use super::{
-    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session, acks::Acks, bounded, header,
-    legible::SUBSTITUTE, topology::answered,
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Message, Session,
+    acks::Acks,
+    asks, bounded,
+    legible::SUBSTITUTE,
+    tail::{self, Tail},
+    told,
+    topology::answered,
 };
 use crate::{
     clock::Moment,
-    job::{Envelope, Progress, is_traceparent},
+    job::{Envelope, PriorAttempts, is_traceparent},
     lease::Lease,
+    message::header,
 };
 
 /// What a consumer asks for where the broker lets it: from RabbitMQ 4.3 on, and of a quorum queue alone. Older ones
@@ -58,6 +64,8 @@ pub struct Delivery {
     pub envelope: Envelope,
     /// The body.
     pub body: Bytes,
+    /// What stands behind it.
+    pub tail: Tail,
     /// How often it was delivered before and came back, as far as that counts towards the queue's delivery limit.
     pub redeliveries: u64,
     /// Whether it was delivered before at all.
@@ -74,6 +82,7 @@ pub struct Delivery {
     pub parked: Option<Timestamp>,
     /// The session that it belongs to; with its end the broker takes the message back.
     pub session: Rc<Session>,
+    whole: Bytes,
     pub(super) properties: BasicProperties,
     acks: Rc<Acks>,
     tag: u64,
@@ -283,10 +292,14 @@ pub(super) async fn depth(
         passive: true,
         ..QueueDeclareOptions::default()
     };
-    let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    Ok(bounded("queue.declare", limit, declare)
-        .await?
-        .message_count())
+    let (channel, queue) = (channel.clone(), ShortString::from(queue));
+    let look = async move {
+        channel
+            .queue_declare(queue, passive, FieldTable::default())
+            .await
+    };
+    let seen = asks::in_time(limit, look).await;
+    Ok(told("queue.declare", limit, seen)?.message_count())
 }
 
 impl Deliveries {
@@ -341,10 +354,22 @@ impl Delivery {
         self.acks.hand_back(self.tag).await;
     }
 
-    /// The same message, to be sent on: parked, put back, dead-lettered.
+    /// The same message, to be sent on as it is: put back, or to where it waits.
     #[must_use]
     pub fn forward(&self) -> Message {
-        Message::forwarded(self.body.clone(), &self.properties)
+        Message::forwarded(self.whole.clone(), &self.properties)
+    }
+
+    /// The same message without what stands behind its body: parked, dead-lettered.
+    #[must_use]
+    pub fn forward_body(&self) -> Message {
+        Message::forwarded(self.body.clone(), &self.properties).without(&[header::TAIL])
+    }
+
+    /// Bytes of the message, without its headers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.whole.len()
     }
 }
 
@@ -371,9 +396,13 @@ pub(super) fn received(
         || u64::from(delivery.redelivered),
         |count| count.try_into().unwrap_or(0),
     );
+    let whole = Bytes::from(delivery.data);
+    let (body, tail) = tail::cut(&whole, string(&properties, header::TAIL).as_deref());
     Box::new(Delivery {
         envelope: envelope(routing_key, &properties),
-        body: delivery.data.into(),
+        body,
+        tail,
+        whole,
         redeliveries,
         came_back: delivery.redelivered
             || redeliveries > 0
@@ -413,7 +442,7 @@ fn envelope(routing_key: &str, properties: &BasicProperties) -> Envelope {
         tracestate: tracestate.filter(|state| state.len() <= 8192),
         content_encoding: text(properties.content_encoding()),
         compression: string(properties, header::COMPRESSION),
-        progress: progress(properties),
+        prior: prior_attempts(properties),
     }
 }
 
@@ -440,7 +469,7 @@ fn illegible(properties: &BasicProperties) -> Option<&'static str> {
 }
 
 /// What a parked job carries. Anybody can write these headers, so they are held within reason.
-fn progress(properties: &BasicProperties) -> Progress {
+fn prior_attempts(properties: &BasicProperties) -> PriorAttempts {
     let count = |name| {
         integer(properties, name)
             .and_then(|n| n.try_into().ok())
@@ -448,7 +477,7 @@ fn progress(properties: &BasicProperties) -> Progress {
             .min(MOST_ATTEMPTS)
     };
     let attempts = count(header::ATTEMPTS);
-    Progress {
+    PriorAttempts {
         attempts,
         spared: count(header::SPARED).min(attempts),
         received: time(properties, header::RECEIVED_AT),

@@ -3,7 +3,11 @@
 use lapin::{ExchangeKind, types::FieldTable};
 use serde_json::Value;
 
-use super::{browse::table, inquiry::Version};
+use super::{
+    browse::table,
+    inquiry::Version,
+    topology::{POLICY, WANTED},
+};
 
 /// The first whose `rabbitmqadmin` is of the second kind; the first kind is not shipped any more.
 const SECOND_RABBITMQADMIN: Version = Version(4, 3, 0);
@@ -97,6 +101,17 @@ impl Cures {
         let [user, configure, write, read] = [user, &configure, &write, &read].map(quoted);
         format!(
             "rabbitmqctl set_permissions --vhost {} {user} {configure} {write} {read}",
+            self.vhost
+        )
+    }
+
+    /// Lets the queues that workers consume from give to others what a consumer held whose node is gone.
+    pub(super) fn hand_on(&self, prefix: &str) -> String {
+        let named = prefix.replace('.', r"\.");
+        let pattern = quoted(&format!(r"^{named}\.(jobs|suspect|delay|unrouted)"));
+        let definition = quoted(&format!(r#"{{"{POLICY}":{WANTED}}}"#));
+        format!(
+            "rabbitmqctl set_policy --vhost {} --apply-to quorum_queues {prefix}-lost-node {pattern} {definition}",
             self.vhost
         )
     }

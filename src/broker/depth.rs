@@ -1,12 +1,15 @@
 //! What lies in queues, looked at without touching it.
 
+use std::cell::RefCell;
+
+use futures_util::future::join_all;
 use lapin::{
-    ExchangeKind,
+    Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 
-use super::{AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session, topology::answered};
+use super::{BrokerError, CLOSE_LIMIT, Session, asks, topology::answered};
 
 /// A queue at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,36 +26,46 @@ impl Session {
     /// # Errors
     /// Where the connection is lost.
     pub async fn depths(&self, queues: &[String]) -> Result<Vec<Option<Depth>>, BrokerError> {
-        let mut depths = Vec::new();
-        let mut channel = self.publishing_channel().await?;
-        for queue in queues {
-            let options = QueueDeclareOptions {
-                passive: true,
-                ..QueueDeclareOptions::default()
-            };
-            let declare =
-                channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
-            match tokio::time::timeout(AWAY_LIMIT, declare).await {
-                Ok(Ok(queue)) => {
-                    depths.push(Some(Depth {
-                        ready: queue.message_count(),
-                        consumers: queue.consumer_count(),
-                    }));
-                }
-                Ok(Err(error)) if !error.is_amqp_soft_error() => {
-                    return Err(BrokerError::Lost(format!(
-                        "look at the queue {queue}: {error}"
-                    )));
-                }
-                _ => {
-                    depths.push(None);
-                    // The broker has closed the other, or is busy with it.
-                    channel = self.publishing_channel().await?;
-                }
+        let idle = RefCell::default();
+        let depths = asks::each(queues, |queue| self.look(queue, &idle)).await;
+        let close = async |channel: Channel| {
+            let close = channel.close(200, "seen".into());
+            let _ = tokio::time::timeout(CLOSE_LIMIT, close).await;
+        };
+        join_all(idle.into_inner().into_iter().map(close)).await;
+        depths
+    }
+
+    /// One of them, by a channel that nobody uses just now.
+    async fn look(
+        &self,
+        queue: &str,
+        idle: &RefCell<Vec<Channel>>,
+    ) -> Result<Option<Depth>, BrokerError> {
+        let kept = idle.borrow_mut().pop();
+        let channel = match kept {
+            Some(channel) => channel,
+            None => self.publishing_channel().await?,
+        };
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let look = self.ask_for_queue(&channel, queue, passive, FieldTable::default());
+        match look.await {
+            Some(Ok(queue)) => {
+                idle.borrow_mut().push(channel);
+                Ok(Some(Depth {
+                    ready: queue.message_count(),
+                    consumers: queue.consumer_count(),
+                }))
             }
+            Some(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
+                "look at the queue {queue}: {error}"
+            ))),
+            // The broker has closed the channel, or is busy with it.
+            _ => Ok(None),
         }
-        let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
-        Ok(depths)
     }
 
     /// Whether there is an exchange of this name. Where the user may not even look, it is taken to be there.

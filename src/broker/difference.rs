@@ -1,16 +1,27 @@
 //! What is on the broker, held against what is expected there; and the command that mends a difference.
 
+use std::future::ready;
+
 use lapin::{
     ExchangeKind,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 
-use super::{BrokerError, Cures, Expected, QueueSpec, Session, topology::answered};
+use super::{
+    BrokerError, Cures, Expected, QueueSpec, Session, asks,
+    topology::{Keeping, OTHER_LEDGERS, answered, is_sealed},
+};
 
 /// Where none of so many exchanges is there, the broker is taken for a new one: to look for more would only fill its
 /// log, which has a line for each that is missing.
 const LOOKS: usize = 3;
+
+/// What RabbitMQ 3 says of a classic queue whose node is away; 4 says nothing.
+const AWAY: &str = "is down or inaccessible";
+
+const BRING_BACK: &str = "start its node again: what is for these queues waits until then. Where the node is gone for good, \
+    docs/operations.md says what to do";
 
 /// One exchange or queue that is not as it should be.
 #[derive(Debug, Clone)]
@@ -28,8 +39,12 @@ pub struct Difference {
 pub enum Found {
     /// It is not there at all.
     Missing,
+    /// It says nothing, as a queue does whose node is away.
+    Away,
     /// It was declared otherwise, as the broker says.
     Otherwise(String),
+    /// It was declared without what lets it give to others at once what a consumer holds whose node is gone.
+    KeepsBack,
     /// The user lacks a right to it, as the broker says.
     Refused(String),
 }
@@ -54,38 +69,63 @@ impl Expected {
             };
             let Some(found) = found else { continue };
             let mend = match &found {
-                Found::Missing => cures.declare_exchange(&name, &kind, alternate.as_deref()),
                 Found::Otherwise(_) => cures.delete_exchange(&name),
                 Found::Refused(problem) => self.permit(session, cures, problem),
+                _ => cures.declare_exchange(&name, &kind, alternate.as_deref()),
             };
             differences.push(Difference { name, found, mend });
         }
-        let is_new = are_missing(&differences, self.exchanges().len());
-        for queue in &self.queues {
-            let found = if is_new {
-                Some(Found::Missing)
-            } else {
-                self.look_at_queue(session, queue).await?
-            };
-            let Some(found) = found else { continue };
-            if !is_new && queue.is_ledger() && self.is_replaced(session, queue).await? {
-                continue;
-            }
-            let mend = match &found {
-                Found::Missing => {
-                    cures.declare_queue(&queue.name, &queue.arguments(&self.names), &queue.bindings)
-                }
-                Found::Otherwise(_) => replace_queue(session, cures, queue).await?,
-                Found::Refused(problem) => self.permit(session, cures, problem),
-            };
-            let name = queue.name.clone();
-            differences.push(Difference { name, found, mend });
+        if are_missing(&differences, self.exchanges().len()) {
+            let missing = self.queues.iter().map(|queue| self.missing(cures, queue));
+            differences.extend(missing);
+        } else {
+            let keeping = Keeping::default();
+            let compare = |queue| self.compare_queue(session, cures, queue, &keeping);
+            let found = asks::each(&self.queues, compare).await?;
+            differences.extend(found.into_iter().flatten());
         }
         let missing = |difference: &&Difference| difference.found == Found::Missing;
         if self.declare && differences.iter().any(|difference| missing(&difference)) {
             differences.extend(self.may_not_declare(session, cures).await?);
         }
         Ok(differences)
+    }
+
+    /// None if it is there, and as it should be; or replaced by one that is.
+    async fn compare_queue(
+        &self,
+        session: &Session,
+        cures: &Cures,
+        queue: &QueueSpec,
+        keeping: &Keeping,
+    ) -> Result<Option<Difference>, BrokerError> {
+        let Some(found) = self.look_at_queue(session, queue, keeping).await? else {
+            return Ok(None);
+        };
+        if found != Found::Away && queue.has_next() && self.is_replaced(session, queue).await? {
+            return Ok(None);
+        }
+        let mend = match &found {
+            Found::Missing => return Ok(Some(self.missing(cures, queue))),
+            Found::Away => BRING_BACK.to_owned(),
+            Found::KeepsBack => cures.hand_on(self.names.prefix()),
+            Found::Otherwise(problem) if queue.is_ledger() && is_sealed(problem) => {
+                OTHER_LEDGERS.to_owned()
+            }
+            Found::Otherwise(_) => replace_queue(session, cures, queue).await?,
+            Found::Refused(problem) => self.permit(session, cures, problem),
+        };
+        let name = queue.name.clone();
+        Ok(Some(Difference { name, found, mend }))
+    }
+
+    fn missing(&self, cures: &Cures, queue: &QueueSpec) -> Difference {
+        let arguments = queue.arguments(&self.names);
+        Difference {
+            name: queue.name.clone(),
+            found: Found::Missing,
+            mend: cures.declare_queue(&queue.name, &arguments, &queue.bindings),
+        }
     }
 
     /// None if it is there, and as it should be.
@@ -116,19 +156,32 @@ impl Expected {
         &self,
         session: &Session,
         queue: &QueueSpec,
+        keeping: &Keeping,
     ) -> Result<Option<Found>, BrokerError> {
-        let channel = session.publishing_channel().await?;
+        let mut channel = session.publishing_channel().await?;
         let passive = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        let there =
-            channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-        if let Some(found) = missing(answered("queue", &queue.name, false, there).await)? {
+        let name = &queue.name;
+        let arguments = FieldTable::default();
+        let look = session.ask_for_queue(&channel, name, passive, arguments);
+        let there = match look.await {
+            Some(there) => answered("queue", name, false, ready(there)).await,
+            None if session.health.is_well() => return Ok(Some(Found::Away)),
+            None => {
+                let problem = format!("look at the queue {name}: no answer in time");
+                return Err(BrokerError::Lost(problem));
+            }
+        };
+        if let Some(found) = missing(there)? {
             return Ok(Some(found));
         }
-        let declared = self.queue(&channel, queue).await;
-        finished(&channel, otherwise(declared)?).await
+        let declared = self.queue(session, &mut channel, queue, keeping).await;
+        let keeps_back = matches!(declared, Ok(None)) && queue.is_worked_off();
+        let found = otherwise(declared.map(drop))?;
+        let found = finished(&channel, found).await?;
+        Ok(found.or(keeps_back.then_some(Found::KeepsBack)))
     }
 
     /// What is missing can be declared only by whom the broker lets. A declaration that is wrong in itself tells: the
@@ -169,7 +222,8 @@ impl Expected {
         session: &Session,
         ledger: &QueueSpec,
     ) -> Result<bool, BrokerError> {
-        let found = self.look_at_queue(session, &ledger.next()).await?;
+        let (next, keeping) = (ledger.next(), Keeping::default());
+        let found = self.look_at_queue(session, &next, &keeping).await?;
         Ok(found.is_none())
     }
 }
@@ -183,6 +237,7 @@ fn are_missing(differences: &[Difference], looks: usize) -> bool {
 fn missing(looked: Result<(), BrokerError>) -> Result<Option<Found>, BrokerError> {
     match looked {
         Ok(()) => Ok(None),
+        Err(BrokerError::Foreign(problem)) if problem.contains(AWAY) => Ok(Some(Found::Away)),
         Err(BrokerError::Foreign(_)) => Ok(Some(Found::Missing)),
         Err(BrokerError::Refused(problem)) => Ok(Some(Found::Refused(problem))),
         Err(lost @ BrokerError::Lost(_)) => Err(lost),

@@ -1,30 +1,39 @@
 //! A quota's ledger at the broker: a message stored there is one permission. Why that counts rightly stands in
 //! [`policy::quota`](crate::policy::quota).
 //!
-//! A quota has one of two ledgers: while it is changed, both are there, and each permission is counted in both.
+//! A ledger is one of two: while the quota is changed, both are there, and each permission is counted in both.
 
 mod book; // one ledger queue
+mod part; // one of several ledgers
+mod parts; // a quota's ledgers, of which each counts a part
+mod seal; // what keeps others from counting in one where there are several
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use futures_util::future::{LocalBoxFuture, try_join};
 
-use super::{BrokerError, Names, Session, topology::QueueSpec};
+use super::{
+    BrokerError, Session,
+    topology::{Making, QueueSpec},
+};
 use crate::{
     clock::Moment,
-    config::AmqpSettings,
-    job::Lane,
+    lane::Lane,
+    message::Names,
     policy::quota::{Answer, Counts, Permission, Terms, Turn},
     quota::{Ledger, Unheard},
 };
 use book::{Book, Entered, Entry};
 
+pub use parts::QuotaLedgers;
+
 /// Those who ask within this time of each other share one look at what counts.
 const LOOK_LASTS: Duration = Duration::from_millis(10);
 
-/// One provider's ledgers, as one session reaches them.
-pub struct QuotaLedger {
+/// The ledger of a quota or of a part of it, as one session reaches it.
+struct QuotaLedger {
     session: Rc<Session>,
+    making: Making,
     terms: Terms,
     pair: [Queues; 2],
     /// Which of the two is as this worker's terms say.
@@ -58,30 +67,30 @@ enum Counted {
 }
 
 impl QuotaLedger {
-    /// The ledgers of a provider, or of a longer window ([`Names::longer`]); what is missing is declared. A worker that
-    /// runs `already` follows one that counts another quota.
+    /// The ledger of a provider, of a longer window ([`Names::longer`]), or of a part of it ([`Names::parts`]). A worker
+    /// that runs `already` follows one that counts another quota.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where another quota is counted, and in use.
-    pub async fn open(
+    async fn open(
         session: &Rc<Session>,
         names: &Names,
-        amqp: &AmqpSettings,
+        making: Making,
         owner: &str,
         terms: Terms,
         already: bool,
     ) -> Result<Rc<Self>, BrokerError> {
-        let made = |mine| Self::new(session, names, amqp, owner, terms, mine);
+        let made = |mine| Self::new(session, names, making, owner, terms, mine);
         let mut ledger = made(0);
         let here = ledger.there().await?;
         let first = usize::from(here == [false, true]);
         if first != ledger.mine {
             ledger = made(first);
         }
-        match ledger.pair[first].establish(session).await {
+        match ledger.pair[first].establish(session, making).await {
             Err(BrokerError::Foreign(_)) if here == [true, true] => {
                 ledger = made(1);
-                ledger.pair[1].establish(session).await?;
+                ledger.pair[1].establish(session, making).await?;
             }
             Err(BrokerError::Foreign(problem)) if already => {
                 tracing::warn!(
@@ -111,7 +120,7 @@ impl QuotaLedger {
     fn new(
         session: &Rc<Session>,
         names: &Names,
-        amqp: &AmqpSettings,
+        making: Making,
         owner: &str,
         terms: Terms,
         mine: usize,
@@ -120,10 +129,11 @@ impl QuotaLedger {
             let (counted, spread) = QueueSpec::ledgers(names, owner, &terms);
             let named = |spec: QueueSpec| if number == 0 { spec } else { spec.next() };
             let specs = (counted.map(named), spread.map(named));
-            Queues::new(specs, (number == mine).then_some(&terms), amqp.declare)
+            Queues::new(specs, &terms, number == mine, making)
         };
         Self {
             session: Rc::clone(session),
+            making,
             terms,
             pair: [queues(0), queues(1)],
             mine,
@@ -135,48 +145,61 @@ impl QuotaLedger {
         }
     }
 
-    /// The ledger of another quota, which takes this one's place: from now on both count.
+    /// The ledger of another quota, which takes this one's place: from now on both count. It is declared `by` a session
+    /// that may be with another node.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where the change before this one is not over yet.
-    pub async fn change(
+    async fn change(
         &self,
+        by: &Session,
         names: &Names,
-        amqp: &AmqpSettings,
         owner: &str,
         terms: Terms,
     ) -> Result<Rc<Self>, BrokerError> {
         let next = 1 - self.mine;
-        let ledger = Self::new(&self.session, names, amqp, owner, terms, next);
-        ledger.pair[next].establish(&self.session).await?;
+        let ledger = Self::new(&self.session, names, self.making, owner, terms, next);
+        let making = match self.making {
+            Making::Looks => Making::Looks,
+            Making::Compares | Making::Declares => Making::Declares,
+        };
+        ledger.pair[next].establish(by, making).await?;
         Ok(Rc::new(ledger))
     }
 
-    /// Deletes the ledger of the terms before, once what it counted is past; says whether it could.
+    /// Deletes the ledger of the terms before.
     ///
     /// # Errors
     /// Where the broker does not answer in time.
-    pub async fn retire(&self, before: &Terms) -> Result<(), BrokerError> {
-        let over = Moment::now().after(self.terms.overlap(before));
-        loop {
-            let left = over.since(Moment::now());
-            if left.is_zero() {
-                return self.pair[1 - self.mine].retire(&self.session).await;
-            }
-            tokio::time::sleep(left).await;
-        }
-    }
-
-    /// The session that it is reached by.
-    #[must_use]
-    pub fn session(&self) -> Rc<Session> {
-        Rc::clone(&self.session)
+    async fn retire(&self) -> Result<(), BrokerError> {
+        self.pair[1 - self.mine].retire(&self.session).await
     }
 
     /// The queue that counts all requests.
-    #[must_use]
-    pub fn queue(&self) -> &str {
+    fn queue(&self) -> &str {
         self.pair[self.counting.get()].all.name()
+    }
+
+    /// Whether it was found as it should be, or may be as it is.
+    fn is_trusted(&self) -> bool {
+        let Queues { all, bulk, .. } = &self.pair[self.mine];
+        all.is_trusted() && bulk.is_trusted()
+    }
+
+    /// Since when a part of it was not there; none while all are.
+    fn missing_since(&self) -> Option<Moment> {
+        let books = self.pair[self.mine].books();
+        books.filter_map(Book::missing_since).min()
+    }
+
+    /// All of it is there.
+    fn is_back(&self) {
+        self.pair[self.mine].books().for_each(Book::is_there);
+    }
+
+    /// Whether one of the two is there now.
+    async fn is_there(&self) -> Result<bool, BrokerError> {
+        Ok(self.there().await? != [false, false])
     }
 
     async fn there(&self) -> Result<[bool; 2], BrokerError> {
@@ -191,7 +214,7 @@ impl QuotaLedger {
 
     async fn ask_all(&self, lane: Lane, waiting: usize) -> Result<Answer, BrokerError> {
         if lane == Lane::Bulk && self.terms.spreads && !self.may_go(waiting).await? {
-            return Ok(Answer::Full(None));
+            return Ok(self.held());
         }
         let asked = Moment::now();
         let of_bulk = if lane == Lane::Bulk {
@@ -212,6 +235,17 @@ impl QuotaLedger {
                 Permission::of_others(asked)
             },
         ))
+    }
+
+    /// Bulk is kept back: until something is forgotten, or for a moment.
+    fn held(&self) -> Answer {
+        let is_full = |counts| self.terms.turn(counts, 1) == Turn::Held;
+        match self.seen.get() {
+            Some((counts, _)) if is_full(counts) => {
+                Answer::Held(self.pair[self.mine].all.next_expiry())
+            }
+            _ => Answer::Full(None),
+        }
     }
 
     /// An entry in each of the two that is there; none where one refuses it.
@@ -313,33 +347,39 @@ impl QuotaLedger {
 }
 
 impl Queues {
-    /// With the terms where they are known.
+    /// Of `mine` the terms are known.
     fn new(
         ([all, bulk], spread): ([QueueSpec; 2], Option<QueueSpec>),
-        terms: Option<&Terms>,
-        declare: bool,
+        terms: &Terms,
+        mine: bool,
+        making: Making,
     ) -> Self {
-        let book = |queue, room: fn(&Terms) -> u32| {
-            Book::new(queue, terms.map(|terms| (room(terms), terms.ttl)), declare)
+        let of_several = terms.parts > 1;
+        let book = |queue, room: u32| {
+            Book::new(queue, mine.then_some((room, terms.ttl)), making, of_several)
         };
         Self {
-            all: book(all, |terms| terms.requests),
-            bulk: book(bulk, |terms| terms.bulk),
-            spread: spread.map(|spread| Book::new(spread, None, declare)),
+            all: book(all, terms.requests),
+            bulk: book(bulk, terms.bulk),
+            spread: spread.map(|spread| Book::new(spread, None, making, of_several)),
         }
     }
 
-    async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
-        self.all.establish(session).await?;
-        self.bulk.establish(session).await?;
+    async fn establish(&self, session: &Session, making: Making) -> Result<(), BrokerError> {
+        self.all.establish(session, making).await?;
+        if !self.all.is_trusted() {
+            // They are all on the node that is away, and seen to once it is back.
+            return Ok(());
+        }
+        self.bulk.establish(session, making).await?;
         let Some(spread) = &self.spread else {
             return Ok(());
         };
-        match spread.establish(session).await {
+        match spread.establish(session, making).await {
             // It holds nothing that must be kept.
-            Err(BrokerError::Foreign(_)) => {
+            Err(BrokerError::Foreign(_)) if making == Making::Declares => {
                 spread.delete(session).await?;
-                spread.establish(session).await
+                spread.establish(session, making).await
             }
             established => established,
         }

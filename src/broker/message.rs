@@ -1,4 +1,4 @@
-//! Messages out: what is published, and the names of our own headers.
+//! Messages out: what is published.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,43 +9,8 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::connection::SMALL_FRAME;
-
-/// Our own headers. Those of the broker (`x-death`) are not passed on.
-pub mod header {
-    /// Class of a dead letter's failure.
-    pub const ERROR: &str = "x-lookup-error";
-    /// What was expected, what came, what to do.
-    pub const MESSAGE: &str = "x-lookup-message";
-    /// HTTP requests made so far.
-    pub const ATTEMPTS: &str = "x-lookup-attempts";
-    /// How many of them are not held against the job.
-    pub const SPARED: &str = "x-lookup-spared-attempts";
-    /// The routing key that the job came with.
-    pub const ROUTING_KEY: &str = "x-lookup-routing-key";
-    /// When a worker first received the job, in milliseconds since 1970.
-    pub const RECEIVED_AT: &str = "x-lookup-received-at";
-    /// When a parked job is to go on, likewise.
-    pub const DUE_AT: &str = "x-lookup-due-at";
-    /// When a job was parked, likewise.
-    pub const PARKED_AT: &str = "x-lookup-parked-at";
-    /// HTTP status of the last answer.
-    pub const HTTP_STATUS: &str = "x-lookup-http-status";
-    /// Status of a result.
-    pub const STATUS: &str = "x-lookup-status";
-    /// How often a job had come back to its queue when it was set aside as a suspect.
-    pub const SUSPECT: &str = "x-lookup-suspect";
-    /// When a message became a dead letter, likewise.
-    pub const DIED_AT: &str = "x-lookup-died-at";
-    /// How often a dead letter was sent back to its queue.
-    pub const REPLAYS: &str = "x-lookup-replays";
-    /// W3C trace context.
-    pub const TRACEPARENT: &str = "traceparent";
-    /// W3C trace context.
-    pub const TRACESTATE: &str = "tracestate";
-    /// How kombu tells that it compressed a body.
-    pub const COMPRESSION: &str = "compression";
-}
+use super::{connection::SMALL_FRAME, tail::header_of};
+use crate::message::header;
 
 /// A message to publish; always persistent.
 #[derive(Debug, Clone, Default)]
@@ -134,6 +99,17 @@ impl Message {
         self.headers
             .insert(name.into(), AMQPValue::LongLongInt(value));
         self
+    }
+
+    /// With this behind the body; what stood there before was left out.
+    #[must_use]
+    pub fn tail(mut self, tail: &[u8]) -> Self {
+        if tail.is_empty() {
+            return self;
+        }
+        let length = tail.len();
+        self.body = [&self.body, tail].concat().into();
+        self.header(header::TAIL, &header_of(length))
     }
 
     /// Without these headers.

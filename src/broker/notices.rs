@@ -18,8 +18,11 @@ use lapin::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Fate, Message, Names, Route, Session, bounded};
-use crate::policy::pause::By;
+use super::{
+    BrokerError, CALL_LIMIT, CLOSE_LIMIT, Fate, Message, Route, Session, bounded,
+    counts::CountNotice, question::Asked,
+};
+use crate::{message::Names, policy::pause::By};
 
 /// What a message's time to live can express; more is heard of again then.
 const LONGEST_PAUSE: Duration = Duration::from_millis(u32::MAX as u64);
@@ -39,6 +42,10 @@ pub enum Notice {
     Pause(String, PauseNotice),
     /// A provider, by its name, is to be asked again, whatever was said before.
     Resume(String),
+    /// Somebody asks where a job is.
+    Question(Asked),
+    /// A worker tells what a provider said is left.
+    Count(CountNotice),
 }
 
 /// For how long a provider is to be left alone, and by whose word.
@@ -68,6 +75,8 @@ impl PauseNotice {
 pub struct Notices {
     consumer: Consumer,
     room: String,
+    questions: String,
+    counts: String,
 }
 
 /// The message that tells of a pause or of its end. For those who hear it at once a length of time counts and no point
@@ -136,10 +145,12 @@ impl Session {
             return Ok(None);
         }
         let (room, pauses) = (names.room(), names.pauses());
+        let (questions, counts) = (names.questions(), names.counts());
         let keys = ledgers
             .iter()
             .map(|ledger| (&room, ledger))
-            .chain(providers.iter().map(|name| (&pauses, name)));
+            .chain(providers.iter().map(|name| (&pauses, name)))
+            .chain([(&room, &questions), (&room, &counts)]);
         for (exchange, key) in keys {
             let (queue, exchange, key) = (
                 queue.as_str().into(),
@@ -167,7 +178,12 @@ impl Session {
             FieldTable::default(),
         );
         let consumer = bounded(&format!("consume from {queue}"), CALL_LIMIT, consume).await?;
-        Ok(Some(Notices { consumer, room }))
+        Ok(Some(Notices {
+            consumer,
+            room,
+            questions,
+            counts,
+        }))
     }
 
     /// Lets all workers know that a provider is to be left alone for so long; without an end, until it is resumed.
@@ -323,6 +339,18 @@ impl Notices {
         loop {
             let delivery = self.consumer.next().await?.ok()?;
             let key = delivery.routing_key.as_str().to_owned();
+            if key == self.questions {
+                match Asked::read(&delivery.data, &delivery.properties) {
+                    Some(asked) => return Some(Notice::Question(asked)),
+                    None => continue,
+                }
+            }
+            if key == self.counts {
+                match serde_json::from_slice(&delivery.data) {
+                    Ok(notice) => return Some(Notice::Count(notice)),
+                    Err(_) => continue,
+                }
+            }
             if delivery.exchange.as_str() == self.room {
                 return Some(Notice::Room(key));
             }

@@ -13,7 +13,7 @@ use tokio::{
     task::{AbortHandle, spawn_local, yield_now},
 };
 
-use super::{Message, publisher::Word};
+use super::{Message, word::Word};
 
 /// One such channel, until it is dropped.
 #[derive(Debug)]

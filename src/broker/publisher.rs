@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashSet, pin::pin, rc::Rc, time::Duration};
 
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection,
+    BasicProperties, Channel, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::FieldTable,
 };
@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     BrokerError, CALL_LIMIT, CONFIRM_LIMIT, Message, connection::Health, pipeline::Pipeline,
+    word::Word,
 };
 
 /// A nack is most often a queue that elects its leader, which takes a second or so. Each try is on a new channel.
@@ -65,18 +66,6 @@ pub enum Fate {
     /// The broker answers, and says nothing of this message: the queue has no leader, as after the loss of most of its
     /// nodes, or where a broker died within a second or so of its declaration. The queue may have it all the same.
     Silent,
-}
-
-/// What the broker says of one publish. The client's own word has room for the message that may have come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    Ack,
-    Returned,
-    Nack,
-    /// None came in time.
-    Silence,
-    /// The channel does not confirm.
-    None,
 }
 
 /// Publishes on one connection and one thread.
@@ -401,17 +390,6 @@ impl Publisher {
         }
         let _ = tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "seen".into())).await;
         Ok(there)
-    }
-}
-
-impl From<Confirmation> for Word {
-    fn from(confirmation: Confirmation) -> Self {
-        match confirmation {
-            Confirmation::Ack(None) => Self::Ack,
-            Confirmation::Ack(Some(_)) => Self::Returned,
-            Confirmation::Nack(_) => Self::Nack,
-            Confirmation::NotRequested => Self::None,
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::{BrokerError, CALL_LIMIT, Deliveries, Names, Session, bounded};
+use super::{BrokerError, CALL_LIMIT, Deliveries, Session, bounded};
+use crate::message::Names;
 
 /// How long results wait for a requester who does not come back.
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);

@@ -1,8 +1,14 @@
 //! Whether the user may do on this broker what a worker does there, tried without leaving anything behind.
 
-use lapin::{BasicProperties, options::BasicPublishOptions, types::FieldTable};
+use std::future::ready;
 
-use super::{BrokerError, CLOSE_LIMIT, Cures, Expected, Session, topology::answered};
+use lapin::{BasicProperties, Channel, ErrorKind, options::BasicPublishOptions, types::FieldTable};
+use tokio::time::timeout;
+
+use super::{BrokerError, CALL_LIMIT, CLOSE_LIMIT, Cures, Expected, Session, topology::answered};
+
+/// How often a publish is tried whose refusal may have been missed.
+const TRIES: u32 = 10;
 
 /// A right that the user lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,30 +61,44 @@ fn refused(tried: Result<(), BrokerError>) -> Result<Option<String>, BrokerError
     }
 }
 
-/// What a transaction publishes is nowhere until it is committed; the right is looked at before.
+/// The broker's refusal closes the channel. Where that happens before the channel is used again, the client tells of the
+/// closed channel and not of the refusal; then it is tried on another one.
 async fn may_publish(session: &Session, exchange: &str) -> Result<(), BrokerError> {
-    let channel = session.publishing_channel().await?;
-    let publish = async {
-        channel.tx_select().await?;
-        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let publish = channel.basic_publish(
-            exchange.into(),
-            "lookup-worker.check".into(),
-            options,
-            b"",
-            properties,
-        );
-        publish.await?;
-        channel.tx_rollback().await
-    };
     let name = if exchange.is_empty() {
         "amq.default"
     } else {
         exchange
     };
-    answered("exchange", name, false, publish).await?;
-    let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
-    Ok(())
+    let mut tries = 1;
+    loop {
+        let channel = session.publishing_channel().await?;
+        let published = timeout(CALL_LIMIT, publish_nothing(&channel, exchange)).await;
+        let is_closed = |error: &lapin::Error| {
+            matches!(error.kind(), ErrorKind::InvalidChannelState(..)) && tries < TRIES
+        };
+        match published {
+            Ok(Err(error)) if is_closed(&error) => tries += 1,
+            Ok(published) => {
+                answered("exchange", name, false, ready(published)).await?;
+                let _ = timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
+                return Ok(());
+            }
+            Err(_) => {
+                let problem = format!("publish to {name}: no answer in time");
+                return Err(BrokerError::Lost(problem));
+            }
+        }
+    }
+}
+
+/// What a transaction publishes is nowhere until it is committed; the right is looked at before.
+async fn publish_nothing(channel: &Channel, exchange: &str) -> lapin::Result<()> {
+    channel.tx_select().await?;
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let key = "lookup-worker.check".into();
+    let publish = channel.basic_publish(exchange.into(), key, options, b"", properties);
+    publish.await?;
+    channel.tx_rollback().await
 }
 
 /// To undo a binding takes the rights that it takes to make one, and nothing is wrong where there is none.
@@ -87,6 +107,6 @@ async fn may_bind(session: &Session, queue: &str, exchange: &str) -> Result<(), 
     let key = "lookup-worker.check".into();
     let unbind = channel.queue_unbind(queue.into(), exchange.into(), key, FieldTable::default());
     answered("exchange", exchange, false, unbind).await?;
-    let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
+    let _ = timeout(CLOSE_LIMIT, channel.close(200, "seen".into())).await;
     Ok(())
 }

@@ -1,22 +1,30 @@
 //! What the worker needs on the broker, declared at start or checked to be there (contract §2).
 
+mod keeping; // for consumers whose node is gone
+mod ledgers; // those of a quota
+
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{AWAY_LIMIT, BrokerError, CALL_LIMIT, Names, Session, names};
+use super::{BrokerError, CALL_LIMIT, Session};
 use crate::{
-    config::{AmqpSettings, ProviderSettings, Step},
-    job::Lane,
+    config::{AmqpSettings, Step},
+    lane::Lane,
+    message::Names,
     policy::{poison::Suspicion, quota::Terms},
+    provider::settings::ProviderSettings,
     quota::is_common,
 };
+
+pub(super) use keeping::{Keeping, POLICY, WANTED};
+pub(super) use ledgers::{Making, OTHER_LEDGERS, is_sealed};
 
 /// How often what is no job may be redelivered: looking at a dead letter puts it back, which counts, and from
 /// RabbitMQ 4.0 a queue without a limit of its own drops a message after 20 times.
@@ -47,6 +55,8 @@ enum Kind {
     Kept {
         delivery_limit: i32,
         dead_letters: bool,
+        /// Whether workers consume from it, all the time.
+        worked_off: bool,
     },
     /// A classic queue, whose room is exact: it counts a quota (`policy::quota`).
     /// What it forgets goes to the exchange `forgets_to`.
@@ -55,79 +65,80 @@ enum Kind {
         ttl: Duration,
         forgets_to: String,
     },
+    /// A classic queue with the name of a single ledger, where a quota has so many: full of one message that stays, it
+    /// refuses whoever asks there (`policy::quota`). The key says how many, and no message ever bears it.
+    Seal { ledgers: u32, forgets_to: String },
     /// A classic queue too, whose depth is known as soon as its node is up; each message in it expires.
     Pause,
 }
 
+impl Kind {
+    fn of_jobs(delivery_limit: i32) -> Self {
+        Self::Kept {
+            delivery_limit,
+            dead_letters: true,
+            worked_off: true,
+        }
+    }
+}
+
 impl Expected {
-    /// What a worker with these providers needs.
+    /// What a worker with these providers, and lookups of these names, needs.
     #[must_use]
     pub fn new<'a>(
         amqp: &AmqpSettings,
         steps: &[Step],
         providers: impl Iterator<Item = &'a ProviderSettings>,
+        lookups: impl Iterator<Item = &'a String>,
     ) -> Self {
         let names = Names::new(&amqp.prefix);
         let limit = amqp.delivery_limit.try_into().unwrap_or(i32::MAX);
-        let queue =
-            |name: String, delivery_limit, dead_letters, bindings: &[(String, &str)]| QueueSpec {
-                name,
-                kind: Kind::Kept {
-                    delivery_limit,
-                    dead_letters,
-                },
-                bindings: bindings
-                    .iter()
-                    .map(|(exchange, key)| (exchange.clone(), (*key).to_owned()))
-                    .collect(),
-            };
-        let mut queues = vec![
-            queue(
-                names.dead(),
-                PRACTICALLY_UNLIMITED,
-                false,
-                &[(names.dead(), "")],
-            ),
-            queue(names.unrouted(), limit, true, &[(names.unrouted(), "")]),
-            queue(
-                names.results().to_owned(),
-                PRACTICALLY_UNLIMITED,
-                true,
-                &[(names.results().to_owned(), "#")],
-            ),
-        ];
-        queues.extend(
-            steps
+        let queue = |name: String, kind, bindings: &[(String, &str)]| QueueSpec {
+            name,
+            kind,
+            bindings: bindings
                 .iter()
-                .map(|step| queue(names.delay(step), limit, true, &[])),
-        );
+                .map(|(exchange, key)| (exchange.clone(), (*key).to_owned()))
+                .collect(),
+        };
+        let for_others = |dead_letters| Kind::Kept {
+            delivery_limit: PRACTICALLY_UNLIMITED,
+            dead_letters,
+            worked_off: false,
+        };
+        let (dead, results) = (names.dead(), names.results().to_owned());
+        let unrouted = [(names.unrouted(), "")];
+        let mut queues = vec![
+            queue(dead.clone(), for_others(false), &[(dead, "")]),
+            queue(names.unrouted(), Kind::of_jobs(limit), &unrouted),
+            queue(results.clone(), for_others(true), &[(results, "#")]),
+        ];
+        let delays = steps.iter().map(|step| names.delay(step));
+        queues.extend(delays.map(|name| queue(name, Kind::of_jobs(limit), &[])));
         let limit_of_suspects = Suspicion::new(amqp.delivery_limit)
             .limit()
             .try_into()
             .unwrap_or(i32::MAX);
-        for settings in providers {
-            let provider = &settings.name;
+        let jobs_of = |provider: &String| {
+            let mut queues = Vec::new();
             for lane in Lane::ALL {
-                queues.push(queue(
-                    names.suspects(provider, lane),
-                    limit_of_suspects,
-                    true,
-                    &[],
-                ));
+                let suspects = names.suspects(provider, lane);
+                queues.push(queue(suspects, Kind::of_jobs(limit_of_suspects), &[]));
                 let mut bindings = vec![(names.jobs_exchange(), format!("{provider}.{lane}"))];
                 if lane == Lane::Bulk {
                     bindings.push((names.jobs_exchange(), provider.clone()));
                 }
-                let kind = Kind::Kept {
-                    delivery_limit: limit,
-                    dead_letters: true,
-                };
                 queues.push(QueueSpec {
                     name: names.jobs(provider, lane),
-                    kind,
+                    kind: Kind::of_jobs(limit),
                     bindings,
                 });
             }
+            queues
+        };
+        for settings in providers {
+            let provider = &settings.name;
+            queues.extend(jobs_of(provider));
             let bindings = vec![(names.pauses(), provider.clone())];
             queues.push(QueueSpec {
                 name: names.pause(provider),
@@ -142,11 +153,16 @@ impl Expected {
                     (owner, Terms::of_longer(limit))
                 }));
                 for (owner, terms) in windows {
-                    let (ledgers, spread) = QueueSpec::ledgers(&names, &owner, &terms);
-                    queues.extend(ledgers.into_iter().chain(spread));
+                    queues.extend(QueueSpec::of_window(
+                        &names,
+                        &owner,
+                        &terms,
+                        amqp.quota_ledgers,
+                    ));
                 }
             }
         }
+        queues.extend(lookups.flat_map(jobs_of));
         Self {
             names,
             declare: amqp.declare,
@@ -159,7 +175,8 @@ impl Expected {
     /// # Errors
     /// [`BrokerError::Foreign`] names what is missing or declared otherwise, and the difference.
     pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
-        let channel = session.publishing_channel().await?;
+        let mut channel = session.publishing_channel().await?;
+        let keeping = Keeping::default();
         for (name, kind, alternate) in self.exchanges() {
             self.exchange(&channel, &name, kind, alternate).await?;
         }
@@ -168,7 +185,7 @@ impl Expected {
             .iter()
             .partition(|queue| matches!(queue.kind, Kind::Kept { .. }));
         for queue in kept {
-            self.queue(&channel, queue).await?;
+            self.queue(session, &mut channel, queue, &keeping).await?;
             self.bind(&channel, queue).await?;
         }
         // Together: each may have to be waited for in vain.
@@ -191,7 +208,7 @@ impl Expected {
     ) -> Result<(), BrokerError> {
         match queue.kind {
             // Which of two is this worker's, whoever counts there finds out.
-            Kind::Ledger { .. } => Ok(()),
+            Kind::Ledger { .. } | Kind::Seal { .. } => Ok(()),
             _ if queue.declare_classic(session, self.declare).await? => {
                 self.bind(channel, queue).await
             }
@@ -244,19 +261,57 @@ impl Expected {
         .await
     }
 
+    /// Declares a queue, or checks that it is there. Says what it keeps for consumers whose node is gone, where that
+    /// is known.
     pub(super) async fn queue(
         &self,
-        channel: &Channel,
+        session: &Session,
+        channel: &mut Channel,
         queue: &QueueSpec,
-    ) -> Result<(), BrokerError> {
+        keeping: &Keeping,
+    ) -> Result<Option<i32>, BrokerError> {
         let options = QueueDeclareOptions {
             durable: true,
             passive: !self.declare,
             ..QueueDeclareOptions::default()
         };
-        let arguments = queue.arguments(&self.names);
-        let declare = channel.queue_declare(queue.name.as_str().into(), options, arguments);
-        answered("queue", &queue.name, self.declare, declare).await
+        let declare = async |channel: &Channel, keeps| {
+            let arguments = queue.arguments_keeping(&self.names, keeps);
+            let declare = channel.queue_declare(queue.name.as_str().into(), options, arguments);
+            answered("queue", &queue.name, self.declare, declare).await
+        };
+        let mut keeps = keeping.get();
+        if self.declare && keeps != Some(WANTED) && !self.is_there(channel, queue).await? {
+            // What others lack, a new one is to have.
+            *channel = session.publishing_channel().await?;
+            keeps = Some(WANTED);
+        }
+        let refusal = match declare(channel, keeps).await {
+            Err(BrokerError::Foreign(refusal)) => refusal,
+            declared => return declared.map(|()| keeps),
+        };
+        let Some(there) = keeping.adopt(&refusal) else {
+            return Err(BrokerError::Foreign(refusal));
+        };
+        let keeps = there.value();
+        // The broker has closed the other.
+        *channel = session.publishing_channel().await?;
+        declare(channel, keeps).await.map(|()| keeps)
+    }
+
+    /// Where it is not, the broker closes the channel.
+    async fn is_there(&self, channel: &Channel, queue: &QueueSpec) -> Result<bool, BrokerError> {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let name = &queue.name;
+        let look = channel.queue_declare(name.as_str().into(), passive, FieldTable::default());
+        match answered("queue", name, false, look).await {
+            Ok(()) => Ok(true),
+            Err(BrokerError::Foreign(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn bind(&self, channel: &Channel, queue: &QueueSpec) -> Result<(), BrokerError> {
@@ -275,151 +330,20 @@ impl Expected {
 }
 
 impl QueueSpec {
-    /// The ledgers of one window of a provider's quota: that of all requests and that of bulk's; and what keeps these
-    /// apart, where it does.
-    pub(super) fn ledgers(names: &Names, owner: &str, terms: &Terms) -> ([Self; 2], Option<Self>) {
-        let ledger = |name, room, ttl| Self {
-            name,
-            kind: Kind::Ledger {
-                room,
-                ttl,
-                forgets_to: names.room(),
-            },
-            bindings: Vec::new(),
-        };
-        let spread = names.quota_spread(owner);
-        let spread = ledger(spread, terms.together(), terms.longest_spacing());
-        let counted = [
-            ledger(names.quota(owner), terms.requests, terms.ttl),
-            ledger(names.quota_share(owner, Lane::Bulk), terms.bulk, terms.ttl),
-        ];
-        (counted, terms.spreads.then_some(spread))
-    }
-
-    /// The one that takes its place where another quota counts.
-    pub(super) fn next(&self) -> Self {
-        Self {
-            name: names::next(&self.name),
-            ..self.clone()
-        }
-    }
-
-    /// Deletes a ledger that counts no more.
-    ///
-    /// # Errors
-    /// Where the broker does not answer in time.
-    pub(super) async fn delete_ledger(&self, session: &Session) -> Result<(), BrokerError> {
-        let channel = session.publishing_channel().await?;
-        let deletion =
-            channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default());
-        super::bounded(
-            &format!("delete the queue {}", self.name),
-            CALL_LIMIT,
-            deletion,
-        )
-        .await?;
-        let _ =
-            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
-        Ok(())
-    }
-
-    /// Declares a ledger, or checks that it is there, and says whether it is. One that is away for now, with the node
-    /// that it lives on, is no error: its quota gives nothing until it is back, and other providers go on.
-    ///
-    /// # Errors
-    /// [`BrokerError::Foreign`] where it counts another quota and is in use.
-    pub(super) async fn establish_ledger(
-        &self,
-        session: &Session,
-        declare: bool,
-    ) -> Result<bool, BrokerError> {
-        match self.declare_classic(session, declare).await {
-            Err(BrokerError::Foreign(_)) if declare && self.delete_if_empty(session).await? => {
-                tracing::info!(
-                    queue = self.name,
-                    "the quota was changed; its ledger, which was empty, is made anew"
-                );
-                self.declare_classic(session, declare).await
-            }
-            Err(BrokerError::Foreign(problem)) if declare => Err(BrokerError::Foreign(format!(
-                "{problem}. The queue counts the requests of another quota, and they are not forgotten yet: give the \
-                 workers that run this one's quota and send them SIGHUP, or start this one again once all are stopped \
-                 and the quota's window has passed; it then replaces the queue by itself"
-            ))),
-            outcome => outcome,
-        }
-    }
-
-    /// Declares a classic queue; says whether it is there. It may be away, with the node that it lives on.
-    async fn declare_classic(&self, session: &Session, declare: bool) -> Result<bool, BrokerError> {
-        // What is refused closes the channel.
-        let channel = session.publishing_channel().await?;
-        let options = QueueDeclareOptions {
-            durable: true,
-            passive: !declare,
-            ..QueueDeclareOptions::default()
-        };
-        let declaration = channel.queue_declare(
-            self.name.as_str().into(),
-            options,
-            self.arguments_of_classic(),
-        );
-        let away = |reason: &dyn std::fmt::Display| {
-            tracing::warn!(queue = self.name, %reason, "a queue is away with its node; a quota gives nothing without");
-            Ok(false)
-        };
-        match tokio::time::timeout(AWAY_LIMIT, declaration).await {
-            Ok(Err(error)) if declare && is_soft(&error, AMQPSoftError::NOTFOUND) => {
-                return away(&error);
-            }
-            Ok(outcome) => {
-                answered("queue", &self.name, declare, std::future::ready(outcome)).await?;
-            }
-            Err(_) if session.health.is_well() => return away(&"no answer in time"),
-            Err(_) => {
-                return Err(BrokerError::Lost(format!(
-                    "declare the queue {}: no answer in time",
-                    self.name
-                )));
-            }
-        }
-        let _ =
-            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "declared".into())).await;
-        Ok(true)
-    }
-
-    /// An empty ledger counts nothing any more, so nothing is forgotten with it.
-    pub(super) async fn delete_if_empty(&self, session: &Session) -> Result<bool, BrokerError> {
-        let channel = session.publishing_channel().await?;
-        let options = QueueDeleteOptions {
-            if_empty: true,
-            ..QueueDeleteOptions::default()
-        };
-        let deletion = channel.queue_delete(self.name.as_str().into(), options);
-        let deleted = match tokio::time::timeout(CALL_LIMIT, deletion).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) if error.is_amqp_soft_error() => return Ok(false),
-            Ok(Err(error)) => {
-                return Err(BrokerError::Lost(format!(
-                    "delete the queue {}: {error}",
-                    self.name
-                )));
-            }
-            Err(_) => {
-                return Err(BrokerError::Lost(format!(
-                    "delete the queue {}: no answer in time",
-                    self.name
-                )));
-            }
-        };
-        let _ =
-            tokio::time::timeout(super::CLOSE_LIMIT, channel.close(200, "deleted".into())).await;
-        Ok(deleted)
-    }
-
     fn arguments_of_classic(&self) -> FieldTable {
         let mut arguments = FieldTable::default();
         insert(&mut arguments, "x-queue-type", "classic");
+        if let Kind::Seal {
+            ledgers,
+            forgets_to,
+        } = &self.kind
+        {
+            insert(&mut arguments, "x-overflow", "reject-publish");
+            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(1));
+            insert(&mut arguments, "x-dead-letter-exchange", forgets_to);
+            let key = format!("{ledgers} ledgers");
+            insert(&mut arguments, "x-dead-letter-routing-key", &key);
+        }
         if let Kind::Ledger {
             room,
             ttl,
@@ -438,15 +362,27 @@ impl QueueSpec {
         arguments
     }
 
-    /// Whether it counts a quota.
-    pub(super) fn is_ledger(&self) -> bool {
-        matches!(self.kind, Kind::Ledger { .. })
+    /// Those of a declaration.
+    pub(super) fn arguments(&self, names: &Names) -> FieldTable {
+        self.arguments_keeping(names, Keeping::default().get())
     }
 
-    pub(super) fn arguments(&self, names: &Names) -> FieldTable {
+    /// Whether workers consume from it, all the time.
+    pub(super) fn is_worked_off(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Kept {
+                worked_off: true,
+                ..
+            }
+        )
+    }
+
+    fn arguments_keeping(&self, names: &Names, keeps: Option<i32>) -> FieldTable {
         let Kind::Kept {
             delivery_limit,
             dead_letters,
+            worked_off,
         } = self.kind
         else {
             return self.arguments_of_classic();
@@ -462,6 +398,9 @@ impl QueueSpec {
             // The broker deletes a dead letter only once its copy was confirmed; that needs reject-publish.
             insert(&mut arguments, "x-dead-letter-strategy", "at-least-once");
             insert(&mut arguments, "x-overflow", "reject-publish");
+        }
+        if let Some(keeps) = keeps.filter(|_| worked_off) {
+            arguments.insert(keeping::ARGUMENT.into(), AMQPValue::LongInt(keeps));
         }
         arguments
     }

@@ -4,7 +4,7 @@
 //! one that was sent back just then may be sent back twice.
 
 mod act;
-mod letter;
+pub(super) mod letter;
 mod list;
 mod mask;
 mod show;
@@ -13,8 +13,10 @@ use std::process::ExitCode;
 
 use super::{Failed, print_line, progress};
 use crate::{
-    broker::{Browse, Names, Session},
-    config::Settings,
+    broker::{Browse, Session},
+    dead_letter::AsksFor,
+    message::Names,
+    settings::Settings,
 };
 use act::{Act, Acting};
 use letter::Letter;
@@ -82,7 +84,8 @@ struct Options {
     /// The one of the job with this id; may be given several times.
     #[arg(long, value_name = "JOB")]
     id: Vec<String>,
-    /// Those that ask for nobody: no jobs, whose requesters were told so (invalid_job, unknown_provider).
+    /// Those that ask for nobody: requesters' mistakes, who were told (invalid_job, unknown_provider), and answers that
+    /// nobody waits for any more (too_late_result).
     #[arg(long)]
     answered: bool,
     /// All of them.
@@ -120,7 +123,7 @@ impl Options {
             letter.provider.as_deref().unwrap_or_default(),
         ) && fits(&self.error, &letter.error)
             && fits(&self.id, &letter.id)
-            && (!self.answered || letter.is_answered())
+            && (!self.answered || letter.asks_for() == AsksFor::Nobody)
     }
 }
 

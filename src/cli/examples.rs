@@ -71,6 +71,19 @@ that an earlier row has, too many fields) is answered with invalid_job. Blank ro
 
 Exit codes: 0 every job is answered, 1 not all, 2 a mistake in the command line, the configuration or the file.";
 
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  lookup-worker explain --id j-42 --config lookup-worker.toml
+  lookup-worker explain --id j-42 --json --config lookup-worker.toml    one object a line, for scripts
+
+A line for each place where the job is or was: queued in a worker, waiting for the quota and at which place, waiting in a
+delay queue and until when, in flight, answered of late, a dead letter. Nothing of what it asks is shown. All workers of
+the broker are asked; jobs that no worker was given yet cannot be looked through, since that would count a delivery of
+each, so of them it is told how many there are.
+
+Exit codes: 0 it is known where the job is, 1 nobody knows it or could be asked, 2 a mistake in the command line or the
+configuration.";
+
 pub(super) const PAUSE: &str = "\
 Examples:
   lookup-worker pause plume --for 10m --config lookup-worker.toml
@@ -92,6 +105,7 @@ Exit codes: 0 all workers were told, 1 they could not be, 2 no such provider, or
 pub(super) const SCHEMA: &str = "\
 Examples:
   lookup-worker schema job > job.schema.json
+  lookup-worker schema job --config lookup-worker.toml > jobs-of-my-providers.schema.json
   lookup-worker schema asyncapi --prefix crm > asyncapi.json";
 
 pub(super) const COMPLETIONS: &str = "\

@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 
 use super::{Failed, print_line};
 use crate::{
-    config::Settings,
-    provider::http::{Client, Options},
+    http::{Client, Options},
+    settings::Settings,
 };
 
 /// Shorter than the time that probes are usually given.
@@ -30,8 +30,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<ExitCode, Failed> {
-    let address = reachable(settings.http.listen);
     let page = if arguments.live { "livez" } else { "readyz" };
+    let answer = ask(settings.http.listen, page).await?;
+    print_line(answer.body().trim_ascii_end())?;
+    Ok(if answer.status().is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What the worker that listens here says on one of its pages.
+///
+/// # Errors
+/// Where none answers.
+pub(super) async fn ask(listen: SocketAddr, page: &str) -> Result<Response<Bytes>, Failed> {
+    let address = reachable(listen);
     let options = Options {
         max_response_bytes: MOST_BYTES,
         ..Options::default()
@@ -40,18 +54,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     let request = Request::get(format!("http://{address}/{page}"))
         .body(Bytes::new())
         .map_err(Failed::new)?;
-    let silent = |_| {
+    client.send(request, LIMIT).await.map_err(|_| {
         Failed::new(format_args!(
             "no worker answers on {address} within {} s",
             LIMIT.as_secs()
         ))
-    };
-    let answer = client.send(request, LIMIT).await.map_err(silent)?;
-    print_line(answer.body().trim_ascii_end())?;
-    Ok(if answer.status().is_success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     })
 }
 

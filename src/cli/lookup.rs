@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Failed, print_result};
-use crate::{config::Settings, embedded::Embedded, job::Envelope, result::Status};
+use crate::{embedded::Embedded, job::Envelope, result::Status, settings::Settings};
 
 /// What to look up.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The provider's configured name.
+    /// The configured name of a provider or of a lookup.
     #[arg(add = super::complete::providers())]
     provider: String,
     /// Whom to look for, as `query` in a job: '{"phone":"+84 907 089 782"}'
@@ -45,15 +45,12 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     let options = options
         .map(|options| json("--options", options))
         .transpose()?;
-    if !settings.providers.contains_key(&provider) {
-        let known = settings
-            .providers
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
+    let mut names = settings.providers.keys().chain(settings.lookups.keys());
+    if !names.any(|name| *name == provider) {
+        let known = settings.providers.keys().chain(settings.lookups.keys());
+        let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
         return Err(Failed::misused(format_args!(
-            "no provider {provider:?} is configured; expected one of {known}"
+            "no provider or lookup {provider:?} is configured; expected one of {known}"
         )));
     }
     let body = Body {

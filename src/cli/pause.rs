@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{Failed, print_line};
 use crate::{
-    broker::{BrokerError, Names, Session},
-    config::Settings,
+    broker::{BrokerError, Session},
+    message::Names,
+    settings::Settings,
 };
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,14 @@ async fn reach(
     settings: &Settings,
     provider: &str,
 ) -> Result<(std::rc::Rc<Session>, Names), Failed> {
+    if let Some(lookup) = settings.lookups.get(provider) {
+        let steps = lookup.steps.iter().map(|step| step.provider.as_str());
+        let steps = steps.collect::<std::collections::BTreeSet<_>>();
+        return Err(Failed::misused(format_args!(
+            "{provider} is a lookup; expected a provider that it asks: {}",
+            steps.into_iter().collect::<Vec<_>>().join(", ")
+        )));
+    }
     if !settings.providers.contains_key(provider) {
         let known = settings.providers.keys().cloned().collect::<Vec<_>>();
         return Err(Failed::misused(format_args!(

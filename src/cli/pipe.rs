@@ -9,7 +9,7 @@ use super::{
     lines::{Lines, envelope},
     print_result,
 };
-use crate::{config::Settings, embedded::Embedded};
+use crate::{embedded::Embedded, settings::Settings};
 
 pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
     let embedded = Rc::new(Embedded::new(&settings).map_err(Failed::new)?);
@@ -17,6 +17,12 @@ pub(super) async fn run(settings: Settings) -> Result<ExitCode, Failed> {
         .providers
         .values()
         .map(|provider| usize::from(provider.concurrency))
+        .chain(
+            settings
+                .lookups
+                .values()
+                .map(|_| settings.worker.concurrency.into()),
+        )
         .sum();
     let mut lines = Lines::new(
         BufReader::new(tokio::io::stdin()),

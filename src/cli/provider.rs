@@ -5,6 +5,7 @@ mod draft; // a descriptor to begin with
 mod openapi; // an operation of an OpenAPI document
 mod record; // an answer as a test
 mod trial; // one real request
+mod written; // values as TOML writes them
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -12,11 +13,11 @@ use clap::Subcommand;
 
 use super::{Failed, examples, on_one_thread, print_line};
 use crate::{
-    config::Settings,
     provider::descriptor::{
         Descriptor,
         testing::{self, Report},
     },
+    settings::Settings,
 };
 
 /// What to do with descriptors.
@@ -94,6 +95,14 @@ fn test(files: &[PathBuf]) -> Result<ExitCode, Failed> {
             Ok(descriptor) => {
                 let report = testing::run(&descriptor, &text);
                 print(&name, &report)?;
+                for value in descriptor.loose() {
+                    let criterion = value.replacen("query.", "criteria.", 1);
+                    let note = format!(
+                        "{name}: note: {{{value}}} stands inside other text, which a value may end (a quote, a comma); \
+                         give [{criterion}] a `pattern` that keeps such marks out"
+                    );
+                    print_line(note.as_bytes())?;
+                }
                 failed |= !report.passed();
             }
             Err(problems) => {

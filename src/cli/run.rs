@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{Failed, stop_signal, with_providers};
 use crate::{
-    config::{self, Settings},
+    settings::{self, Settings},
     telemetry::notify,
     worker,
 };
@@ -32,7 +32,7 @@ fn renewals(file: Option<PathBuf>) -> Result<mpsc::Receiver<Settings>, Failed> {
             notify::reloading();
             let file = file.clone();
             // Off the worker's thread: a file may stand on a disk that does not answer.
-            let read = spawn_blocking(move || with_providers(config::load(file.as_deref())?));
+            let read = spawn_blocking(move || with_providers(settings::load(file.as_deref())?));
             match read.await {
                 Ok(Ok(settings)) => _ = renewed.send(settings).await,
                 Ok(Err(Failed {

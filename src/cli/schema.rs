@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::{Failed, print_line};
-use crate::schema;
+use crate::{schema, settings::Settings};
 
 /// What to describe.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `job` and `result`: JSON Schema 2020-12; `asyncapi`: an AsyncAPI 3.0 document of both and their queues;
+    /// `job` and `result`: JSON Schema 2020-12, of jobs with `--config` for the providers and lookups that stand there; `asyncapi`: an AsyncAPI 3.0 document of both and their queues;
     /// `provider` and `config`: JSON Schema of a descriptor and of the configuration, for editors.
     what: What,
     /// First part of names on the broker, for `asyncapi`.
@@ -27,9 +27,10 @@ enum What {
     Config,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
+/// `settings` are those of a configuration that was named.
+pub(super) fn run(arguments: &Arguments, settings: Option<&Settings>) -> Result<ExitCode, Failed> {
     let document = match arguments.what {
-        What::Job => schema::job(),
+        What::Job => settings.map_or_else(schema::job, schema::job_for),
         What::Result => schema::result(),
         What::Asyncapi => schema::asyncapi(&arguments.prefix),
         What::Provider => schema::provider(),

@@ -5,7 +5,10 @@ mod bookmark; // how far an interrupted run had come
 mod coding; // what a text was written in
 mod columns; // which column is what
 mod pass; // one way over a table with one connection
-mod record; // a result as a row
+mod quotes; // where a record ends
+mod record;
+mod run; // a result as a row
+mod sample; // a look at the first rows
 mod separator; // what stands between fields
 mod sheet; // a table as its rows
 mod table; // `send --csv`
@@ -33,8 +36,9 @@ use super::{
     print_result, progress,
 };
 use crate::{
-    broker::{Deliveries, Delivery, Fate, Message, Names, Route, Session},
-    config::Settings,
+    broker::{Deliveries, Delivery, Fate, Message, Route, Session},
+    message::Names,
+    settings::Settings,
 };
 
 /// A worker that has declared the exchange declares its queues soon.
@@ -68,7 +72,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> Result<Exit
     }
     if let Some(csv) = &arguments.table.csv {
         let timeout = arguments.timeout.unwrap_or(PATIENCE_WITH_A_TABLE);
-        return table::run(settings, &arguments.table, csv, timeout).await;
+        return pass::passes(settings, &arguments.table, csv, timeout).await;
     }
     let input: Box<dyn AsyncBufRead + Unpin> = match &arguments.file {
         Some(path) => {

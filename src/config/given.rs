@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{Map, Value, ValueKind};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Every key that was given, by its full path (`providers.antsomi.token`), and its value. A secret that stood in a
+/// Every key that was given, by its full path (`providers.antsomi.token`, `lookups.caller.steps[0].provider`), and its value. A secret that stood in a
 /// file is under its own key.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeMap<String, SecretString>);
 
 impl Given {
-    pub(super) fn of(root: &Map<String, Value>) -> Self {
+    pub(crate) fn of(root: &Map<String, Value>) -> Self {
         let mut given = Self::default();
         given.add("", root);
         given
@@ -19,11 +19,20 @@ impl Given {
 
     fn add(&mut self, path: &str, table: &Map<String, Value>) {
         for (key, value) in table {
-            let key = format!("{path}{key}");
-            match &value.kind {
-                ValueKind::Table(inner) => self.add(&format!("{key}."), inner),
-                _ => _ = self.0.insert(key, value.to_string().into()),
+            self.add_value(format!("{path}{key}"), value);
+        }
+    }
+
+    /// A table is told key by key, also in a list: its keys come in no order.
+    fn add_value(&mut self, key: String, value: &Value) {
+        match &value.kind {
+            ValueKind::Table(inner) => self.add(&format!("{key}."), inner),
+            ValueKind::Array(values) if values.iter().any(is_of_several) => {
+                for (number, value) in values.iter().enumerate() {
+                    self.add_value(format!("{key}[{number}]"), value);
+                }
             }
+            _ => _ = self.0.insert(key, value.to_string().into()),
         }
     }
 
@@ -58,6 +67,10 @@ impl Given {
     }
 }
 
+fn is_of_several(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_))
+}
+
 #[cfg(test)]
 mod tests {
     use config::{Config, File, FileFormat};
@@ -70,6 +83,24 @@ mod tests {
             .build()
             .unwrap();
         Given::of(&read.cache.into_table().unwrap())
+    }
+
+    #[test]
+    fn a_table_in_a_list_is_told_key_by_key_whatever_the_order_of_its_keys() {
+        let steps = |second: &str| {
+            given(&format!(
+                "[[l.steps]]\na = 1\nb = 2\nc = 3\nd = {{ e = 4, f = [{{ g = 5, h = 6 }}] }}\n[[l.steps]]\n{second}"
+            ))
+        };
+        let before = steps("x = 1");
+        for _ in 0..20 {
+            assert!(before.changed(&steps("x = 1")).is_empty());
+        }
+        let changed = before.changed(&steps("x = 2\ny = 3\n[[l.steps]]\nz = 4"));
+        assert_eq!(
+            changed.iter().collect::<Vec<_>>(),
+            ["l.steps[1].x", "l.steps[1].y", "l.steps[2].z"]
+        );
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl std::error::Error for ConfigError {}
 
 /// The mistakes that were found so far.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(Vec<Mistake>);
+pub(crate) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// The value, where there is no mistake in it.

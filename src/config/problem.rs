@@ -13,7 +13,7 @@ pub(super) fn of_value(error: &Library) -> (Option<&str>, String) {
     match error {
         Library::At { error, .. } => of_value(error),
         // The library counts from its own root; our path leads to the table around the key already.
-        Library::NotFound(key) => (key.rsplit('.').next(), "missing key".into()),
+        Library::NotFound(key) => (key.rsplit(['.', ']']).next(), "missing key".into()),
         Library::Type {
             unexpected,
             expected,
@@ -98,7 +98,7 @@ pub(crate) struct Unknown {
 }
 
 /// The names of the fields of `T`.
-pub(super) fn fields_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn fields_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     /// Holds the names that a type asks for.
     struct Asked<'a>(&'a mut &'static [&'static str]);
 

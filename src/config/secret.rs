@@ -105,7 +105,7 @@ fn contents(file: &Path) -> std::io::Result<String> {
 
 /// The secrets that stood in files, by their full keys (`providers.antsomi.token`).
 #[derive(Debug, Default)]
-pub(super) struct SecretFiles(BTreeMap<String, PathBuf>);
+pub(crate) struct SecretFiles(BTreeMap<String, PathBuf>);
 
 impl SecretFiles {
     /// The file of a key.
@@ -119,13 +119,22 @@ impl SecretFiles {
         self.0.extend(over.0);
     }
 
-    /// Puts each file's text in the place of its `KEY_file`.
-    pub fn read(&mut self, path: &str, table: &mut Map<String, Value>) -> Result<(), ConfigError> {
+    /// Puts each file's text in the place of its `KEY_file`; a file that nobody needs, since its key is given `over` it, is
+    /// not looked at.
+    pub fn read(
+        &mut self,
+        path: &str,
+        table: &mut Map<String, Value>,
+        over: &BTreeSet<String>,
+    ) -> Result<(), ConfigError> {
         for key in KEYS {
             let file_key = format!("{key}_file");
             let Some(value) = table.remove(&file_key) else {
                 continue;
             };
+            if over.contains(&format!("{path}{key}")) {
+                continue;
+            }
             let full = format!("{path}{file_key}");
             if table.contains_key(key) {
                 return Err(ConfigError::at(
@@ -149,7 +158,7 @@ impl SecretFiles {
         }
         for (key, value) in table.iter_mut() {
             if let ValueKind::Table(inner) = &mut value.kind {
-                self.read(&format!("{path}{key}."), inner)?;
+                self.read(&format!("{path}{key}."), inner, over)?;
             }
         }
         Ok(())

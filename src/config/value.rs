@@ -93,6 +93,20 @@ pub fn steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D:
     Ok(steps)
 }
 
+/// As [`duration`], where it may be left out.
+pub fn duration_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+/// As [`positive_duration`], where it may be left out.
+pub fn positive_duration_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    positive_duration(deserializer).map(Some)
+}
+
 /// A count: an integer of at least 0, or a text that is one, as variables are. A number with a fraction is none.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Count;
@@ -130,6 +144,13 @@ fn fitting<T: TryFrom<u64> + fmt::Display, E: Error>(count: u64, largest: T) -> 
 /// As [`count`], where it may be left out.
 pub fn count_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     fitting(count(deserializer)?, u32::MAX).map(Some)
+}
+
+/// As [`positive_u32`], where it may be left out.
+pub fn positive_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    positive_u32(deserializer).map(Some)
 }
 
 macro_rules! positive {
@@ -206,6 +227,23 @@ pub fn word_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     word(deserializer).map(Some)
+}
+
+/// A list of the words that a type knows.
+pub fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let words = strings(deserializer)?.into_iter();
+    words
+        .map(|word| T::deserialize(word.to_lowercase().into_deserializer()))
+        .collect()
+}
+
+/// As [`words`], where it may be left out.
+pub fn words_option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    words(deserializer).map(Some)
 }
 
 /// `HOST:PORT`.

@@ -1,4 +1,5 @@
-//! One attempt of one job: it joins who asks the same, or boards a batch, and hears what came of the request.
+//! One attempt of one job: it joins an equal lookup that is under way, or waits in a batch for a permit, and takes its
+//! part of the reply.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -8,32 +9,23 @@ use tokio::time::timeout;
 
 use super::{
     Engine, Waiting,
-    call::{self, Asking, Call, Heard, Leave},
-    course::{Answer, Course, NOT_SOON},
-    pool::{Batch, Boarding, Inquiry, Place},
+    attempts::{Attempted, Attempts, NOT_SOON, NotMade},
+    pool::{Batch, CoalescedLookup, IN_A_HURRY, Pending, PermitWait},
+    request::{self, Askers, Permit, Reply, SharedRequest},
 };
 use crate::{
     clock::Moment,
-    job::{Job, Lane},
+    job::{Job, Stage},
+    lane::Lane,
     policy::{batch, circuit::Purpose, quota::Permission},
     provider::class,
     quota::Unpermitted,
 };
 
-/// Why an attempt was not made.
-pub(super) enum Obstacle {
-    /// There is no leave.
-    Unpermitted(Unpermitted),
-    /// The circuit opened.
-    Suspended,
-    /// The job may not be held here any longer.
-    Overdue,
-}
-
-/// A job that waits for an inquiry, until dropped.
+/// A job that waits for a coalesced lookup, until dropped.
 struct Member<'a> {
     engine: &'a Rc<Engine>,
-    inquiry: Rc<Inquiry>,
+    coalesced: Rc<CoalescedLookup>,
     lane: Lane,
 }
 
@@ -47,91 +39,137 @@ impl Engine {
         (!left.is_zero()).then(|| left.min(self.settings.timeout))
     }
 
-    /// One attempt: waits until the inquiry goes, and for what comes of it. Its request is counted as made.
+    /// One attempt: waits until the lookup is sent, and for its reply. The request is counted as made.
     pub(super) async fn attempt(
         self: &Rc<Self>,
         job: &Job,
         waiting: Waiting,
-        course: &mut Course,
-    ) -> Result<Answer, Obstacle> {
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Attempted, NotMade> {
         // First, since the deadline of a job holds also while the provider is left in peace.
-        let too_late = || Obstacle::Unpermitted(Unpermitted::TooLate);
+        let too_late = || self.too_late("no time was left");
         self.time_left(job.deadline).ok_or_else(too_late)?;
         if !job.lease.lasts_beyond(Moment::now()) {
-            return Err(Obstacle::Overdue);
+            return Err(NotMade::LeaseOver);
         }
         if waiting == Waiting::Queued && self.circuit.why().is_some() {
-            return Err(Obstacle::Suspended);
+            return Err(NotMade::CircuitOpen);
         }
-        let member = self.member(job, waiting, course);
+        if job.step.as_ref().is_some_and(|step| step.is_forsaken()) {
+            return Err(NotMade::Forsaken);
+        }
+        let member = self.member(job, waiting, attempts);
+        let mut unsent = Some(self.quota.waits(job.ticket.lane));
         loop {
-            let seat = match member.inquiry.place() {
-                Some(Place::Waiting(seat)) => seat,
-                Some(Place::Called(call, number)) => {
+            let wait = match member.coalesced.pending() {
+                Some(Pending::Waiting(wait)) => {
+                    job.mark.at(Stage::Waits);
+                    wait
+                }
+                Some(Pending::Requested(request, number)) => {
+                    unsent.take();
                     let limit = self.time_left(job.deadline).ok_or_else(too_late)?;
-                    course.attempts += 1;
-                    let heard = self.hear(job, call, limit).await;
-                    if let Some(heard) = &heard {
-                        job.span.shares(&heard.span);
+                    attempts.made += 1;
+                    job.mark.at(Stage::Asked(attempts.made));
+                    let reply = self.await_reply(job, request, limit).await;
+                    if let Some(reply) = &reply {
+                        attempts.span.shares(&reply.span);
                     }
                     // Whoever is the last to hear it need not copy it.
                     drop(member);
-                    return Ok(Answer::of(heard, number, limit));
+                    return Ok(Attempted::of(reply, number, limit));
                 }
-                None => return Err(Obstacle::Unpermitted(Unpermitted::Gone)),
+                None => return Err(NotMade::Gone),
             };
             tokio::select! {
                 biased;
-                () = self.circuit.opened(), if waiting == Waiting::Queued => return Err(Obstacle::Suspended),
-                boarded = seat.boarding => boarded.map_err(Obstacle::Unpermitted)?,
-                () = member.inquiry.moved.notified() => {}
-                () = until(job.deadline) => return Err(too_late()),
-                () = job.lease.over() => return Err(Obstacle::Overdue),
+                () = self.circuit.opened(), if waiting == Waiting::Queued => return Err(NotMade::CircuitOpen),
+                permitted = wait.permit => permitted.map_err(|problem| self.unpermitted(problem))?,
+                () = member.coalesced.moved.notified() => {}
+                () = until(job.deadline) => return Err(self.unpermitted(Unpermitted::TooLate)),
+                () = job.lease.over() => return Err(NotMade::LeaseOver),
+                not_made = self.ends_step(job) => return Err(not_made),
             }
         }
     }
 
-    /// What came of the call; none where the job's own time was over first. The call goes on for the others.
-    async fn hear(&self, job: &Job, call: Call, limit: Duration) -> Option<Rc<Heard>> {
-        match job.deadline {
-            None => Some(call.await),
-            Some(_) => timeout(limit, call).await.ok(),
+    fn unpermitted(&self, problem: Unpermitted) -> NotMade {
+        match problem {
+            Unpermitted::Gone => NotMade::Gone,
+            Unpermitted::NotSoon => NotMade::NotSoon,
+            Unpermitted::TooLate if self.quota.limit().is_some() => {
+                self.too_late("its quota gave no permission")
+            }
+            Unpermitted::TooLate => self.too_late("no time was left"),
         }
     }
 
-    /// Joins an inquiry for the same, or begins one.
-    fn member(self: &Rc<Self>, job: &Job, waiting: Waiting, course: &Course) -> Member<'_> {
+    /// The deadline came before an attempt; for `why`, where the provider is not left alone.
+    fn too_late(&self, why: &str) -> NotMade {
+        NotMade::TooLate(match (self.circuit.open_by(), self.circuit.paused()) {
+            (Some((_, last)), _) => format!("its circuit is open ({})", last.kind.as_str()),
+            (None, Some(_)) => "it is paused".to_owned(),
+            (None, None) => why.to_owned(),
+        })
+    }
+
+    /// Returns when a step is not to wait for a permit any longer; a job of the provider's own goes on.
+    async fn ends_step(&self, job: &Job) -> NotMade {
+        let Some(step) = &job.step else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            () = step.forsaken() => NotMade::Forsaken,
+            () = self.quota.none_before(job.ticket.lane, job.deadline) => NotMade::OutOfQuota,
+        }
+    }
+
+    /// The reply; none where the job's own time was over first. The request goes on for the others.
+    async fn await_reply(
+        &self,
+        job: &Job,
+        request: SharedRequest,
+        limit: Duration,
+    ) -> Option<Rc<Reply>> {
+        match job.deadline {
+            None => Some(request.await),
+            Some(_) => timeout(limit, request).await.ok(),
+        }
+    }
+
+    /// Joins the coalesced lookup that asks the same, or begins one.
+    fn member(self: &Rc<Self>, job: &Job, waiting: Waiting, attempts: &Attempts) -> Member<'_> {
         let (lane, lookup) = (job.ticket.lane, &job.lookup);
-        let size = self.company(job, waiting, course);
+        let size = self.batch_limit(job, waiting, attempts);
         let known = (waiting.purpose() == Purpose::Lookup)
             .then(|| self.pool.join(lookup, lane, size))
             .flatten();
-        let inquiry = match known {
-            Some((inquiry, displaced)) => {
+        let coalesced = match known {
+            Some((coalesced, displaced)) => {
                 self.metrics.coalesced.inc();
                 if displaced {
-                    self.board(&inquiry, Purpose::Lookup);
+                    self.enqueue(&coalesced, Purpose::Lookup);
                 }
-                inquiry.asked_for(course.job);
-                inquiry.traced(&job.span, course.attempts);
-                inquiry
+                coalesced.asked_for(attempts.job);
+                coalesced.traced(attempts.span, attempts.made);
+                coalesced
             }
-            None => self.begin(job, waiting, course, size),
+            None => self.begin(job, waiting, attempts, size),
         };
-        if job.deadline.is_some()
-            && let Some(Place::Waiting(seat)) = inquiry.place()
+        if in_a_hurry(job)
+            && let Some(Pending::Waiting(wait)) = coalesced.pending()
         {
-            seat.batch.hurry();
+            wait.batch.hurry();
         }
         Member {
             engine: self,
-            inquiry,
+            coalesced,
             lane,
         }
     }
 
     /// Most lookups, this one included, that it may share a request with.
-    fn company(&self, job: &Job, waiting: Waiting, course: &Course) -> usize {
+    fn batch_limit(&self, job: &Job, waiting: Waiting, attempts: &Attempts) -> usize {
         let alone = job.lookup.part.is_none()
             || waiting.purpose() == Purpose::Probe
             || self.settings.quota.is_none();
@@ -139,116 +177,127 @@ impl Engine {
             return 1;
         }
         let most = self.adapter().most_in_batch();
-        batch::largest(most, course.failed(), self.settings.retry.max_attempts).min(course.company)
+        batch::largest(most, attempts.failed(), self.settings.retry.max_attempts)
+            .min(attempts.batch_limit)
     }
 
     fn begin(
         self: &Rc<Self>,
         job: &Job,
         waiting: Waiting,
-        course: &Course,
+        attempts: &Attempts,
         size: usize,
-    ) -> Rc<Inquiry> {
-        let inquiry = Inquiry::new(&job.lookup, job.ticket.lane, size);
-        inquiry.asked_for(course.job);
-        inquiry.traced(&job.span, course.attempts);
+    ) -> Rc<CoalescedLookup> {
+        let coalesced = CoalescedLookup::new(&job.lookup, job.ticket.lane, size);
+        coalesced.asked_for(attempts.job);
+        coalesced.traced(attempts.span, attempts.made);
         let purpose = waiting.purpose();
         if purpose == Purpose::Lookup {
-            self.pool.enter(&inquiry);
+            self.pool.insert(&coalesced);
         }
-        match self.leave_at_once(inquiry.lane()) {
-            Some(leave) => self.send(&[Rc::clone(&inquiry)], leave, purpose),
-            None => self.board(&inquiry, purpose),
+        let rushed = size > 1 && self.quota.is_rushed(coalesced.lane());
+        let permit = if rushed {
+            None
+        } else {
+            self.permit_at_once(coalesced.lane())
+        };
+        match permit {
+            Some(permit) => self.send(&[Rc::clone(&coalesced)], permit, purpose),
+            None => self.enqueue(&coalesced, purpose),
         }
-        inquiry
+        coalesced
     }
 
-    fn board(self: &Rc<Self>, inquiry: &Rc<Inquiry>, purpose: Purpose) {
+    fn enqueue(self: &Rc<Self>, coalesced: &Rc<CoalescedLookup>, purpose: Purpose) {
         self.pool
-            .seat(inquiry, |batch| self.boarding(batch, purpose));
+            .enqueue(coalesced, |batch| self.permit_wait(batch, purpose));
     }
 
-    /// The wait of a batch, up to when its call begins.
-    fn boarding(self: &Rc<Self>, batch: Rc<Batch>, purpose: Purpose) -> Boarding {
+    /// The wait of a batch, up to when its request begins.
+    fn permit_wait(self: &Rc<Self>, batch: Rc<Batch>, purpose: Purpose) -> PermitWait {
         let engine = Rc::clone(self);
-        let boarding = async move {
-            engine.pool.filled(&batch).await;
-            let leave = engine
-                .leave(batch.lane)
+        let wait = async move {
+            let rushed = engine.quota.is_rushed(Lane::Interactive);
+            engine.pool.wait_for_more(&batch, rushed).await;
+            let permit = engine
+                .permit(batch.lane)
                 .await
                 .inspect_err(|_| engine.pool.close(&batch))?;
-            let riders = engine.pool.depart(&batch);
-            if riders.is_empty() {
+            let together = engine.pool.dispatch(&batch);
+            if together.is_empty() {
                 engine.quota.wasted();
             } else {
-                engine.send(&riders, leave, purpose);
+                engine.send(&together, permit, purpose);
             }
             Ok(())
         };
-        boarding.boxed_local().shared()
+        wait.boxed_local().shared()
     }
 
-    fn send(self: &Rc<Self>, riders: &[Rc<Inquiry>], leave: Leave, purpose: Purpose) {
-        let lookups = riders
+    fn send(self: &Rc<Self>, together: &[Rc<CoalescedLookup>], permit: Permit, purpose: Purpose) {
+        let lookups = together
             .iter()
-            .map(|inquiry| Rc::clone(&inquiry.lookup))
+            .map(|coalesced| Rc::clone(&coalesced.lookup))
             .collect();
-        let spans = riders
+        let spans = together
             .iter()
-            .flat_map(|inquiry| inquiry.take_spans())
+            .flat_map(|coalesced| coalesced.take_spans())
             .collect();
-        let jobs = riders.iter().flat_map(|inquiry| inquiry.jobs()).collect();
-        // That of the most urgent, who may ride with a batch of bulk.
-        let urgent = riders
+        let jobs = together
             .iter()
-            .any(|inquiry| inquiry.lane() == Lane::Interactive);
+            .flat_map(|coalesced| coalesced.jobs())
+            .collect();
+        // That of the most urgent, who may share a batch with bulk.
+        let urgent = together
+            .iter()
+            .any(|coalesced| coalesced.lane() == Lane::Interactive);
         let lane = if urgent {
             Lane::Interactive
         } else {
             Lane::Bulk
         };
-        let asking = Asking {
+        let askers = Askers {
             jobs,
             spans,
             purpose,
         };
-        let call = call::run(Rc::clone(self), lookups, asking, leave, lane)
+        let request = request::run(Rc::clone(self), lookups, askers, permit, lane)
             .boxed_local()
             .shared();
-        for (number, inquiry) in riders.iter().enumerate() {
-            inquiry.called(call.clone(), number);
+        for (number, coalesced) in together.iter().enumerate() {
+            coalesced.requested(request.clone(), number);
         }
     }
 
     /// Everything that a request waits for, where none of it has to be waited for.
-    fn leave_at_once(&self, lane: Lane) -> Option<Leave> {
+    fn permit_at_once(&self, lane: Lane) -> Option<Permit> {
         if self.circuit.paused().is_some() || self.stopping.get() {
             return None;
         }
         let authorization = Ok(self.tokens.at_hand()?);
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let slot = Arc::clone(&self.places).try_acquire_owned().ok()?;
         // Last, since it is good for a moment only and counts.
         let permission = self.quota.permission_at_once(lane)?;
-        Some(Leave {
+        Some(Permit {
             authorization,
             permission,
-            place: Some(place),
+            slot: Some(slot),
         })
     }
 
     /// Everything that a request waits for. A token that has to be fetched is fetched first: a permission is good
     /// for a moment only.
-    async fn leave(&self, lane: Lane) -> Result<Leave, Unpermitted> {
+    async fn permit(&self, lane: Lane) -> Result<Permit, Unpermitted> {
         let limit = self.settings.timeout;
         loop {
             self.resumed().await?;
             let client = self.client.borrow().clone();
             let authorization = self.tokens.authorization(&client, limit).await;
             if authorization.is_err() {
-                return Ok(Leave {
+                return Ok(Permit {
                     authorization,
                     permission: Permission::UNLIMITED,
-                    place: None,
+                    slot: None,
                 });
             }
             if self.stopping.get() && self.settings.quota.is_some() {
@@ -257,14 +306,14 @@ impl Engine {
             // It is asked for once there is room: a permission that waits for room is soon void.
             drop(self.places.acquire().await);
             let permission = self.quota.permission(lane, None).await?;
-            let place = Arc::clone(&self.places).acquire_owned().await.ok();
+            let slot = Arc::clone(&self.places).acquire_owned().await.ok();
             // From memory, unless it expired during the wait.
             let authorization = self.tokens.authorization(&client, limit).await;
             if !permission.is_void(Moment::now()) && self.circuit.paused().is_none() {
-                return Ok(Leave {
+                return Ok(Permit {
                     authorization,
                     permission,
-                    place,
+                    slot,
                 });
             }
             self.quota.wasted();
@@ -279,6 +328,13 @@ impl Engine {
     }
 }
 
+/// Whether it cannot wait for others to share its request. A bulk job with a deadline is rare, a call with one usual.
+fn in_a_hurry(job: &Job) -> bool {
+    job.deadline.is_some_and(|deadline| {
+        job.ticket.lane == Lane::Bulk || class::until(deadline, Timestamp::now()) < IN_A_HURRY
+    })
+}
+
 /// Returns at the deadline; where there is none, never.
 async fn until(deadline: Option<Timestamp>) {
     match deadline {
@@ -289,8 +345,8 @@ async fn until(deadline: Option<Timestamp>) {
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        if self.engine.pool.leave(&self.inquiry, self.lane) {
-            self.engine.board(&self.inquiry, Purpose::Lookup);
+        if self.engine.pool.leave(&self.coalesced, self.lane) {
+            self.engine.enqueue(&self.coalesced, Purpose::Lookup);
         }
     }
 }

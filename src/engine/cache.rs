@@ -5,11 +5,7 @@ use std::{cell::RefCell, num::NonZeroUsize, rc::Rc};
 use bytes::Bytes;
 use lru::LruCache;
 
-use crate::{
-    clock::Moment,
-    config,
-    provider::{Lookup, Outcome},
-};
+use crate::{clock::Moment, config, outcome::Outcome, provider::Lookup};
 
 /// Most bytes of answers that are kept, as they came over the wire.
 const MOST_BYTES: usize = 64 * 1024 * 1024;

@@ -1,10 +1,9 @@
-//! Who waits for leave to send a request, and who waits for an answer that is on its way.
+//! The lookups of one provider that wait for a permit or for a reply.
 //!
-//! An *inquiry* is one question, shared by every lookup that asks just that. Inquiries that wait board a *batch*,
-//! which waits for leave in the line of its lane; most batches have room for one. Once a batch may go, it takes
-//! those along who wait elsewhere and fit, and all of them go as one *call*. Both the wait and the call are futures
-//! that everybody concerned shares: whoever waits drives them, so they go on while anybody waits, and end when
-//! nobody does.
+//! A *coalesced lookup* is one question with all the jobs that ask just that. It waits in a *batch* of its lane until
+//! that has a *permit*; most batches have room for one. A batch with a permit takes lookups out of other batches as
+//! far as they fit, and they are sent as one *request*. Waits and requests are futures that all the jobs concerned
+//! share: each of them drives the future, so it goes on while one of them is there, and ends when none is.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,26 +17,32 @@ use futures_util::future::{LocalBoxFuture, Shared};
 use smallvec::SmallVec;
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
-use super::call::Call;
+use super::request::SharedRequest;
 use crate::{
-    clock::Moment, job::Lane, provider::Lookup, quota::Unpermitted, telemetry::traces::Span,
+    clock::Moment, lane::Lane, provider::Lookup, quota::Unpermitted, telemetry::traces::Span,
 };
 
-/// Longest wait of bulk lookups for company after a full batch, whose answers bring it.
+/// After a full batch, whose replies bring more jobs, bulk lookups wait so long for others to share a request.
 const LONGEST_FILLING: Duration = Duration::from_secs(1);
 
-/// The wait of a batch, up to when it goes.
-pub(super) type Boarding = Shared<LocalBoxFuture<'static, Result<(), Unpermitted>>>;
+/// Calls wait so long for others to share a request, where more come than the quota lasts for.
+const LONGEST_FILLING_OF_CALLS: Duration = Duration::from_millis(250);
 
-/// One question and those who ask it.
-pub(super) struct Inquiry {
+/// A call with less time than this does not wait for others to share its request.
+pub(super) const IN_A_HURRY: Duration = Duration::from_secs(1);
+
+/// The wait of a batch for its permit.
+pub(super) type PermitWait = Shared<LocalBoxFuture<'static, Result<(), Unpermitted>>>;
+
+/// One lookup and the jobs that ask it.
+pub(super) struct CoalescedLookup {
     pub lookup: Rc<Lookup>,
-    /// Its place changed by another's doing.
+    /// Another job changed its state.
     pub moved: Notify,
-    place: RefCell<Option<Place>>,
+    pending: RefCell<Option<Pending>>,
     /// Those who wait for it, by lane.
     members: [Cell<u32>; 2],
-    /// Most inquiries, this one included, that it may go with.
+    /// Most lookups, this one included, that may share its request.
     size: Cell<usize>,
     /// The jobs that it was asked for, each known by some number of its own.
     jobs: RefCell<SmallVec<[u64; 1]>>,
@@ -45,56 +50,58 @@ pub(super) struct Inquiry {
     spans: RefCell<Vec<(Span, u32)>>,
 }
 
-/// Where an inquiry is.
+/// How far a coalesced lookup has come.
 #[derive(Clone)]
-pub(super) enum Place {
-    /// It waits for leave.
-    Waiting(Seat),
-    /// It is on its way, or answered: the call, and its number there.
-    Called(Call, usize),
+pub(super) enum Pending {
+    /// It waits for a permit.
+    Waiting(BatchWait),
+    /// It was sent: the request, and the lookup's number in it.
+    Requested(SharedRequest, usize),
 }
 
 /// A batch and its wait.
 #[derive(Clone)]
-pub(super) struct Seat {
+pub(super) struct BatchWait {
     pub batch: Rc<Batch>,
-    pub boarding: Boarding,
+    pub permit: PermitWait,
 }
 
-/// Inquiries that will go together.
+/// Lookups that will share a request.
 pub(super) struct Batch {
     pub lane: Lane,
     size: usize,
-    riders: RefCell<Vec<Rc<Inquiry>>>,
-    /// Somebody in it cannot wait for company.
+    lookups: RefCell<Vec<Rc<CoalescedLookup>>>,
+    /// One of them cannot wait for others.
     hurried: Cell<bool>,
-    boarded: Notify,
+    joined: Notify,
 }
 
-/// One provider's inquiries.
+/// One provider's coalesced lookups.
 pub(super) struct Pool {
-    inquiries: RefCell<HashMap<Rc<Lookup>, Rc<Inquiry>, RandomState>>,
+    coalesced: RefCell<HashMap<Rc<Lookup>, Rc<CoalescedLookup>, RandomState>>,
     /// Batches for more than one, by lane, the oldest first.
-    filling: RefCell<[Vec<Seat>; 2]>,
-    /// Most inquiries in a batch; those that are fewer by choice wait for nobody.
+    open: RefCell<[Vec<BatchWait>; 2]>,
+    /// Most lookups in a batch. A batch with a lower limit waits for no others.
     max_size: usize,
-    /// So many are a full house: no more may be in flight anyway.
+    /// A batch with so many waits for no others: no more jobs are in flight.
     enough: usize,
-    /// How long after a full batch the next bulk batch waits for company.
+    /// How long after a full batch the next bulk batch waits for others.
     filling_time: Duration,
+    /// How long a batch of calls does while more come than the quota lasts for.
+    filling_time_of_calls: Duration,
     last_full: Cell<Option<Moment>>,
-    /// A batch stands in line no more.
-    departed: Notify,
+    /// A batch was closed.
+    closed: Notify,
 }
 
-impl Inquiry {
+impl CoalescedLookup {
     pub fn new(lookup: &Rc<Lookup>, lane: Lane, size: usize) -> Rc<Self> {
         let members = Lane::ALL.map(|other| Cell::new(u32::from(other == lane)));
-        let (moved, place, size) = (Notify::new(), RefCell::default(), Cell::new(size));
+        let (moved, pending, size) = (Notify::new(), RefCell::default(), Cell::new(size));
         Rc::new(Self {
             lookup: Rc::clone(lookup),
             moved,
-            place,
+            pending,
             members,
             size,
             jobs: RefCell::default(),
@@ -119,33 +126,33 @@ impl Inquiry {
         }
     }
 
-    /// It goes: the spans of those who waited for it.
+    /// It is sent: the spans of those that waited for it.
     pub fn take_spans(&self) -> Vec<(Span, u32)> {
         self.spans.take()
     }
 
-    /// Where it is. It is somewhere from its first moment on.
-    pub fn place(&self) -> Option<Place> {
-        self.place.borrow().clone()
+    /// How far it has come; it has a stage from the beginning on.
+    pub fn pending(&self) -> Option<Pending> {
+        self.pending.borrow().clone()
     }
 
-    /// It is on its way.
-    pub fn called(&self, call: Call, number: usize) {
-        self.put(Place::Called(call, number));
+    /// It was sent.
+    pub fn requested(&self, request: SharedRequest, number: usize) {
+        self.put(Pending::Requested(request, number));
     }
 
-    /// Whether its answer is there, or its wait ended without leave. Whoever asks then is to hear another, or to wait
-    /// anew: those who waited are told once, and must not meet the wait that is over again.
+    /// Whether its answer is there, or its wait ended without a permit. Then another is begun for the jobs that ask it
+    /// from now on; those that waited would meet the same end again.
     fn is_over(&self) -> bool {
-        match &*self.place.borrow() {
-            Some(Place::Called(call, _)) => call.peek().is_some(),
-            Some(Place::Waiting(seat)) => seat.boarding.peek().is_some_and(Result::is_err),
+        match &*self.pending.borrow() {
+            Some(Pending::Requested(request, _)) => request.peek().is_some(),
+            Some(Pending::Waiting(wait)) => wait.permit.peek().is_some_and(Result::is_err),
             None => false,
         }
     }
 
-    fn put(&self, place: Place) {
-        self.place.replace(Some(place));
+    fn put(&self, pending: Pending) {
+        self.pending.replace(Some(pending));
         self.moved.notify_waiters();
     }
 
@@ -171,9 +178,9 @@ impl Inquiry {
         self.members.iter().all(|members| members.get() == 0)
     }
 
-    fn seat(&self) -> Option<Seat> {
-        match &*self.place.borrow() {
-            Some(Place::Waiting(seat)) => Some(seat.clone()),
+    fn wait(&self) -> Option<BatchWait> {
+        match &*self.pending.borrow() {
+            Some(Pending::Waiting(wait)) => Some(wait.clone()),
             _ => None,
         }
     }
@@ -181,24 +188,24 @@ impl Inquiry {
 
 impl Batch {
     pub fn new(lane: Lane, size: usize) -> Rc<Self> {
-        let (riders, hurried, boarded) = (RefCell::default(), Cell::new(false), Notify::new());
+        let (lookups, hurried, joined) = (RefCell::default(), Cell::new(false), Notify::new());
         Rc::new(Self {
             lane,
             size,
-            riders,
+            lookups,
             hurried,
-            boarded,
+            joined,
         })
     }
 
-    /// Somebody in it cannot wait for company.
+    /// One of them cannot wait for others.
     pub fn hurry(&self) {
         self.hurried.set(true);
-        self.boarded.notify_waiters();
+        self.joined.notify_waiters();
     }
 
     fn len(&self) -> usize {
-        self.riders.borrow().len()
+        self.lookups.borrow().len()
     }
 }
 
@@ -207,125 +214,154 @@ impl Pool {
     /// requests.
     pub fn new(max_size: usize, concurrency: usize, pace: Duration) -> Self {
         Self {
-            inquiries: RefCell::default(),
-            filling: RefCell::default(),
+            coalesced: RefCell::default(),
+            open: RefCell::default(),
             max_size,
             enough: max_size.min(concurrency),
             filling_time: (4 * pace).min(LONGEST_FILLING),
+            filling_time_of_calls: pace.min(LONGEST_FILLING_OF_CALLS),
             last_full: Cell::default(),
-            departed: Notify::new(),
+            closed: Notify::new(),
         }
     }
 
-    /// Makes an inquiry known, so that equal lookups join it.
-    pub fn enter(&self, inquiry: &Rc<Inquiry>) {
-        self.inquiries
+    /// Makes a coalesced lookup known, so that equal lookups join it.
+    pub fn insert(&self, coalesced: &Rc<CoalescedLookup>) {
+        self.coalesced
             .borrow_mut()
-            .insert(Rc::clone(&inquiry.lookup), Rc::clone(inquiry));
+            .insert(Rc::clone(&coalesced.lookup), Rc::clone(coalesced));
     }
 
-    /// Joins the inquiry that asks the same and is not over yet, if there is one. Says whether it must board another
-    /// batch: it became more urgent, or may go with fewer.
-    pub fn join(&self, lookup: &Lookup, lane: Lane, size: usize) -> Option<(Rc<Inquiry>, bool)> {
-        let inquiry = self
-            .inquiries
+    /// Joins the coalesced lookup that asks the same and is not over yet, if there is one. Says whether it must change to
+    /// another batch: it became more urgent, or may share a request with fewer.
+    pub fn join(
+        &self,
+        lookup: &Lookup,
+        lane: Lane,
+        size: usize,
+    ) -> Option<(Rc<CoalescedLookup>, bool)> {
+        let coalesced = self
+            .coalesced
             .borrow()
             .get(lookup)
-            .filter(|inquiry| !inquiry.is_over())
+            .filter(|coalesced| !coalesced.is_over())
             .cloned()?;
-        inquiry.count(lane, 1);
-        inquiry.size.set(inquiry.size().min(size));
-        let displaced = self.unseat_if(&inquiry, |batch| {
-            batch.lane != inquiry.lane() || batch.size > inquiry.size()
+        coalesced.count(lane, 1);
+        coalesced.size.set(coalesced.size().min(size));
+        let displaced = self.take_out_if(&coalesced, |batch| {
+            batch.lane != coalesced.lane() || batch.size > coalesced.size()
         });
-        Some((inquiry, displaced))
+        Some((coalesced, displaced))
     }
 
-    /// One of those who wait for it waits no more. Says whether it must board another batch, for those who do.
-    pub fn leave(&self, inquiry: &Rc<Inquiry>, lane: Lane) -> bool {
-        inquiry.count(lane, -1);
-        if !inquiry.is_forsaken() {
-            return self.unseat_if(inquiry, |batch| batch.lane != inquiry.lane());
+    /// A job waits for it no more. Says whether it must change to another batch, for the jobs that still wait.
+    pub fn leave(&self, coalesced: &Rc<CoalescedLookup>, lane: Lane) -> bool {
+        coalesced.count(lane, -1);
+        if !coalesced.is_forsaken() {
+            return self.take_out_if(coalesced, |batch| batch.lane != coalesced.lane());
         }
         if let Entry::Occupied(known) = self
-            .inquiries
+            .coalesced
             .borrow_mut()
-            .entry(Rc::clone(&inquiry.lookup))
-            && Rc::ptr_eq(known.get(), inquiry)
+            .entry(Rc::clone(&coalesced.lookup))
+            && Rc::ptr_eq(known.get(), coalesced)
         {
             known.remove();
         }
-        self.unseat_if(inquiry, |_| true);
-        inquiry.place.take();
+        self.take_out_if(coalesced, |_| true);
+        coalesced.pending.take();
         false
     }
 
-    fn unseat_if(&self, inquiry: &Rc<Inquiry>, wrong: impl Fn(&Batch) -> bool) -> bool {
-        let Some(Seat { batch, .. }) = inquiry.seat().filter(|seat| wrong(&seat.batch)) else {
+    fn take_out_if(&self, coalesced: &Rc<CoalescedLookup>, wrong: impl Fn(&Batch) -> bool) -> bool {
+        let Some(BatchWait { batch, .. }) = coalesced.wait().filter(|wait| wrong(&wait.batch))
+        else {
             return false;
         };
-        let mut riders = batch.riders.borrow_mut();
-        let before = riders.len();
-        riders.retain(|rider| !Rc::ptr_eq(rider, inquiry));
-        if riders.is_empty() {
+        let mut lookups = batch.lookups.borrow_mut();
+        let before = lookups.len();
+        lookups.retain(|other| !Rc::ptr_eq(other, coalesced));
+        if lookups.is_empty() {
             self.close(&batch);
         }
-        riders.len() < before
+        lookups.len() < before
     }
 
-    /// Seats the inquiry in a batch of its lane that has room, else in a new one; `open` begins its wait.
-    pub fn seat(&self, inquiry: &Rc<Inquiry>, open: impl FnOnce(Rc<Batch>) -> Boarding) -> Seat {
-        let (lane, size) = (inquiry.lane(), inquiry.size());
-        let mut filling = self.filling.borrow_mut();
-        let lane_filling = &mut filling[lane as usize];
-        let with_room = lane_filling
+    /// Puts it into a batch of its lane that has room, else into a new one, whose wait `wait_for_permit` begins.
+    pub fn enqueue(
+        &self,
+        coalesced: &Rc<CoalescedLookup>,
+        wait_for_permit: impl FnOnce(Rc<Batch>) -> PermitWait,
+    ) -> BatchWait {
+        let (lane, size) = (coalesced.lane(), coalesced.size());
+        let mut open = self.open.borrow_mut();
+        let batches = &mut open[lane as usize];
+        let with_room = batches
             .iter()
-            .find(|seat| seat.batch.size == size && seat.batch.len() < size);
-        let seat = with_room.cloned().unwrap_or_else(|| {
+            .find(|wait| wait.batch.size == size && wait.batch.len() < size);
+        let wait = with_room.cloned().unwrap_or_else(|| {
             let batch = Batch::new(lane, size);
-            let seat = Seat {
-                boarding: open(Rc::clone(&batch)),
+            let wait = BatchWait {
+                permit: wait_for_permit(Rc::clone(&batch)),
                 batch,
             };
             if size > 1 {
-                lane_filling.push(seat.clone());
+                batches.push(wait.clone());
             }
-            seat
+            wait
         });
-        seat.batch.riders.borrow_mut().push(Rc::clone(inquiry));
+        wait.batch.lookups.borrow_mut().push(Rc::clone(coalesced));
         if size > 1 {
-            seat.batch.boarded.notify_waiters();
+            wait.batch.joined.notify_waiters();
         }
-        inquiry.put(Place::Waiting(seat.clone()));
-        seat
+        coalesced.put(Pending::Waiting(wait.clone()));
+        wait
     }
 
-    /// Waits for company, where it will surely come: in bulk, while full batches stand before it, and for a few of
-    /// the quota's mean intervals after the last of them went.
-    pub async fn filled(&self, batch: &Rc<Batch>) {
-        if batch.size == 1 || batch.lane == Lane::Interactive {
+    /// Waits for lookups to share the request, where they will surely come. A batch of bulk waits while full batches are
+    /// before it, and for a few of the quota's mean intervals after the last of them was sent. A batch of calls waits
+    /// while they are `rushed`, for one such interval at most: calls that come later would wait for a whole window.
+    pub async fn wait_for_more(&self, batch: &Rc<Batch>, rushed: bool) {
+        if batch.size == 1 || (batch.lane == Lane::Interactive && !rushed) {
             return;
         }
-        // Those who are ready are no company to wait for.
+        if batch.lane == Lane::Interactive {
+            // If no call comes in that time, it is sent as it is.
+            let _ = timeout(self.filling_time_of_calls, self.full(batch)).await;
+            return;
+        }
+        // Jobs that are ready now join it before it looks whether to wait.
         yield_now().await;
         while batch.size == self.max_size && batch.len() < self.enough && !batch.hurried.get() {
-            let (boarded, departed) = (batch.boarded.notified(), self.departed.notified());
+            let (joined, closed) = (batch.joined.notified(), self.closed.notified());
             if self.is_behind_a_full_one(batch) {
                 tokio::select! {
-                    () = boarded => {}
-                    () = departed => {}
+                    () = joined => {}
+                    () = closed => {}
                 }
-            } else if timeout(self.time_to_fill(), boarded).await.is_err() {
+            } else if timeout(self.time_to_fill(), joined).await.is_err() {
                 return;
             }
         }
     }
 
+    /// Waits until it is full, or somebody in it cannot wait.
+    async fn full(&self, batch: &Batch) {
+        loop {
+            let joined = batch.joined.notified();
+            if batch.len() >= batch.size.min(self.enough) || batch.hurried.get() {
+                return;
+            }
+            joined.await;
+        }
+    }
+
     fn is_behind_a_full_one(&self, batch: &Rc<Batch>) -> bool {
-        let full = |seat: &Seat| seat.batch.size == batch.size && seat.batch.len() >= self.enough;
-        self.filling.borrow()[batch.lane as usize]
+        let full =
+            |wait: &BatchWait| wait.batch.size == batch.size && wait.batch.len() >= self.enough;
+        self.open.borrow()[batch.lane as usize]
             .iter()
-            .any(|seat| full(seat) && !Rc::ptr_eq(&seat.batch, batch))
+            .any(|wait| full(wait) && !Rc::ptr_eq(&wait.batch, batch))
     }
 
     fn time_to_fill(&self) -> Duration {
@@ -335,43 +371,43 @@ impl Pool {
         full.after(self.filling_time).since(Moment::now())
     }
 
-    /// No more may board.
+    /// No more lookups may join it.
     pub fn close(&self, batch: &Rc<Batch>) {
         if batch.size > 1 {
-            self.filling.borrow_mut()[batch.lane as usize]
-                .retain(|seat| !Rc::ptr_eq(&seat.batch, batch));
-            self.departed.notify_waiters();
+            self.open.borrow_mut()[batch.lane as usize]
+                .retain(|wait| !Rc::ptr_eq(&wait.batch, batch));
+            self.closed.notify_waiters();
         }
     }
 
-    /// The batch goes: those who are in it, then those who wait in others, the urgent ones first, and of bulk the
-    /// last, since the first are next anyway.
-    pub fn depart(&self, batch: &Rc<Batch>) -> Vec<Rc<Inquiry>> {
+    /// Closes the batch and returns what to send: its lookups, then as many of other batches as fit. Calls are taken
+    /// first; of bulk the last batch is, since the first ones are next anyway.
+    pub fn dispatch(&self, batch: &Rc<Batch>) -> Vec<Rc<CoalescedLookup>> {
         self.close(batch);
-        let mut riders = std::mem::take(&mut *batch.riders.borrow_mut());
+        let mut lookups = std::mem::take(&mut *batch.lookups.borrow_mut());
         if batch.size > 1 {
-            let [interactive, bulk] = &*self.filling.borrow();
+            let [interactive, bulk] = &*self.open.borrow();
             for other in interactive
                 .iter()
                 .chain(bulk.iter().rev())
-                .filter(|seat| seat.batch.size == batch.size)
+                .filter(|wait| wait.batch.size == batch.size)
             {
-                let mut others = other.batch.riders.borrow_mut();
-                let taken = (batch.size - riders.len()).min(others.len());
-                riders.extend(others.drain(..taken));
+                let mut others = other.batch.lookups.borrow_mut();
+                let taken = (batch.size - lookups.len()).min(others.len());
+                lookups.extend(others.drain(..taken));
             }
         }
-        if riders.is_empty() || batch.size == 1 {
-            return riders;
+        if lookups.is_empty() || batch.size == 1 {
+            return lookups;
         }
-        self.filling
+        self.open
             .borrow_mut()
             .iter_mut()
-            .for_each(|lane| lane.retain(|seat| seat.batch.len() > 0));
-        if batch.size == self.max_size && riders.len() >= self.enough {
+            .for_each(|lane| lane.retain(|wait| wait.batch.len() > 0));
+        if batch.size == self.max_size && lookups.len() >= self.enough {
             self.last_full.set(Some(Moment::now()));
         }
-        riders
+        lookups
     }
 }
 
@@ -397,28 +433,28 @@ mod tests {
 
     /// Whoever joined a wait that is over would meet its end at once, again and again, and never let the others go on.
     #[test]
-    fn a_wait_that_ended_without_leave_is_joined_by_nobody() {
+    fn a_wait_that_ended_without_a_permit_is_joined_by_nobody() {
         let (pool, lookup) = (Pool::new(1, 1, Duration::ZERO), lookup());
-        let inquiry = Inquiry::new(&lookup, Lane::Bulk, 1);
-        pool.enter(&inquiry);
+        let coalesced = CoalescedLookup::new(&lookup, Lane::Bulk, 1);
+        pool.insert(&coalesced);
         let ended = async { Err(Unpermitted::NotSoon) };
-        let seat = pool.seat(&inquiry, |_| ended.boxed_local().shared());
+        let wait = pool.enqueue(&coalesced, |_| ended.boxed_local().shared());
         assert!(
             pool.join(&lookup, Lane::Bulk, 1).is_some(),
             "it still waits"
         );
 
         assert!(
-            seat.boarding
+            wait.permit
                 .now_or_never()
                 .is_some_and(|ended| ended.is_err())
         );
         assert!(pool.join(&lookup, Lane::Bulk, 1).is_none());
 
-        let next = Inquiry::new(&lookup, Lane::Bulk, 1);
-        pool.enter(&next);
-        pool.leave(&inquiry, Lane::Bulk);
-        pool.leave(&inquiry, Lane::Bulk);
+        let next = CoalescedLookup::new(&lookup, Lane::Bulk, 1);
+        pool.insert(&next);
+        pool.leave(&coalesced, Lane::Bulk);
+        pool.leave(&coalesced, Lane::Bulk);
         let (joined, _) = pool
             .join(&lookup, Lane::Bulk, 1)
             .expect("the one that waits now");

@@ -19,12 +19,14 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config,
     failure::{ErrorKind, Failure},
-    job::{Envelope, Lane},
+    job::Envelope,
+    lane::Lane,
     policy::quota::{Answer as Word, Permission},
     quota::Ledger,
     sandbox::{Kind, Options, Sandbox},
+    settings,
+    telemetry::traces::Span,
 };
 
 /// Bound of what takes no time on an idle machine.
@@ -125,7 +127,7 @@ impl Bench {
              kind = \"antsomi\"\nbase_url = \"{base}\"\ntoken = \"sandbox-antsomi-token\"\n{keys}\n"
         );
         fs::write(file.path(), text).expect("a file of ours");
-        let settings = config::load(Some(file.path()))
+        let settings = settings::load(Some(file.path()))
             .expect("a configuration")
             .providers
             .remove("a")
@@ -160,7 +162,7 @@ impl Bench {
         )
         .expect("a job");
         let engine = Rc::clone(&self.engine);
-        spawn_local(async move { engine.lookup(&job, Waiting::Here).await })
+        spawn_local(async move { engine.lookup(&job, &Span::default(), Waiting::Here).await })
     }
 
     /// A bulk job, or a call, for this number.

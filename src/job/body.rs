@@ -7,11 +7,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Address, Lane};
-use crate::{json::Malformed, provider::criterion::Whole};
+use super::Address;
+use crate::{json::Malformed, lane::Lane, provider::criterion::Whole};
 
-/// A time with a zone, for tools: which days a month has they cannot tell.
-const MOMENT: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}(?::?[0-9]{2}){0,2}(?:[.,][0-9]{1,9})?(?:[Zz]|[+\-][0-9]{2}(?::?[0-9]{2})?)(?:\[.*\])*$";
+/// A time with a zone, for tools: how many days a month has they cannot tell.
+const MOMENT: &str = r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt ](?:[01][0-9]|2[0-3])(?::?(?:[0-5][0-9]|60)){0,2}(?:[.,][0-9]+)?(?:[Zz]|[+\-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)(?:\[.*\])*$";
+
+/// Digits of a second's fraction that count.
+const FRACTION: usize = 9;
 
 /// A job's body as it is sent. `id`, `provider` and `lane` may repeat what the message's properties and its
 /// routing key say; in the lines of `pipe` and `send` they stand in their place.
@@ -79,10 +82,7 @@ impl Body<'_> {
     pub(super) fn deadline(&self, received: Timestamp) -> Result<Option<Timestamp>, Malformed> {
         let expected = "expected an RFC 3339 time such as \"2026-11-21T10:15:30Z\"";
         let at: Option<Timestamp> = match &self.deadline {
-            Some(text) => Some(
-                text.parse()
-                    .map_err(|_| Malformed::at("deadline", expected))?,
-            ),
+            Some(text) => Some(moment(text).ok_or_else(|| Malformed::at("deadline", expected))?),
             None => None,
         };
         let after = self.deadline_ms.map(|milliseconds| {
@@ -94,5 +94,53 @@ impl Body<'_> {
             (Some(at), Some(after)) => Some(at.min(after)),
             (at, after) => at.or(after),
         })
+    }
+}
+
+/// A moment as RFC 3339 writes it, whatever its fraction; the end of time, which several languages write where they mean
+/// that there is none, is the last that can be reckoned with.
+fn moment(text: &str) -> Option<Timestamp> {
+    let text = shortened(text);
+    let last_year = || text.strip_prefix("9999").map(|rest| format!("9995{rest}"));
+    let is_moment = |text: String| text.parse::<Timestamp>().is_ok();
+    let end = || last_year().filter(|text| is_moment(text.clone()));
+    text.parse().ok().or_else(|| end().map(|_| Timestamp::MAX))
+}
+
+/// Without the digits of a fraction that do not count.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let Some((before, fraction)) = text.split_once(['.', ',']) else {
+        return text.into();
+    };
+    let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if length <= FRACTION {
+        return text.into();
+    }
+    format!("{before}.{}{}", &fraction[..FRACTION], &fraction[length..]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_what_rfc_3339_takes_for_one() {
+        let second = 1_763_720_130;
+        for (text, expected) in [
+            ("2025-11-21T10:15:30Z", Some(second)),
+            ("2025-11-21T10:15:30.123456789012Z", Some(second)),
+            ("2025-11-21 12:15:30.5+02:00", Some(second)),
+            ("9999-12-31T23:59:59Z", Some(Timestamp::MAX.as_second())),
+            (
+                "9999-12-31T23:59:59.9999999Z",
+                Some(Timestamp::MAX.as_second()),
+            ),
+            ("9999-13-31T23:59:59Z", None),
+            ("2025-11-21T10:15:30", None),
+            ("2025-11-21T10:15:30.1234567890xZ", None),
+            ("tomorrow", None),
+        ] {
+            assert_eq!(moment(text).map(Timestamp::as_second), expected, "{text}");
+        }
     }
 }

@@ -6,14 +6,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::{Malformed, number, problem_of};
+use super::{Malformed, number, problem_of, scan::Parts};
 
 /// A value in a text that is known to be JSON, or nothing, where a member is absent.
 #[derive(Clone, Copy, Default)]
@@ -127,7 +124,7 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn members(self) -> Members<'a> {
         if self.first() == Some(b'{') {
-            serde_json::from_str(self.0).unwrap_or_default()
+            Members::of(Parts::of(self.0))
         } else {
             Members::default()
         }
@@ -174,19 +171,12 @@ impl<'a> Node<'a> {
     }
 
     fn values(self) -> Vec<Node<'a>> {
-        serde_json::from_str::<Vec<&RawValue>>(self.0)
-            .unwrap_or_default()
-            .into_iter()
-            .map(Self::of)
-            .collect()
+        Parts::of(self.0).map(Self).collect()
     }
 
     /// The string, which holds no half of a character; what stands in it without escapes is not copied twice.
     fn string(self) -> Option<String> {
-        let text: Cow<str> = match self.0.strip_prefix('"')?.strip_suffix('"') {
-            Some(plain) if !plain.contains('\\') => plain.into(),
-            _ => serde_json::from_str::<String>(self.0).ok()?.into(),
-        };
+        let text = plain(self.0)?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
@@ -232,6 +222,16 @@ pub struct Members<'a>(SmallVec<[(Cow<'a, str>, Node<'a>); USUAL]>);
 const USUAL: usize = 12;
 
 impl<'a> Members<'a> {
+    fn of(mut parts: Parts<'a>) -> Self {
+        let mut members = Self::default();
+        while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+            if let Some(key) = plain(key) {
+                members.0.push((key, Node(value)));
+            }
+        }
+        members
+    }
+
     /// The member of this name; nothing that can be read where there are several.
     #[must_use]
     pub fn get(&self, name: &str) -> Node<'a> {
@@ -244,27 +244,11 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Collect)
-    }
-}
-
-struct Collect;
-
-impl<'de> Visitor<'de> for Collect {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
-        while let Some((Key(key), raw)) = entries.next_entry()? {
-            members.0.push((key, Node::of(raw)));
-        }
-        Ok(members)
+/// What a string holds; borrowed where it stands there as it is.
+fn plain(string: &str) -> Option<Cow<'_, str>> {
+    match string.strip_prefix('"')?.strip_suffix('"')? {
+        plain if !plain.contains('\\') => Some(plain.into()),
+        _ => serde_json::from_str::<String>(string).ok().map(Cow::from),
     }
 }
 

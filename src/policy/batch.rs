@@ -1,17 +1,10 @@
-//! Which lookups may share one request, and whose each part of its answer is: never a guess.
+//! How many lookups may share one request, and whether that is worth its requests.
 //!
-//! A provider is asked for several numbers at once, and answers with one list of customers. A customer belongs to
-//! the lookup whose number it has. The list is split only where it is certain to be the whole answer and nothing
-//! in it belongs to nobody; else the lookups are asked again, fewer at a time, at last each alone.
+//! Where the answer cannot be split among them, the lookups are asked again, fewer at a time, at last each alone.
 
 use std::{cell::Cell, time::Duration};
 
-use crate::{
-    clock::Moment,
-    config::PhoneFormat,
-    customer::{Customer, Page},
-    provider::{Outcome, phone},
-};
+use crate::clock::Moment;
 
 /// Servers refuse a request whose address is longer than 8 KiB, most often; half of it leaves room for the rest.
 const LONGEST_ADDRESS: usize = 4096;
@@ -20,14 +13,8 @@ const LONGEST_ADDRESS: usize = 4096;
 /// share.
 const BESIDE_PART: usize = 40;
 
-/// A longer number is none; it would go alone.
-const LONGEST_PART: usize = 32;
-
-/// Whether a number can be told from others in an answer.
-#[must_use]
-pub fn is_part(number: &str) -> bool {
-    number.len() <= LONGEST_PART && number.bytes().all(|byte| byte.is_ascii_digit())
-}
+/// What a lookup is asked by, at most, in bytes; a longer one goes alone.
+pub const LONGEST_PART: usize = 32;
 
 /// How many lookups may go together, where up to `max_size` are configured and `failed` attempts of `max_attempts`
 /// were made.
@@ -79,41 +66,6 @@ impl Worth {
     pub fn rests(&self, now: Moment) -> bool {
         now < self.rest_until.get()
     }
-}
-
-/// Each lookup's own outcome, in the order of `asked`, which are different numbers; none where it is not certain
-/// whose is what. `total` is what the provider says that there is; where it does not, a list shorter than
-/// `shortest_page`, the least that a full page has, is the whole.
-#[must_use]
-pub fn split(
-    asked: &[&str],
-    customers: Vec<Customer>,
-    total: Option<u64>,
-    shortest_page: usize,
-) -> Option<Vec<Outcome>> {
-    let whole = total.map_or(customers.len() < shortest_page, |total| {
-        total == customers.len() as u64
-    });
-    if !whole {
-        return None;
-    }
-    let mut shares = vec![Vec::new(); asked.len()];
-    for customer in customers {
-        let [given] = &*customer.phones else {
-            return None;
-        };
-        let digits = phone::written(&given.number, PhoneFormat::Digits, "").ok()?;
-        let owner = asked.iter().position(|number| *number == digits)?;
-        shares[owner].push(customer);
-    }
-    let outcome = |share: Vec<Customer>| {
-        let page = Page {
-            total: Some(share.len() as u64),
-            ..Page::default()
-        };
-        Outcome::of(share, Some(page))
-    };
-    Some(shares.into_iter().map(outcome).collect())
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use super::pause::{By, Pause, Pauses};
 use crate::{
     config::Breaker,
     failure::{ErrorKind, Failure},
-    provider::Outcome,
+    outcome::Outcome,
 };
 pub use reason::{Last, Why};
 
@@ -205,6 +205,29 @@ impl Circuit {
                 half: true,
             });
         }
+    }
+
+    /// Whether a job that comes by is to be the probe that a half-open circuit waits for: one only, and the next after a
+    /// cooldown.
+    #[must_use]
+    pub fn takes_probe(&self, now: Instant) -> bool {
+        let State::Open {
+            why,
+            last,
+            half: true,
+            ..
+        } = self.state.get()
+        else {
+            return false;
+        };
+        let until = now + self.cooldown;
+        self.set(State::Open {
+            until,
+            why,
+            last,
+            half: false,
+        });
+        true
     }
 
     /// The secrets may be new: what was refused before counts no more, and where refusals opened it, the next probe

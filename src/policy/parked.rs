@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// By how much a job may seem to be parked past its deadline: its times are rounded, and a clock is set a little while
+/// it is looked at.
+const ROUNDING: Duration = Duration::from_secs(1);
+
 /// What a parked job's headers tell, and its body.
 #[derive(Debug, Clone, Copy)]
 pub struct Parked {
@@ -57,7 +61,7 @@ impl Parked {
             .map_or(Duration::ZERO, |received| between(received, self.at));
         let is_possible = self
             .deadline
-            .is_none_or(|deadline| age.saturating_add(wait) <= deadline);
+            .is_none_or(|deadline| age.saturating_add(wait) <= deadline.saturating_add(ROUNDING));
         if is_possible { age } else { Duration::ZERO }
     }
 }
@@ -124,7 +128,8 @@ mod tests {
             ..parked(0)
         };
         assert_eq!(received(7).stay(at(0)).age, 7 * SECOND);
-        assert_eq!(received(8).stay(at(0)).age, Duration::ZERO);
+        assert_eq!(received(8).stay(at(0)).age, 8 * SECOND, "as rounded");
+        assert_eq!(received(9).stay(at(0)).age, Duration::ZERO);
         assert_eq!(received(-5).stay(at(0)).age, Duration::ZERO);
         let without = Parked {
             deadline: None,

@@ -23,7 +23,7 @@
 //! - killed before `stored`: nothing was taken; after it: one permission is lost until its TTL, none is won;
 //! - frozen or suspended anywhere before `written`: after the thaw the clock, which does not stop, shows that the
 //!   permission is void. It is read by the HTTP client when it puts the request's head into its buffer
-//!   (`provider::http`), after the wait for a connection, DNS, connect and TLS, so none of these belongs to `flight`;
+//!   (`http`), after the wait for a connection, DNS, connect and TLS, so none of these belongs to `flight`;
 //! - whoever asked has given up by then: the next who asks has it, with the same `asked`;
 //! - the confirm is lost with its connection: the permission is taken for lost, as after a kill;
 //! - the broker's node is killed, and comes back: the queue is durable and its messages are persistent, each with
@@ -70,6 +70,37 @@
 //! its length: it is durable, its messages are persistent, and each has its own time of expiry. A day's ledger holds
 //! as many messages without a body as the day allows requests.
 //!
+//! # Several ledgers
+//! A ledger lives on one node of a cluster. So that a node which is away costs its share and never the provider, a
+//! window may be counted in K ledgers (`amqp.quota_ledgers`), whose rooms add up to N ([`Terms::part`]); those of bulk
+//! likewise. A permission is one of any of them. By the argument no window holds more requests than a ledger has room
+//! for, of those that it permitted; each request was permitted by one, so no window holds more than the sum, which is N.
+//! That asks nothing about which ledgers a worker sees, or when:
+//!
+//! - a ledger that is away permits nothing, and counts when it comes back what it counted before;
+//! - one that says nothing in time was asked in vain, whatever it stored: at most a permission is lost;
+//! - one that no worker ever found is a share that nobody uses;
+//! - on which node it lives decides what is lost with that node, and nothing else.
+//!
+//! What must not be is that some count in K ledgers and others in one, or in another number: each kind would keep its own
+//! N. So the name of the single ledger, `PREFIX.quota.NAME`, is *sealed* before any ledger `PREFIX.quota.NAME.1` to `….K`
+//! is declared: a queue of that name, whose arguments say K, holds one message that never expires, and has room for one.
+//!
+//! - It is put there only where the single ledger, and its `.next`, are not there or empty: all that they permitted is
+//!   past, as at the end of a change.
+//! - A worker that counts in one ledger and runs has no room there: no permission. One that starts finds a foreign queue
+//!   that is not empty, so it neither starts nor replaces it, however idle the ledgers are. With another K likewise.
+//! - Full it stays full, on the disk of its node. While that is away, nobody can tell that the name is sealed: whoever
+//!   counts in one ledger finds none, and whoever counts in K takes of those that are there, each of which was declared
+//!   after the name was sealed, and declares no other.
+//!
+//! K is changed while no worker runs and a window has passed, by deleting the seal.
+//!
+//! Assumed besides: a cluster that is split keeps one side standing (`pause_minority`; from RabbitMQ 4.3 on it does so by
+//! itself), for each side would have ledgers of the same names. No node is lost for good together with its seal while a
+//! worker of the other kind starts. And nobody asks an empty ledger in the very moment in which it is replaced, by a seal
+//! or by one of another quota: what is on its way to a queue that is deleted, the broker confirms.
+//!
 //! # Waiting
 //! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
 //! (dead lettering, in the broker's own hands), and every worker hears of it at that moment. That is a hint of when
@@ -97,22 +128,30 @@
 //! A worker that *starts* with another quota than all that are counted, and in use, does not start. A ledger that
 //! somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
 //!
+//! Of several ledgers each has another of its own, with more room where the quota is larger and less where it is smaller,
+//! so all that was said of one holds for the sum, also while some are changed and others are not yet. Where one is away,
+//! the quota is not changed.
+//!
 //! Assumed besides: no node is lost with one of the two ledgers between D and E.
 //!
-//! Why it is so: `docs/decisions/0003-ledgers.md`.
+//! Why it is so: `docs/decisions/0003-ledgers.md`, `docs/decisions/0009-ledgers-on-several-nodes.md`.
 
 mod books; // the ledgers in memory
+pub mod count; // what the provider says is left
 mod log; // what one worker remembers of its permissions
 mod pace; // how many ask at once, and how soon again
+mod parts; // a quota in several ledgers
+mod rush; // whether requests go faster than the quota lasts
 pub mod spread; // when bulk asks
 
 use std::time::Duration;
 
-use crate::{clock::Moment, config::QuotaLimit, job::Lane};
+use crate::{clock::Moment, config::QuotaLimit, lane::Lane};
 
 pub use books::Books;
 pub use log::Log;
 pub use pace::Pace;
+pub use rush::Rush;
 pub use spread::{Counts, Turn};
 
 /// Validity and flight, each as a part of the window. Together they are what strictness costs: a thirtieth. They
@@ -154,6 +193,8 @@ pub struct Terms {
     pub pace: Duration,
     /// Whether it keeps bulk's requests apart.
     pub spreads: bool,
+    /// Of how many ledgers of the quota this is one.
+    pub parts: u32,
 }
 
 impl Terms {
@@ -176,6 +217,7 @@ impl Terms {
             flight,
             pace: limit.per / limit.requests,
             spreads: true,
+            parts: 1,
         }
     }
 
@@ -287,6 +329,8 @@ pub enum Answer {
     Granted(Permission),
     /// Not now; there is room again at this time at the latest, if that is known.
     Full(Option<Moment>),
+    /// Not now, since bulk leaves the rest to calls; there is room again at this time at the latest, if that is known.
+    Held(Option<Moment>),
     /// The ledger cannot be asked any more.
     Gone,
 }

@@ -4,6 +4,7 @@
 //! of the operators `exists` and `not_exists` is the parameter left out, since a query string has no null.
 
 mod reply; // the wire of the answers
+mod share; // several lookups in one request
 
 use std::{
     fmt::{self, Write},
@@ -24,18 +25,18 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Kind, Outcome,
+    Kind,
     class::Rules,
     criterion::{Whole, all_given, none_given},
     encoded,
-    oauth::Dialect,
+    grant::Dialect,
     phone, trimmed,
 };
 use crate::{
     config::{self, Batch, Credentials, OAuthSettings, PhoneFormat, Secret},
     customer::Customer,
     json::{Malformed, Node},
-    policy::batch,
+    outcome::Outcome,
 };
 
 /// Customers on a batch's page for each of its numbers; where that is too few, the batch is asked again in parts.
@@ -207,6 +208,7 @@ impl Kind for Antsomi {
         none_by_204: false,
         rest_after_500: false,
     };
+    const FILLS: &'static [&'static str] = &["customer_id", "phones"];
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((200, Duration::from_secs(60)));
     const TOKENS: Dialect = Dialect::ANTSOMI;
     type Settings = Settings;
@@ -362,7 +364,7 @@ impl Kind for Antsomi {
             return None;
         };
         let number = one.written(self.phone_format, "").ok()?;
-        batch::is_part(&number).then(|| number.into_boxed_str())
+        share::is_part(&number).then(|| number.into_boxed_str())
     }
 
     /// With room on the page for several customers of a number.
@@ -377,7 +379,7 @@ impl Kind for Antsomi {
 
     fn split(&self, numbers: &[&str], answer: Node) -> Result<Option<Vec<Outcome>>, Outcome> {
         let (customers, total) = reply::found(answer)?;
-        Ok(batch::split(numbers, customers, total, SHORTEST_PAGE))
+        Ok(share::split(numbers, customers, total, SHORTEST_PAGE))
     }
 }
 
@@ -387,11 +389,7 @@ impl Kind for Antsomi {
 /// # Errors
 /// The first entry that has another number than was asked for.
 fn are_of(customers: &[Customer], asked: &str) -> Result<(), Malformed> {
-    let digits = |number: &str| phone::written(number, PhoneFormat::Digits, "").ok();
-    let asked_digits = digits(asked);
-    let is_other = |number: &str| {
-        number != asked && (asked_digits.is_none() || digits(number) != asked_digits)
-    };
+    let is_other = |number: &str| number != asked && !phone::may_be_one(number, asked);
     let other = customers
         .iter()
         .position(|customer| customer.phones.iter().any(|phone| is_other(&phone.number)));

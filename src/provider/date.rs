@@ -117,7 +117,8 @@ fn zone(word: &str) -> Option<Offset> {
     Offset::from_seconds(sign * minutes * 60).ok()
 }
 
-fn written(moment: DateTime, zone: Option<Offset>) -> Option<String> {
+/// As results hold it; none where the year is one of two digits.
+pub fn written(moment: DateTime, zone: Option<Offset>) -> Option<String> {
     if moment.year() < FIRST_YEAR {
         return None;
     }

@@ -16,16 +16,17 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    Adapter, Api, Configured, Lookup, Outcome,
+    Adapter, Api, Configured, Lookup,
     access::Access,
     class::Rules,
     descriptor::{Descriptor, RULES, shape::Auth},
-    oauth::Dialect,
+    grant::Dialect,
     trimmed,
 };
 use crate::{
     config::{self, ConfigError, Credentials, OAuthSettings, Secret},
     json::Malformed,
+    outcome::Outcome,
 };
 
 /// The kind's name in the configuration.
@@ -184,13 +185,27 @@ impl Api for Described {
             request: asked.request,
             raw: asked.raw,
             part: None,
-            // The answer is read without it.
-            question: Arc::new(()),
+            question: Arc::new(asked.values),
         })
     }
 
-    fn read(&self, _: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
-        self.descriptor.read(response, now)
+    fn read(&self, lookup: &Lookup, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+        match lookup.question.downcast_ref() {
+            Some(asked) => self.descriptor.read(asked, response, now),
+            None => self.descriptor.read(&Vec::new(), response, now),
+        }
+    }
+
+    fn criteria(&self) -> Vec<String> {
+        self.descriptor.names("query")
+    }
+
+    fn options(&self) -> Vec<String> {
+        self.descriptor.names("options")
+    }
+
+    fn fills(&self) -> Vec<&'static str> {
+        self.descriptor.fills()
     }
 
     fn described(&self) -> Option<(&Descriptor, &Path)> {

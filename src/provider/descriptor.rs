@@ -15,13 +15,14 @@ mod mistakes; // everything that is wrong, each by its key
 mod ordered; // tables whose order counts
 mod path; // JSONPath
 mod request; // what goes out
+mod schema; // how its jobs are described
 pub mod shape; // what may stand in the file: the reference
 mod template; // texts with places for values
 pub mod testing; // its own tests
 mod value; // what a job says
 mod wait; // how long to wait
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -30,24 +31,27 @@ use http::{
 };
 use jiff::Timestamp;
 use serde_json::{Value as Body, value::RawValue};
+use smallvec::SmallVec;
 
 use self::{
     answer::Answer,
     class::ClassRule,
-    file::Sections,
+    file::{Criteria, Sections},
     mistakes::Mistakes,
     ordered::Ordered,
     request::Request,
-    shape::{Auth, ClassName, Criterion, TestShape},
+    shape::{Auth, ClassName, TestShape},
     template::{Slots, Values},
     value::Rule,
     wait::Wait,
 };
-use super::{Outcome, access::Access, class as table, class::Rules, named, wait as asked};
+use super::{access::Access, class as table, class::Rules, named, wait as asked};
 use crate::{
+    config::CountKeys,
     customer::Page,
     failure::{ErrorKind, Failure},
     json::{self, Malformed},
+    outcome::Outcome,
 };
 
 /// A descriptor, compiled.
@@ -62,12 +66,14 @@ pub struct Descriptor {
     /// The criteria first, then the options.
     rules: Vec<Rule>,
     criteria: usize,
-    slots: Slots,
     need: Vec<Vec<usize>>,
+    ties: Vec<Tie>,
     requests: Vec<Request>,
     answer: Answer,
     classes: Vec<ClassRule>,
     wait: Option<Wait>,
+    /// Where an answer says how many requests are left.
+    pub count: Vec<CountKeys>,
 }
 
 /// What a job asks for.
@@ -77,10 +83,18 @@ pub struct Asked {
     pub request: http::Request<Bytes>,
     /// The payload is wanted in the result.
     pub raw: bool,
+    /// The values that stand in it, each in its slot.
+    pub values: Values,
     /// Which of the descriptor's requests it is.
     number: usize,
-    /// The slots whose values stand in it.
-    uses: Vec<usize>,
+}
+
+/// That one value needs another beside it, or excludes it.
+#[derive(Debug)]
+struct Tie {
+    slot: usize,
+    other: usize,
+    together: bool,
 }
 
 /// In what it differs from the table of every kind: in nothing but its classes.
@@ -106,9 +120,6 @@ impl Descriptor {
     }
 
     fn compile(sections: Sections, mistakes: &mut Mistakes) -> Option<Self> {
-        if sections.criteria.is_empty() {
-            mistakes.add("criteria", "expected at least one [criteria.NAME]");
-        }
         if sections.options.contains_key("raw") {
             mistakes.add(
                 "options.raw",
@@ -116,13 +127,13 @@ impl Descriptor {
             );
         }
         let mut rules = rules("criteria", "query", &sections.criteria, mistakes);
+        let any = rules.is_empty().then_some(0);
+        rules.extend(any.map(|_| Rule::any("query", "any")));
         let criteria = rules.len();
         rules.extend(rules_of_options(&sections.options, mistakes));
-        let slots: Slots = rules
-            .iter()
-            .enumerate()
-            .map(|(slot, rule)| (rule.path.clone(), slot))
-            .collect();
+        let slots = Slots::new(&rules, any);
+        let mut ties = ties("criteria", "query", &sections.criteria, &slots, mistakes);
+        ties.extend(ties_of_options(&sections.options, &slots, mistakes));
         let requests: Vec<Request> = sections
             .requests
             .iter()
@@ -143,8 +154,8 @@ impl Descriptor {
         }
         let answer = sections
             .answer
-            .and_then(|shape| Answer::new(&shape, mistakes));
-        let classes = class::compile(&sections.classes, mistakes);
+            .and_then(|shape| Answer::new(&shape, &slots, mistakes));
+        let classes = class::compile(&sections.classes, &slots, mistakes);
         let wait = sections.wait.and_then(|shape| Wait::new(&shape, mistakes));
         Some(Self {
             title: sections.title,
@@ -152,12 +163,13 @@ impl Descriptor {
             tests: sections.tests,
             rules,
             criteria,
-            slots,
             need,
+            ties,
             requests,
             answer: answer?,
             classes,
             wait,
+            count: sections.count,
         })
     }
 
@@ -191,7 +203,7 @@ impl Descriptor {
         query: &RawValue,
         options: Option<&RawValue>,
     ) -> Result<Asked, Malformed> {
-        let mut values: Values = self.rules.iter().map(|rule| rule.default.clone()).collect();
+        let mut values: Values = vec![None; self.rules.len()];
         self.take("query", query, &mut values)?;
         let raw = match options.filter(|options| options.get() != "null") {
             Some(options) => self.take("options", options, &mut values)?,
@@ -204,14 +216,23 @@ impl Descriptor {
                 format!("expected {}", self.needed()),
             ));
         }
+        self.ties
+            .iter()
+            .try_for_each(|tie| tie.check(&values, &self.rules))?;
+        for (value, rule) in values.iter_mut().zip(&self.rules) {
+            *value = value.take().or_else(|| rule.default.clone());
+        }
         for (number, shape) in self.requests.iter().enumerate() {
             if let Some(request) = shape.write(base, &values, &self.rules)? {
-                let uses = shape.uses().into_iter().filter(given).collect();
+                let uses = shape.uses();
+                for (slot, value) in values.iter_mut().enumerate() {
+                    *value = value.take().filter(|_| uses.contains(&slot));
+                }
                 return Ok(Asked {
                     request,
                     raw,
+                    values,
                     number,
-                    uses,
                 });
             }
         }
@@ -222,50 +243,62 @@ impl Descriptor {
 
     /// Takes what a job says of one group; tells whether the payload is wanted.
     fn take(&self, group: &str, json: &RawValue, values: &mut Values) -> Result<bool, Malformed> {
-        let fields: Ordered<Box<RawValue>> =
+        let fields: Ordered<&RawValue> =
             json::read(json.get().as_bytes()).map_err(|problem| problem.below(group))?;
-        let mut raw = None;
-        let mut seen = Vec::with_capacity(fields.0.len());
+        let (mut raw, mut seen) = (None, SmallVec::<[usize; 4]>::new());
         for (name, value) in fields.0 {
-            let path = format!("{group}.{name}");
-            let slot = self.slots.get(&path);
             if value.get() == "null" {
                 continue;
             }
+            let once = || Malformed::at(&format!("{group}.{name}"), "expected it once");
             if group == "options" && name == "raw" {
-                let given = raw.replace(
-                    json::read(value.get().as_bytes()).map_err(|problem| problem.below(&path))?,
-                );
+                let given = json::read(value.get().as_bytes());
+                let given = raw.replace(given.map_err(|problem| problem.below("options.raw"))?);
                 if given.is_some() {
-                    return Err(Malformed::at(&path, "expected it once"));
+                    return Err(once());
                 }
                 continue;
             }
-            let Some(slot) = slot else {
+            let Some(slot) = self.slot(group, &name) else {
                 return Err(self.unknown(group, &name));
             };
-            if seen.contains(slot) {
-                return Err(Malformed::at(&path, "expected it once"));
+            if seen.contains(&slot) {
+                return Err(once());
             }
-            seen.push(*slot);
-            values[*slot] = self.rules[*slot].read(&value)?;
+            seen.push(slot);
+            values[slot] = self.rules[slot].read(value)?;
         }
         Ok(raw.unwrap_or(false))
     }
 
-    fn unknown(&self, group: &str, name: &str) -> Malformed {
-        let rules = match group {
-            "query" => &self.rules[..self.criteria],
-            _ => &self.rules[self.criteria..],
+    fn slot(&self, group: &str, name: &str) -> Option<usize> {
+        let of_options = group == "options";
+        let (first, rules) = if of_options {
+            (self.criteria, &self.rules[self.criteria..])
+        } else {
+            (0, &self.rules[..self.criteria])
         };
-        let mut known: Vec<&str> = rules
-            .iter()
-            .filter_map(|rule| rule.path.split_once('.'))
-            .map(|(_, name)| name)
-            .collect();
-        if group == "options" {
-            known.push("raw");
-        }
+        let at = rules.iter().position(|rule| rule.name() == name)?;
+        Some(first + at)
+    }
+
+    /// What a job's `query` or its `options` may hold.
+    pub fn names(&self, group: &str) -> Vec<String> {
+        let (rules, raw) = match group {
+            "query" => (&self.rules[..self.criteria], None),
+            _ => (&self.rules[self.criteria..], Some("raw")),
+        };
+        let names = rules.iter().map(Rule::name).chain(raw);
+        names.map(str::to_owned).collect()
+    }
+
+    /// The fields of a customer that an answer may fill.
+    pub fn fills(&self) -> Vec<&'static str> {
+        self.answer.fills()
+    }
+
+    fn unknown(&self, group: &str, name: &str) -> Malformed {
+        let known = self.names(group);
         let name = json::name(name);
         let problem = format!("unknown field `{name}`, expected {}", known.join(" or "));
         Malformed::at(&format!("{group}.{name}"), problem)
@@ -273,26 +306,24 @@ impl Descriptor {
 
     fn needed(&self) -> String {
         let set = |set: &Vec<usize>| {
-            let names = set
-                .iter()
-                .map(|slot| self.rules[*slot].path.trim_start_matches("query."));
+            let names = set.iter().map(|slot| self.rules[*slot].name());
             names.collect::<Vec<_>>().join(" with ")
         };
         self.need.iter().map(set).collect::<Vec<_>>().join(", or ")
     }
 
-    /// What an answer says.
-    pub fn read(&self, response: &Response<Bytes>, now: Timestamp) -> Outcome {
+    /// What an answer says to what was `asked`.
+    pub fn read(&self, asked: &Values, response: &Response<Bytes>, now: Timestamp) -> Outcome {
         let (status, headers) = (response.status().as_u16(), response.headers());
         let body = document::parse(response.body());
         let (rule, class) = self.class_of(status, headers, body.as_ref().ok());
         let kind = match class {
-            Some(ClassName::Found) => return self.found(body, response),
+            Some(ClassName::Found) => return self.found(asked, body, response),
             Some(ClassName::NotFound) => return Outcome::NotFound(self.page(body.as_ref().ok())),
             Some(class) => class.failure().unwrap_or(ErrorKind::BadResponse),
             None => match table::of(status, RULES) {
                 table::Class::Failed(kind) => kind,
-                _ => return self.found(body, response),
+                _ => return self.found(asked, body, response),
             },
         };
         let own_word = body
@@ -348,6 +379,28 @@ impl Descriptor {
         (number, number.and_then(|number| self.classes[number].class))
     }
 
+    /// What makes it doubtful that an answer in which nobody was found says so.
+    pub fn doubt(&self, response: &Response<Bytes>) -> Option<String> {
+        self.answer.doubt(&document::parse(response.body()).ok()?)
+    }
+
+    /// The values that may be any text and stand inside other text, as `query.email`: such a one may hold what ends that
+    /// text, a quote or a comma.
+    pub fn loose(&self) -> Vec<&str> {
+        let inside = self.requests.iter().flat_map(Request::inside_text);
+        let loose = inside
+            .map(|slot| &self.rules[slot])
+            .filter(|rule| rule.is_any_text());
+        let names: BTreeSet<&str> = loose.map(|rule| rule.path.as_str()).collect();
+        names.into_iter().collect()
+    }
+
+    /// Whether the class of this number tells the provider's words of an answer.
+    pub fn has_words(&self, number: usize, response: &Response<Bytes>) -> bool {
+        let body = document::parse(response.body()).ok();
+        self.classes[number].words(body.as_ref()).is_some()
+    }
+
     /// The words of an answer that it names itself, and so are nobody's.
     pub fn words(&self) -> Vec<String> {
         let classes = self.classes.iter().filter_map(ClassRule::word);
@@ -362,11 +415,16 @@ impl Descriptor {
         }
     }
 
-    fn found(&self, body: Result<Body, Malformed>, response: &Response<Bytes>) -> Outcome {
+    fn found(
+        &self,
+        asked: &Values,
+        body: Result<Body, Malformed>,
+        response: &Response<Bytes>,
+    ) -> Outcome {
         let status = response.status().as_u16();
         let read = body
             .map_err(|problem| named(problem, response.body()))
-            .and_then(|body| self.answer.read(&body));
+            .and_then(|body| self.answer.read(&body, asked));
         match read {
             Ok((customers, page)) => Outcome::of(customers, page),
             Err(problem) => {
@@ -390,12 +448,7 @@ fn message(status: u16, kind: ErrorKind, class: Option<ClassName>, own_word: boo
     }
 }
 
-fn rules(
-    section: &str,
-    group: &str,
-    shapes: &BTreeMap<String, Criterion>,
-    mistakes: &mut Mistakes,
-) -> Vec<Rule> {
+fn rules(section: &str, group: &str, shapes: &Criteria, mistakes: &mut Mistakes) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (name, shape) in shapes {
         let legal = !name.is_empty()
@@ -406,16 +459,66 @@ fn rules(
             let expected = "expected a name of letters, digits, '_' and '-'";
             mistakes.add(&format!("{section}.{name}"), expected);
         }
-        match Rule::new(group, name, shape) {
-            Ok(rule) => rules.push(rule),
-            Err((key, problem)) => mistakes.add(&format!("{section}.{name}.{key}"), problem),
-        }
+        let rule = shape.as_ref().and_then(|shape| {
+            let told = |(key, problem): (_, String)| {
+                mistakes.add(&format!("{section}.{name}.{key}"), problem);
+            };
+            Rule::new(group, name, shape).map_err(told).ok()
+        });
+        rules.push(rule.unwrap_or_else(|| Rule::any(group, name)));
     }
     rules
 }
 
-fn rules_of_options(shapes: &BTreeMap<String, Criterion>, mistakes: &mut Mistakes) -> Vec<Rule> {
+fn rules_of_options(shapes: &Criteria, mistakes: &mut Mistakes) -> Vec<Rule> {
     rules("options", "options", shapes, mistakes)
+}
+
+/// What the criteria or options of a section need beside them, and what they exclude.
+fn ties(
+    section: &str,
+    group: &str,
+    shapes: &Criteria,
+    slots: &Slots,
+    mistakes: &mut Mistakes,
+) -> Vec<Tie> {
+    let mut ties = Vec::new();
+    for (name, shape) in shapes {
+        let Some(shape) = shape else { continue };
+        for (key, others) in [("needs", &shape.needs), ("excludes", &shape.excludes)] {
+            for other in others {
+                let slot = |name: &str| slots.get(&format!("{group}.{name}"));
+                match (slot(name), slot(other)) {
+                    (Some(slot), Some(other)) if other != slot => ties.push(Tie {
+                        slot,
+                        other,
+                        together: key == "needs",
+                    }),
+                    _ => mistakes.add(
+                        &format!("{section}.{name}.{key}"),
+                        format!("got {other:?}, expected another name of [{section}]"),
+                    ),
+                }
+            }
+        }
+    }
+    ties
+}
+
+fn ties_of_options(shapes: &Criteria, slots: &Slots, mistakes: &mut Mistakes) -> Vec<Tie> {
+    ties("options", "options", shapes, slots, mistakes)
+}
+
+impl Tie {
+    /// Whether a job keeps to it.
+    fn check(&self, values: &Values, rules: &[Rule]) -> Result<(), Malformed> {
+        if values[self.slot].is_none() || values[self.other].is_some() == self.together {
+            return Ok(());
+        }
+        let word = if self.together { "with" } else { "without" };
+        let problem = format!("expected {word} {}", rules[self.other].path);
+        Err(Malformed::at(&rules[self.slot].path, problem))
+    }
 }
 
 /// The sets of criteria of which a job must have one.
@@ -443,10 +546,13 @@ fn need(
         let mut known = Vec::new();
         for name in set {
             match slots.get(&format!("query.{name}")) {
-                Some(slot) => known.push(*slot),
+                Some(slot) => known.push(slot),
                 None => mistakes.add(
                     &key,
-                    format!("{name:?} is no criterion; expected one of [criteria]"),
+                    format!(
+                        "{name:?} is no criterion; expected one of {}",
+                        slots.criteria()
+                    ),
                 ),
             }
         }
@@ -465,7 +571,12 @@ struct Reach<'a> {
 
 impl Reach<'_> {
     fn check(&self, mistakes: &mut Mistakes) {
-        let used: Vec<usize> = self.requests.iter().flat_map(Request::uses).collect();
+        let used: Vec<usize> = self
+            .requests
+            .iter()
+            .flat_map(Request::uses)
+            .copied()
+            .collect();
         for (slot, rule) in self.rules.iter().enumerate() {
             if !used.contains(&slot) {
                 let key = rule.path.replacen("query.", "criteria.", 1);
@@ -479,11 +590,9 @@ impl Reach<'_> {
             }
         }
         for (slot, rule) in self.rules.iter().enumerate() {
-            let in_every_path = self
-                .requests
-                .iter()
-                .all(|request| request.needs().any(|needed| needed == slot));
-            if !in_every_path || self.requests.is_empty() {
+            let mut requests = self.requests.iter();
+            let everywhere = requests.all(|request| request.needs().contains(&slot));
+            if !everywhere || self.requests.is_empty() {
                 continue;
             }
             if slot >= self.criteria {
@@ -494,10 +603,29 @@ impl Reach<'_> {
                     );
                 }
             } else if !self.need.iter().all(|set| set.contains(&slot)) {
-                let name = rule.path.trim_start_matches("query.");
+                let name = rule.name();
                 mistakes.add("need", format!(
-                    "{name} stands in the path of every request; expected it in every set of `need`"
+                    "{name} stands in the path of every request; expected it in every set of `need`, as in need = [[\"{name}\"]]"
                 ));
+            }
+        }
+        self.check_order(mistakes);
+    }
+
+    /// A request that needs all that one before it needs is never sent: that one is.
+    fn check_order(&self, mistakes: &mut Mistakes) {
+        let is_given = |slot: &usize| self.rules[*slot].default.is_some();
+        for (number, request) in self.requests.iter().enumerate() {
+            let comes_first = |before: &Request| {
+                let mut needs = before.needs().iter();
+                needs.all(|slot| is_given(slot) || request.needs().contains(slot))
+            };
+            if let Some(before) = self.requests[..number].iter().position(comes_first) {
+                let problem = format!(
+                    "can never be sent: request[{before}] stands before it and needs nothing that this one does not; \
+                     expected what that one is for, as `when = [\"NAME\"]` with its criteria, or another order"
+                );
+                mistakes.add(&format!("request[{number}]"), problem);
             }
         }
     }
@@ -512,7 +640,8 @@ fn check_auth(auth: &Auth, requests: &[Request], mistakes: &mut Mistakes) {
                         .iter()
                         .any(|request| request.headers().any(|other| *other == header))
                     {
-                        mistakes.add("auth.name", "a request has this header already");
+                        let problem = "a request has this header already; [auth] writes it, take it out of `headers`";
+                        mistakes.add("auth.name", problem);
                     }
                 }
                 Err(_) => mistakes.add("auth.name", "expected the name of an HTTP header"),

@@ -19,15 +19,16 @@ use url::Url;
 
 use self::parameters::{ATTRIBUTES, SORTS};
 use super::{
-    Kind, Outcome,
+    Kind,
     class::{self, Rules},
     criterion::{Text, Whole, all_given, none_given},
-    encoded, phone, scrub, trimmed,
+    encoded, phone, scrub, trimmed, wait,
 };
 use crate::{
     config::{self, Credentials, OAuthSettings, PhoneFormat, Secret},
     failure::{ErrorKind, Failure},
     json::{Malformed, Node},
+    outcome::Outcome,
 };
 
 mod parameters; // what a value may be
@@ -321,6 +322,14 @@ impl Kind for EGain {
         none_by_204: true,
         rest_after_500: false,
     };
+    const FILLS: &'static [&'static str] = &[
+        "customer_id",
+        "name",
+        "type",
+        "contacts",
+        "created_at",
+        "changed_at",
+    ];
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;
@@ -409,7 +418,9 @@ impl Kind for EGain {
             .get("x-ratelimit-reset")
             .and_then(|reset| reply::moment(reset.to_str().ok()?));
         if let (ErrorKind::RateLimited, Some(reset)) = (failure.kind, reset) {
-            failure.retry_after = failure.retry_after.max(Some(class::until(reset, now)));
+            failure.retry_after = failure
+                .retry_after
+                .max(Some(class::until(reset, wait::clock(headers, now))));
         }
     }
 

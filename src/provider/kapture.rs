@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    Kind, Outcome,
+    Kind,
     class::Rules,
     criterion::{Id, Text, none_given},
     date, phone, trimmed,
@@ -27,6 +27,7 @@ use crate::{
     customer::{Contact, Customer, Email, Phone},
     failure::{ErrorKind, Failure},
     json::{Malformed, Members, Node},
+    outcome::Outcome,
 };
 
 const PATH: &str = "/search-customer-by-customer-id.html";
@@ -104,6 +105,8 @@ impl Kind for Kapture {
         none_by_204: false,
         rest_after_500: false,
     };
+    const FILLS: &'static [&'static str] =
+        &["customer_id", "name", "type", "contacts", "created_at"];
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;

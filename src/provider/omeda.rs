@@ -12,12 +12,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Kind, Outcome, class::Rules, criterion::Id, date, trimmed};
+use super::{Kind, class::Rules, criterion::Id, date, trimmed};
 use crate::{
     config::{Credentials, Secret},
     customer::{Customer, Phone},
     failure::{ErrorKind, Failure},
     json::{Malformed, Members, Node},
+    outcome::Outcome,
 };
 
 /// The member that tells into whom a customer was merged.
@@ -63,6 +64,7 @@ impl Kind for Omeda {
         none_by_204: false,
         rest_after_500: true,
     };
+    const FILLS: &'static [&'static str] = &["customer_id", "phones"];
     const DEFAULT_QUOTA: Option<(u32, Duration)> = None;
     type Settings = Settings;
     type Query = Query;

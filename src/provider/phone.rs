@@ -120,6 +120,27 @@ pub fn written(phone: &str, format: PhoneFormat, field: &str) -> Result<String, 
     Ok(digits)
 }
 
+/// Whether both may be the same number in two notations: with and without country code, prefix, trunk zero, or the
+/// fraction that a float leaves. Two short ones must be alike but for zeros before them.
+#[must_use]
+pub fn may_be_one(one: &str, other: &str) -> bool {
+    let (one, other) = (significant(one), significant(other));
+    let is_end_of = |short: &str, long: &str| short.len() >= WHOLE_NUMBER && long.ends_with(short);
+    one == other || is_end_of(&one, &other) || is_end_of(&other, &one)
+}
+
+/// The digits that tell numbers apart, without zeros before them.
+fn significant(phone: &str) -> String {
+    let phone = phone.trim();
+    let whole = phone
+        .split_once('.')
+        .filter(|(_, part)| part.bytes().all(|byte| byte == b'0'));
+    let phone = whole.map_or(phone, |(whole, _)| whole);
+    let phone = phone.replacen("(0)", "", usize::from(!phone.starts_with("(0)")));
+    let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_start_matches('0').to_owned()
+}
+
 /// The digits, without a trunk zero in brackets.
 fn digits(phone: &str) -> Result<String, &'static str> {
     let mut digits = String::with_capacity(phone.len());
@@ -129,6 +150,9 @@ fn digits(phone: &str) -> Result<String, &'static str> {
         if let Some(behind) = behind_bracketed_zero(rest).filter(|_| !digits.is_empty()) {
             if trunk || !is_country_code(&digits) {
                 return Err("expected '(0)' behind a country code alone, as in +44 (0)20");
+            }
+            if !behind.contains(|c: char| c.is_ascii_digit()) {
+                return Err("expected a telephone number behind '(0)', got nothing");
             }
             trunk = true;
             if digits.trim_start_matches("00") == ITALY {

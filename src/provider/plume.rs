@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Kind, Outcome,
+    Kind,
     class::Rules,
     criterion::{Text, all_given, none_given},
     encoded,
-    oauth::Dialect,
+    grant::Dialect,
     trimmed,
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     customer::{Customer, Email, Location},
     failure::Failure,
     json::{Malformed, Node},
+    outcome::Outcome,
 };
 
 const PATH: &str = "/api/Partners/customers/search/";
@@ -130,6 +131,8 @@ impl Kind for Plume {
         none_by_204: false,
         rest_after_500: false,
     };
+    const FILLS: &'static [&'static str] =
+        &["customer_id", "account_id", "name", "emails", "locations"];
     const DEFAULT_QUOTA: Option<(u32, Duration)> = Some((2_000, Duration::from_secs(300)));
     const TOKENS: Dialect = Dialect::PLUME;
     type Settings = Settings;

@@ -38,14 +38,14 @@ impl Asked<'_> {
     }
 }
 
-/// The first wait that can be read, of several headers or of a list that a proxy made of them. `now` is the time of
-/// the answer by the clock that wrote it: see [`clock`].
+/// The first wait that can be read, of several headers or of a list that a proxy made of them. A date is reckoned
+/// against the clock that wrote it: see [`clock`].
 #[must_use]
 pub fn asked(headers: &HeaderMap, now: Timestamp) -> Asked<'_> {
     let mut asked = Asked::Nothing;
     for value in headers.get_all(RETRY_AFTER) {
         let text = value.to_str().unwrap_or("?");
-        match parts(text).find_map(|part| Some((wait(part, now)?, part))) {
+        match parts(text).find_map(|part| Some((wait(part, headers, now)?, part))) {
             Some((wait, part)) => return Asked::Wait(wait, part),
             None if text.trim().is_empty() => {}
             None => asked = Asked::Unreadable,
@@ -80,8 +80,8 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
         .map(move |(from, to)| text[from..to].trim())
 }
 
-fn wait(text: &str, now: Timestamp) -> Option<Duration> {
-    seconds(text).or_else(|| date_of(text).map(|then| until(then, now)))
+fn wait(text: &str, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    seconds(text).or_else(|| date_of(text).map(|then| until(then, clock(headers, now))))
 }
 
 /// Whole seconds or a fraction, rounded up; more than can be counted is the longest wait.
@@ -242,7 +242,6 @@ mod tests {
             DATE,
             HeaderValue::from_static("Sun, 29 Nov 2026 02:00:00 GMT"),
         );
-        let clock = clock(&headers, now());
-        assert_eq!(asked(&headers, clock).wait(), Some(Duration::from_secs(3)));
+        assert_eq!(asked(&headers, now()).wait(), Some(Duration::from_secs(3)));
     }
 }

@@ -28,7 +28,7 @@ async fn while_one_window_is_full_the_others_lose_but_one_permission() {
         reserve: 0.0,
         scope: QuotaScope::Broker,
     };
-    let quota = Quota::new(Some(&limit), &[], 1, Metrics::new().quota("a"));
+    let quota = Quota::new(Some(&limit), &[], 1, limit.per, Metrics::new().quota("a"));
     let windows: [Rc<Window>; 3] = Default::default();
     let [shortest, longer @ ..] = windows.clone().map(|window| window as Rc<dyn Ledger>);
     quota.count_at(Some(shortest), longer.to_vec());

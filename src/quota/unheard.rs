@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
-    job::Lane,
+    lane::Lane,
     policy::quota::{Answer, Permission},
 };
 
@@ -27,6 +27,8 @@ impl Unheard {
         }
         let (answer, heard) = oneshot::channel();
         let unheard = Rc::clone(self);
+        // It is large, and would stand in the task twice.
+        let asking = Box::pin(asking);
         spawn_local(async move {
             if let Err(Answer::Granted(given)) = answer.send(asking.await) {
                 unheard.0[lane as usize].borrow_mut().push(given);

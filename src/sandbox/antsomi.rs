@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    kind::Api,
+    api::Api,
     limit::RateLimit,
     magic::is_load_number,
     pages,
@@ -21,6 +21,9 @@ use super::{
 };
 
 pub(super) struct Antsomi;
+
+/// The token that is always let in.
+const TOKEN: &str = "sandbox-antsomi-token";
 
 const PATH: &str = "/access/api/profile/get-customer-id-by-phone";
 const TOKEN_PATH: &str = "/oauth/token";
@@ -136,9 +139,28 @@ impl Api for Antsomi {
         path == TOKEN_PATH
     }
 
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
+    fn documented_limit(&self) -> Option<RateLimit> {
+        Some(RateLimit {
+            requests: 200,
+            per: Duration::from_mins(1),
+        })
+    }
+
+    fn token_path(&self) -> Option<&'static str> {
+        Some(TOKEN_PATH)
+    }
+
+    fn scope(&self) -> Option<&'static str> {
+        Some("item,event,profile")
+    }
+
     fn sample(&self, base: &str) -> String {
         format!(
-            "-H 'Authorization: Bearer sandbox-antsomi-token' \
+            "-H 'Authorization: Bearer {TOKEN}' \
              '{base}{PATH}?operator=equals&phone_number=84907089782'"
         )
     }

@@ -12,7 +12,8 @@ use std::{
 use clap::Args;
 
 use super::{
-    Kind, Options, RateLimit, Rates, control, described::Described, fault, kind::Api, magic,
+    CountForm, Kind, Options, RateLimit, Rates, api::Api, control, described::Described, fault,
+    magic,
 };
 
 /// Serves all five providers' APIs locally, with faults on request.
@@ -50,6 +51,13 @@ pub struct SandboxArgs {
     /// Refuse lookups beyond this in any rolling window: 200/1m, or antsomi=200/1m, or `documented`
     #[arg(long, value_delimiter = ',', value_name = "[KIND=]N/PER")]
     pub rate_limit: Vec<LimitArg>,
+    /// Count that limit in windows that stand one behind the other, not in rolling ones
+    #[arg(long, requires = "rate_limit")]
+    pub fixed_windows: bool,
+    /// Say in each answer how many requests are left: as X-RateLimit-Remaining and its company with the window's end in
+    /// seconds or as an epoch, or as the IETF's RateLimit
+    #[arg(long, requires = "rate_limit", value_name = "seconds|epoch|ietf")]
+    pub count: Option<CountForm>,
     /// The rolling window of the statistics' largest count [default: the rate limit's, else 1m]
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub window: Option<Duration>,
@@ -159,6 +167,8 @@ impl SandboxArgs {
             rate_limits: self.rate_limits(),
             window: self.window,
             retry_after: self.retry_after,
+            fixed_windows: self.fixed_windows,
+            count: self.count,
             token_lifetime: self.token_lifetime,
             seed: self.seed,
             log: self.log,

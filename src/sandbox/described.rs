@@ -8,11 +8,14 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::{
-    kind::{Api, Kind},
+    api::Api,
     tokens::{CLIENT_ID, CLIENT_SECRET, Desk, Place},
     wire::{Ask, Reply},
 };
 use crate::provider::descriptor::{Descriptor, shape::Auth, testing};
+
+/// The secret that is always let in.
+pub(super) const TOKEN: &str = "sandbox-http-token";
 
 /// Where tokens are fetched.
 const TOKEN_PATH: &str = "/oauth/token";
@@ -68,7 +71,7 @@ impl Described {
 
     /// The provider's table for a configuration of the worker.
     pub fn table(&self, base: &str) -> String {
-        let (name, token) = (&self.name, Kind::Http.token());
+        let (name, token) = (&self.name, TOKEN);
         let file = Value::from(self.file.as_str());
         let secrets = match &self.auth {
             Auth::Header { .. } | Auth::Query { .. } => format!("token = \"{token}\"\n"),
@@ -91,7 +94,7 @@ impl Described {
     }
 
     fn lets_in(&self, ask: &Ask, desk: &Desk) -> bool {
-        let token = Kind::Http.token();
+        let token = TOKEN;
         let filled = |value: &str| value.replace("{token}", token);
         match &self.auth {
             Auth::Header { name, value } => ask.header(name) == Some(&filled(value)),
@@ -181,6 +184,10 @@ impl Api for Described {
 
     fn is_token_endpoint(&self, path: &str) -> bool {
         path == TOKEN_PATH && matches!(self.auth, Auth::Oauth { .. })
+    }
+
+    fn token(&self) -> &'static str {
+        TOKEN
     }
 
     fn sample(&self, base: &str) -> String {

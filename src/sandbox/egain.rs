@@ -12,7 +12,7 @@ use http::Method;
 use serde::Serialize;
 
 use super::{
-    kind::{Api, Kind},
+    api::Api,
     limit::RateLimit,
     pages,
     tokens::{Desk, Place},
@@ -21,6 +21,9 @@ use super::{
 use search::Search;
 
 pub(super) struct Egain;
+
+/// The token that is always let in.
+const TOKEN: &str = "sandbox-egain-token";
 
 const PATH: &str = "/core/customermgr/v3/customer";
 const SCOPE: &str = "https://api.egain.cloud/auth/.default";
@@ -114,11 +117,22 @@ impl Api for Egain {
                 .is_some_and(|rest| rest.ends_with("/oauth2/v2.0/token"))
     }
 
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
+    fn token_path(&self) -> Option<&'static str> {
+        Some("/global/sandbox/oauth2/v2.0/token")
+    }
+
+    fn scope(&self) -> Option<&'static str> {
+        Some("https://api.egain.cloud/auth/.default")
+    }
+
     fn sample(&self, base: &str) -> String {
         format!(
-            "-H 'Authorization: Bearer {}' -H 'Accept: application/json' -H 'Accept-Language: en-US' \
-             '{base}{PATH}?phone=14082343456102&$sort=type&$order=desc&$pagenum=4&$pagesize=1'",
-            Kind::Egain.token()
+            "-H 'Authorization: Bearer {TOKEN}' -H 'Accept: application/json' -H 'Accept-Language: en-US' \
+             '{base}{PATH}?phone=14082343456102&$sort=type&$order=desc&$pagenum=4&$pagesize=1'"
         )
     }
 

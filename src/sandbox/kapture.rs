@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    kind::{Api, Kind},
+    api::Api,
     magic::is_load_number,
     pages,
     tokens::Desk,
@@ -16,6 +16,9 @@ use super::{
 };
 
 pub(super) struct Kapture;
+
+/// The token that is always let in.
+const TOKEN: &str = "sandbox-kapture-token";
 
 const PATH: &str = "/search-customer-by-customer-id.html";
 
@@ -73,11 +76,14 @@ impl Api for Kapture {
         )
     }
 
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
     fn sample(&self, base: &str) -> String {
         format!(
-            "-H 'Authorization: Basic {}' -H 'Content-Type: application/json' \
-             -d '[{{\"kapture_customer_id\":\"191121684\"}}]' '{base}{PATH}'",
-            Kind::Kapture.token()
+            "-H 'Authorization: Basic {TOKEN}' -H 'Content-Type: application/json' \
+             -d '[{{\"kapture_customer_id\":\"191121684\"}}]' '{base}{PATH}'"
         )
     }
 

@@ -3,20 +3,20 @@
 use std::{
     fmt::{self, Write},
     net::SocketAddr,
-    time::Duration,
 };
 
 use clap::ValueEnum;
 
 use super::{
     antsomi::Antsomi,
+    api::Api,
+    described,
     egain::Egain,
     kapture::Kapture,
     limit::RateLimit,
     omeda::Omeda,
     plume::Plume,
-    tokens::{CLIENT_ID, CLIENT_SECRET, Desk},
-    wire::{Ask, Reply},
+    tokens::{CLIENT_ID, CLIENT_SECRET},
 };
 
 /// Which API a port speaks.
@@ -31,36 +31,6 @@ pub enum Kind {
     /// Whatever a descriptor describes.
     #[value(skip)]
     Http,
-}
-
-/// One API, as its document says. Each is a file of its own, read from the document and from nothing else.
-pub(super) trait Api: Sync {
-    /// The right answer, or the refusal that the real one would give.
-    fn answer(&self, ask: &Ask, desk: &mut Desk) -> Reply;
-
-    /// A failure of that status in this API's shape.
-    fn refusal(&self, status: u16) -> Reply;
-
-    /// The answer to a request beyond the limit, the next one being let through after `wait`.
-    fn over_limit(&self, _limit: RateLimit, _wait: Duration) -> Reply {
-        self.refusal(429)
-    }
-
-    /// Tokens are fetched there; such requests are no lookups.
-    fn is_token_endpoint(&self, _path: &str) -> bool {
-        false
-    }
-
-    /// What to try first: a curl command's arguments.
-    fn sample(&self, base: &str) -> String;
-
-    /// Its own keys of `[providers.NAME]`.
-    fn config(&self) -> String {
-        String::new()
-    }
-
-    /// Values beside the common ones and what each does, for `--help`.
-    fn values(&self) -> &'static [(&'static str, &'static str)];
 }
 
 impl Kind {
@@ -94,42 +64,20 @@ impl Kind {
 
     /// The token (omeda: the app id) that is always let in.
     #[must_use]
-    pub const fn token(self) -> &'static str {
-        match self {
-            Self::Antsomi => "sandbox-antsomi-token",
-            Self::Omeda => "sandbox-omeda-app-id",
-            Self::Kapture => "sandbox-kapture-token",
-            Self::Egain => "sandbox-egain-token",
-            Self::Plume => "sandbox-plume-token",
-            Self::Http => "sandbox-http-token",
-        }
+    pub fn token(self) -> &'static str {
+        self.api().map_or(described::TOKEN, Api::token)
     }
 
     /// The limit that its document states.
     #[must_use]
-    pub const fn documented_limit(self) -> Option<RateLimit> {
-        match self {
-            Self::Antsomi => Some(RateLimit {
-                requests: 200,
-                per: Duration::from_mins(1),
-            }),
-            Self::Plume => Some(RateLimit {
-                requests: 2000,
-                per: Duration::from_mins(5),
-            }),
-            _ => None,
-        }
+    pub fn documented_limit(self) -> Option<RateLimit> {
+        self.api()?.documented_limit()
     }
 
     /// Where tokens are fetched, below the base; none where the kind has no such thing.
     #[must_use]
-    pub const fn token_path(self) -> Option<&'static str> {
-        match self {
-            Self::Antsomi => Some("/oauth/token"),
-            Self::Egain => Some("/global/sandbox/oauth2/v2.0/token"),
-            Self::Plume => Some("/oauth2/sandbox/v1/token"),
-            Self::Omeda | Self::Kapture | Self::Http => None,
-        }
+    pub fn token_path(self) -> Option<&'static str> {
+        self.api()?.token_path()
     }
 
     /// The provider's table for a configuration of the worker.
@@ -155,13 +103,8 @@ impl Kind {
 
     /// The scope that its token endpoint asks for.
     #[must_use]
-    pub const fn scope(self) -> Option<&'static str> {
-        match self {
-            Self::Antsomi => Some("item,event,profile"),
-            Self::Egain => Some("https://api.egain.cloud/auth/.default"),
-            Self::Plume => Some("partnerId:sandbox role:partnerIdAdmin"),
-            Self::Omeda | Self::Kapture | Self::Http => None,
-        }
+    pub fn scope(self) -> Option<&'static str> {
+        self.api()?.scope()
     }
 
     /// What its document says; none where there is no document.

@@ -82,26 +82,67 @@ impl Window {
 pub(super) struct Limiter {
     pub limit: RateLimit,
     window: Window,
+    /// Where windows stand one behind the other, the begin of the present one.
+    begun: Option<Instant>,
 }
 
 impl Limiter {
+    /// In every rolling window.
     pub fn new(limit: RateLimit) -> Self {
         Self {
             limit,
             window: Window::new(limit.per),
+            begun: None,
         }
+    }
+
+    /// In windows that stand one behind the other, the first from `began` on.
+    pub fn fixed(limit: RateLimit, began: Instant) -> Self {
+        Self {
+            begun: Some(began),
+            ..Self::new(limit)
+        }
+    }
+
+    /// The same, with nothing counted.
+    pub fn anew(&self) -> Self {
+        Self {
+            begun: self.begun,
+            ..Self::new(self.limit)
+        }
+    }
+
+    /// How many are left, and how long it is until there are more.
+    pub fn left(&mut self, now: Instant) -> (usize, Duration) {
+        self.forget(now);
+        let left = (self.limit.requests as usize).saturating_sub(self.window.times.len());
+        (left, self.next(now))
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let Some(begun) = &mut self.begun else {
+            return self.window.forget(now);
+        };
+        while now.saturating_duration_since(*begun) >= self.limit.per {
+            *begun += self.limit.per;
+            self.window.times.clear();
+        }
+    }
+
+    fn next(&self, now: Instant) -> Duration {
+        let first = self.begun.or(self.window.times.front().copied());
+        (first.unwrap_or(now) + self.limit.per).saturating_duration_since(now)
     }
 
     /// # Errors
     /// How long until the next one is let through.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
-        self.window.forget(now);
+        self.forget(now);
         if self.window.times.len() < self.limit.requests as usize {
             self.window.times.push_back(now);
             return Ok(());
         }
-        let first = self.window.times.front().copied().unwrap_or(now);
-        Err((first + self.limit.per).saturating_duration_since(now))
+        Err(self.next(now))
     }
 }
 
@@ -120,6 +161,21 @@ mod tests {
         assert_eq!(at(1900), Ok(()));
         assert_eq!(at(1949), Err(Duration::from_millis(1)));
         assert_eq!(at(1950), Ok(()));
+    }
+
+    #[test]
+    fn fixed_windows_stand_one_behind_the_other() {
+        let start = Instant::now();
+        let mut limiter = Limiter::fixed("2/1s".parse().unwrap(), start);
+        let ms = Duration::from_millis;
+        assert_eq!(limiter.left(start), (2, ms(1000)));
+        for at in [800, 900] {
+            assert_eq!(limiter.admit(start + ms(at)), Ok(()));
+        }
+        assert_eq!(limiter.admit(start + ms(950)), Err(ms(50)));
+        assert_eq!(limiter.left(start + ms(950)), (0, ms(50)));
+        assert_eq!(limiter.admit(start + ms(1000)), Ok(()));
+        assert_eq!(limiter.left(start + ms(5250)), (2, ms(750)));
     }
 
     #[test]

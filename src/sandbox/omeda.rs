@@ -7,7 +7,7 @@ use http::Method;
 use serde::Serialize;
 
 use super::{
-    kind::{Api, Kind},
+    api::Api,
     magic::is_load_number,
     pages,
     tokens::Desk,
@@ -15,6 +15,9 @@ use super::{
 };
 
 pub(super) struct Omeda;
+
+/// The app id that is always let in.
+const TOKEN: &str = "sandbox-omeda-app-id";
 
 /// The one brand that this app id may read.
 const BRAND: &str = "FOO";
@@ -86,7 +89,7 @@ impl Api for Omeda {
         let ["webservices", "rest", rest @ ..] = path.as_slice() else {
             return Reply::html(404, pages::container(404));
         };
-        if ask.header("x-omeda-appid") != Some(Kind::Omeda.token()) {
+        if ask.header("x-omeda-appid") != Some(TOKEN) {
             return self.refusal(403);
         }
         if ask.method != Method::GET {
@@ -114,16 +117,17 @@ impl Api for Omeda {
         }
     }
 
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
     fn sample(&self, base: &str) -> String {
         let path = format!("/webservices/rest/brand/{BRAND}/customer/{EXAMPLE}/phone/*");
-        format!("-H 'x-omeda-appid: {}' '{base}{path}'", Kind::Omeda.token())
+        format!("-H 'x-omeda-appid: {TOKEN}' '{base}{path}'")
     }
 
     fn config(&self) -> String {
-        format!(
-            "brand = \"{BRAND}\"\napp_id = \"{}\"\n",
-            Kind::Omeda.token()
-        )
+        format!("brand = \"{BRAND}\"\napp_id = \"{TOKEN}\"\n")
     }
 
     fn values(&self) -> &'static [(&'static str, &'static str)] {

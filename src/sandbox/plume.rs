@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    kind::{Api, Kind},
+    api::Api,
     limit::RateLimit,
     magic::is_load_number,
     pages,
@@ -19,6 +19,9 @@ use super::{
 };
 
 pub(super) struct Plume;
+
+/// The token that is always let in.
+const TOKEN: &str = "sandbox-plume-token";
 
 const PATH: &str = "/api/Partners/customers/search/";
 
@@ -127,11 +130,27 @@ impl Api for Plume {
         )
     }
 
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
+    fn documented_limit(&self) -> Option<RateLimit> {
+        Some(RateLimit {
+            requests: 2000,
+            per: Duration::from_mins(5),
+        })
+    }
+
+    fn token_path(&self) -> Option<&'static str> {
+        Some("/oauth2/sandbox/v1/token")
+    }
+
+    fn scope(&self) -> Option<&'static str> {
+        Some("partnerId:sandbox role:partnerIdAdmin")
+    }
+
     fn sample(&self, base: &str) -> String {
-        format!(
-            "-H 'Authorization: Bearer {}' '{base}{PATH}acc-1001?field=accountId'",
-            Kind::Plume.token()
-        )
+        format!("-H 'Authorization: Bearer {TOKEN}' '{base}{PATH}acc-1001?field=accountId'")
     }
 
     fn values(&self) -> &'static [(&'static str, &'static str)] {

@@ -9,9 +9,11 @@ use serde::Deserialize;
 
 use super::{
     Options,
+    api::Api,
+    counted::CountForm,
     fault::{Damage, Dice, Fault, Order},
     journal::Journal,
-    kind::{Api, Kind},
+    kind::Kind,
     limit::Limiter,
     magic::Countdowns,
     pages,
@@ -45,6 +47,7 @@ pub(super) struct Port {
     pub log: bool,
     api: &'static dyn Api,
     retry_after: Option<u64>,
+    count: Option<CountForm>,
     window: Duration,
     state: Mutex<State>,
 }
@@ -71,17 +74,24 @@ impl Port {
         let state = State {
             rules: Vec::new(),
             journal: Journal::new(began, window),
-            tokens: Tokens::new(kind, options.token_lifetime),
+            tokens: Tokens::new(kind.name(), api.token(), options.token_lifetime),
             countdowns: Countdowns::default(),
             dice: Dice::new(options.rates.clone(), seed),
-            limiter: limit.map(Limiter::new),
+            limiter: limit.map(|limit| {
+                if options.fixed_windows {
+                    Limiter::fixed(limit, began)
+                } else {
+                    Limiter::new(limit)
+                }
+            }),
         };
-        let (log, retry_after) = (options.log, options.retry_after);
+        let (log, retry_after, count) = (options.log, options.retry_after, options.count);
         Self {
             kind,
             log,
             api,
             retry_after,
+            count,
             window,
             state: Mutex::new(state),
         }
@@ -98,10 +108,7 @@ impl Port {
         state.rules.clear();
         state.countdowns = Countdowns::default();
         state.journal.reset(self.window);
-        state.limiter = state
-            .limiter
-            .take()
-            .map(|limiter| Limiter::new(limiter.limit));
+        state.limiter = state.limiter.as_ref().map(Limiter::anew);
     }
 
     /// The whole way of a request; the guard counts it as in flight until it is dropped.
@@ -109,7 +116,11 @@ impl Port {
         let lookup = !self.api.is_token_endpoint(ask.path());
         let mut state = self.state();
         let number = state.journal.enter(ask, arrived, lookup);
-        let delivery = self.decide(&mut state, ask, arrived, lookup);
+        let mut delivery = self.decide(&mut state, ask, arrived, lookup);
+        if let (Some(form), Some(limiter), true) = (self.count, &mut state.limiter, lookup) {
+            let (left, reset) = limiter.left(arrived);
+            delivery.reply = form.tell(delivery.reply, limiter.limit, left, reset);
+        }
         let answer = match delivery.damage {
             Some(Damage::Reset) => "reset".to_owned(),
             Some(Damage::Hang) => "hang".to_owned(),

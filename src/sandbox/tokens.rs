@@ -8,10 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::{
-    kind::Kind,
-    wire::{Ask, Reply},
-};
+use super::wire::{Ask, Reply};
 
 /// The client that may fetch tokens.
 pub const CLIENT_ID: &str = "sandbox-client";
@@ -21,16 +18,19 @@ pub const CLIENT_SECRET: &str = "sandbox-secret";
 /// The tokens that a port lets in.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    kind: Kind,
+    name: &'static str,
+    /// Always let in.
+    usual: &'static str,
     lifetime: Duration,
     issued: HashMap<String, Instant>,
     count: u64,
 }
 
 impl Tokens {
-    pub fn new(kind: Kind, lifetime: Duration) -> Self {
+    pub fn new(name: &'static str, usual: &'static str, lifetime: Duration) -> Self {
         Self {
-            kind,
+            name,
+            usual,
             lifetime,
             issued: HashMap::new(),
             count: 0,
@@ -43,7 +43,7 @@ impl Tokens {
     }
 
     fn admits(&self, token: &str, now: Instant) -> bool {
-        token == self.kind.token() || self.issued.get(token).is_some_and(|end| now < *end)
+        token == self.usual || self.issued.get(token).is_some_and(|end| now < *end)
     }
 
     fn issue(&mut self, now: Instant) -> Issued {
@@ -54,7 +54,7 @@ impl Tokens {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_nanos();
-        let token = format!("sandbox-{}-issued-{}-{born:x}", self.kind, self.count);
+        let token = format!("sandbox-{}-issued-{}-{born:x}", self.name, self.count);
         self.issued.insert(token.clone(), now + self.lifetime);
         Issued {
             token,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::messages::messages;
-use crate::{broker::Names, job::Lane};
+use super::{BINDING, messages::messages};
+use crate::{lane::Lane, message::Names};
 
 const ABOUT: &str = "\
 Lookup jobs in, one result each out, by RabbitMQ. Written from the worker's side: it receives jobs and sends results. \
@@ -40,7 +40,7 @@ pub fn asyncapi(prefix: &str) -> Value {
 }
 
 fn channels(names: &Names) -> Value {
-    let provider = json!({"description": "The provider's configured name, [providers.NAME]."});
+    let provider = json!({"description": "The configured name of a provider, [providers.NAME], or of a lookup of several, [lookups.NAME]."});
     let lane = json!({
         "description": "interactive: somebody waits. bulk: nobody does.",
         "enum": Lane::ALL.map(Lane::as_str),
@@ -159,9 +159,6 @@ fn operations() -> Value {
         "sendDeadLetter": send("deadExchange", &["deadJob", "deadResult"], true),
     })
 }
-
-/// Version of the AMQP binding.
-pub(super) const BINDING: &str = "0.3.0";
 
 fn queue(name: &str) -> Value {
     let queue = json!({"name": name, "durable": true, "exclusive": false, "autoDelete": false});

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::shape;
 use crate::{
-    config::{self, CommonKeys, RetrySettings, SECRETS},
-    provider::{Adapter, descriptor},
+    config::{self, RetrySettings, SECRETS},
+    lookups::settings::LookupKeys,
+    provider::{Adapter, descriptor, settings::CommonKeys},
 };
 
 /// As `250ms`, `1h 30m`.
@@ -40,6 +41,12 @@ pub fn config() -> Value {
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
             "additionalProperties": {"oneOf": kinds(&mut generator)},
+        },
+        "lookups": {
+            "description": "Several providers asked in one job, by name; none of the names is a provider's.",
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+            "additionalProperties": generator.subschema_for::<LookupKeys>(),
         },
     });
     let mut schema = json!({

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{asyncapi::BINDING, job, result};
+use super::{BINDING, job, result};
 use crate::{
-    broker::header,
+    dead_letter::AsksFor,
+    message::header,
     result::{MESSAGE_TYPE, message_id},
 };
 
@@ -127,6 +128,13 @@ fn with_reason(mut headers: Value) -> Value {
         (
             header::ERROR,
             json!({"type": "string", "description": "The class of the failure."}),
+        ),
+        (
+            header::ASKS_FOR,
+            json!({
+                "type": "string", "enum": AsksFor::ALL.map(AsksFor::as_str),
+                "description": "nobody where the requester made the mistake and was told, or waits no more.",
+            }),
         ),
         (
             header::MESSAGE,

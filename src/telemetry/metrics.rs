@@ -6,18 +6,23 @@ pub(super) mod name; // what each is called
 mod provider; // those of one provider
 mod quota; // those of quotas
 mod shared; // lookups that cost no request
+mod waits; // how long was waited of late
+
+use std::collections::BTreeMap;
 
 use prometheus::{
     Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     proto::MetricFamily,
 };
 
+use crate::{clock::Moment, lane::Lane, result::StepStatus};
 pub use counted::Counted;
 use family::Families;
 pub use provider::ProviderMetrics;
 pub use quota::QuotaMetrics;
 use quota::QuotaVecs;
 use shared::SharedVecs;
+pub use waits::Waited;
 
 /// The label of a provider that is not configured: its name came with a job and could be anything.
 pub const UNKNOWN: &str = "unknown";
@@ -43,17 +48,21 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     job_seconds: HistogramVec,
     in_flight: IntGaugeVec,
+    parked: IntGaugeVec,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     circuit_half_open: IntGaugeVec,
     paused: IntGaugeVec,
     queued: IntGaugeVec,
+    waiting: IntGaugeVec,
     backlog_seconds: IntGaugeVec,
     dead_lettered: IntCounterVec,
+    asking: IntCounterVec,
     /// Without labels; a family, so that there is no number before one is known.
     dead_letters: IntGaugeVec,
     suspects: IntCounterVec,
     unsettled_bytes: IntGaugeVec,
+    step_results: IntCounterVec,
     quota: QuotaVecs,
     shared: SharedVecs,
     /// Times that the worker connected to the broker.
@@ -101,6 +110,7 @@ impl Metrics {
                 &["provider", "lane"],
                 &JOB_SECONDS,
             ),
+            parked: families.gauges(name::JOBS_PARKED, "Parked jobs that this worker holds.", &["provider"]),
             in_flight: families.gauges(name::JOBS_IN_FLIGHT, "Jobs that are being worked on.", &["provider"]),
             retries: families.counters(
                 name::RETRIES_TOTAL,
@@ -127,16 +137,27 @@ impl Metrics {
                 "Jobs in the queue of the lane that no worker has been given.",
                 &["provider", "lane"],
             ),
+            waiting: families.gauges(
+                name::JOBS_WAITING,
+                "Jobs that this worker was given and has not asked for yet: they wait for the quota, or for their \
+                     provider.",
+                &["provider", "lane"],
+            ),
             backlog_seconds: families.gauges(
                 name::BACKLOG_SECONDS,
-                "An estimate: how long the jobs that wait take at the rate of the quota, if as many share each request as \
-                     may (antsomi: batch.max_size).",
+                "An estimate: how long the jobs that wait, at the broker and in workers' hands, take at the rate of the \
+                     quota, if as many share each request as may (antsomi: batch.max_size).",
                 &["provider"],
             ),
             dead_lettered: families.counters(
                 name::DEAD_LETTERED_TOTAL,
                 "Messages published to the dead-letter exchange.",
                 &["provider", "error"],
+            ),
+            asking: families.counters(
+                name::DEAD_LETTERS_ASKING_TOTAL,
+                "The same by whom they ask for: a person, or nobody, since whoever made the mistake was told.",
+                &["provider", "asks_for"],
             ),
             dead_letters: families.gauges(
                 name::DEAD_LETTERS,
@@ -149,6 +170,11 @@ impl Metrics {
                 &["provider"],
             ),
             unsettled_bytes: families.gauges(name::UNSETTLED_BYTES, "Bytes delivered and not settled.", &["queue"]),
+            step_results: families.counters(
+                name::STEP_RESULTS_TOTAL,
+                "What steps of lookups came to, as results tell it.",
+                &["lookup", "provider", "status"],
+            ),
             quota: QuotaVecs::new(&families),
             shared: SharedVecs::new(&families),
             connects: families
@@ -170,10 +196,31 @@ impl Metrics {
         self.unsettled_bytes.with_label_values(&[queue])
     }
 
+    /// A lookup has a step for this provider, which came to nothing yet.
+    pub fn has_step(&self, lookup: &str, provider: &str) {
+        for status in StepStatus::ALL {
+            let labels = [lookup, provider, status.as_str()];
+            self.step_results.with_label_values(&labels);
+        }
+    }
+
+    /// A step of a lookup came to this.
+    pub fn step(&self, lookup: &str, provider: &str, status: &str) {
+        self.step_results
+            .with_label_values(&[lookup, provider, status])
+            .inc();
+    }
+
     /// The metrics of one provider's quota.
     #[must_use]
     pub fn quota(&self, name: &str) -> QuotaMetrics {
         self.quota.of(name)
+    }
+
+    /// How long requests waited for a permission in the last quarter of an hour, by provider and lane.
+    #[must_use]
+    pub fn quota_waits(&self, now: Moment) -> BTreeMap<String, BTreeMap<Lane, Waited>> {
+        self.quota.waits.all(now)
     }
 
     /// What lies in the dead-letter queue; none where that cannot be told.
@@ -232,9 +279,12 @@ mod tests {
             r#"lookup_provider_request_duration_seconds_count{provider="a"} 1"#,
             r#"lookup_job_duration_seconds_count{lane="bulk",provider="a"} 0"#,
             r#"lookup_jobs_in_flight{provider="a"} 0"#,
+            r#"lookup_jobs_parked{provider="a"} 0"#,
             r#"lookup_retries_total{provider="a",reason="timeout"} 1"#,
             r#"lookup_circuit_open{provider="a"} 0"#,
             r#"lookup_dead_lettered_total{error="timeout",provider="a"} 1"#,
+            r#"lookup_dead_letters_asking_total{asks_for="person",provider="a"} 1"#,
+            r#"lookup_dead_letters_asking_total{asks_for="nobody",provider="a"} 0"#,
         ] {
             assert!(text.contains(sample), "{sample} in\n{text}");
         }

@@ -4,8 +4,6 @@
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::readiness::Readiness;
-
 /// The worker has begun. It does not wait for the broker, which may be down for hours: that is no failed start, and
 /// the status tells it.
 pub fn started() {
@@ -39,7 +37,7 @@ pub fn stopping() {
 /// Says that the worker is alive as long as it is, twice in the time that `WatchdogSec=` allows. All work is done on one thread, and
 /// this runs on it: what holds it up holds this up. A broker or a provider that hangs does not; those are waited for
 /// with bounds of their own.
-pub async fn watchdog(readiness: Readiness) {
+pub async fn watchdog(is_live: impl Fn() -> bool) {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return;
     };
@@ -47,7 +45,7 @@ pub async fn watchdog(readiness: Readiness) {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
-        if readiness.live().0 {
+        if is_live() {
             tell(&[NotifyState::Watchdog]);
         }
     }

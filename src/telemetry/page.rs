@@ -1,7 +1,6 @@
 //! The page at `/`: what this worker does, for people. It is three files without a build step, which ask
-//! `/status.json` every other second and nobody else, ever: the policy in their headers sees to that.
-
-use std::time::Instant;
+//! `/history.json` at first, `/status.json` every other second and nobody else, ever: the policy in their headers sees
+//! to that.
 
 use axum::{
     Router,
@@ -14,23 +13,22 @@ use axum::{
     routing::get,
 };
 
-use super::{metrics::Metrics, readiness::Readiness, status::Status};
+use super::{history::History, status::View};
 
 /// Nothing but what this server gives; no script and no style within the page; in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page and what it asks for.
-pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
-    let since = Instant::now();
-    let status = async move |State((metrics, readiness)): State<(Metrics, Readiness)>| {
-        let status = Status::of(&metrics, &readiness, since);
+pub fn router(view: View, history: History) -> Router {
+    let status = async |State(view): State<View>| {
         // Strings and numbers become JSON without fail.
         served(
             "application/json",
-            serde_json::to_string(&status).unwrap_or_default(),
+            serde_json::to_string(&view.status()).unwrap_or_default(),
         )
     };
+    let past = async |State(history): State<History>| served("application/json", history.json());
     Router::new()
         .route(
             "/",
@@ -49,7 +47,8 @@ pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
                 )
             }),
         )
-        .route("/status.json", get(status).with_state((metrics, readiness)))
+        .route("/status.json", get(status).with_state(view))
+        .route("/history.json", get(past).with_state(history))
 }
 
 fn served(content_type: &'static str, body: impl IntoResponse) -> impl IntoResponse {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::notify;
+use crate::policy::lookup::Mode;
 
 /// Whether the worker takes jobs, and if not, why not; and what is not well with single providers.
 #[derive(Debug, Clone)]
@@ -19,6 +20,31 @@ struct State {
     stuck: Option<String>,
     broker: Option<String>,
     providers: BTreeMap<String, String>,
+    remarks: BTreeMap<String, String>,
+    lookups: BTreeMap<String, Stand>,
+}
+
+/// With which providers a lookup stands and falls.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    mode: Mode,
+    /// It is as well as the best of them.
+    pub providers: Vec<String>,
+}
+
+impl Stand {
+    /// Why the lookup is not well, if none of them is.
+    #[must_use]
+    pub fn trouble(&self, troubled: &BTreeMap<String, String>) -> Option<String> {
+        let is_troubled = |name: &String| troubled.contains_key(name);
+        self.providers.iter().all(is_troubled).then(|| {
+            let who = match self.mode {
+                Mode::Chain => "its first provider is not well",
+                _ => "none of its providers is well",
+            };
+            format!("{who}: {}", self.providers.join(", "))
+        })
+    }
 }
 
 /// All of it at one moment, each with its reason.
@@ -30,17 +56,22 @@ pub struct Standing {
     pub stuck: Option<String>,
     /// What is not well with single providers.
     pub providers: BTreeMap<String, String>,
+    /// What else there is to say of single providers, that are well.
+    pub remarks: BTreeMap<String, String>,
+    /// Each lookup.
+    pub lookups: BTreeMap<String, Stand>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        let (not_ready, providers) = (Some("starting".into()), BTreeMap::new());
         Self(Arc::new(Mutex::new(State {
-            not_ready,
+            not_ready: Some("starting".into()),
             paused: None,
             stuck: None,
             broker: None,
-            providers,
+            providers: BTreeMap::new(),
+            remarks: BTreeMap::new(),
+            lookups: BTreeMap::new(),
         })))
     }
 }
@@ -104,6 +135,45 @@ impl Readiness {
         };
     }
 
+    /// What there is to say of a provider that is well; none where there is nothing.
+    pub fn remark(&self, provider: &str, remark: Option<String>) {
+        let remarks = &mut self.state().remarks;
+        match remark {
+            Some(remark) => remarks.insert(provider.to_owned(), remark),
+            None => remarks.remove(provider),
+        };
+    }
+
+    /// What is not well with a provider, or with all that a lookup asks.
+    #[must_use]
+    pub fn trouble_of(&self, name: &str) -> Option<String> {
+        let state = self.state();
+        let of_lookup = || state.lookups.get(name)?.trouble(&state.providers);
+        let known = state
+            .providers
+            .get(name)
+            .or_else(|| state.remarks.get(name));
+        known.cloned().or_else(of_lookup)
+    }
+
+    /// A lookup's steps ask these providers: a chain is nothing without its first, the others go on with any.
+    pub fn stands_with<'a>(
+        &self,
+        lookup: &str,
+        mode: Mode,
+        steps: impl IntoIterator<Item = &'a str>,
+    ) {
+        let counting = if mode == Mode::Chain { 1 } else { usize::MAX };
+        let mut providers: Vec<String> = Vec::new();
+        for provider in steps.into_iter().take(counting) {
+            if !providers.iter().any(|known| known == provider) {
+                providers.push(provider.to_owned());
+            }
+        }
+        let stand = Stand { mode, providers };
+        self.state().lookups.insert(lookup.to_owned(), stand);
+    }
+
     /// What of the broker's settings costs something, and what would be better.
     pub fn note_broker(&self, trouble: impl Into<String>) {
         self.state().broker = Some(trouble.into());
@@ -121,6 +191,8 @@ impl Readiness {
             not_ready: state.not_ready.clone().or_else(|| state.paused.clone()),
             stuck: state.stuck.clone(),
             providers: state.providers.clone(),
+            remarks: state.remarks.clone(),
+            lookups: state.lookups.clone(),
         }
     }
 
@@ -130,6 +202,8 @@ impl Readiness {
         let Standing {
             not_ready,
             providers,
+            remarks,
+            lookups,
             ..
         } = self.standing();
         let mut text = match &not_ready {
@@ -141,6 +215,14 @@ impl Readiness {
         }
         for (provider, trouble) in &providers {
             _ = writeln!(text, "provider {provider}: {trouble}");
+        }
+        for (provider, remark) in &remarks {
+            _ = writeln!(text, "provider {provider}: {remark}");
+        }
+        for (lookup, stand) in &lookups {
+            if let Some(trouble) = stand.trouble(&providers) {
+                _ = writeln!(text, "lookup {lookup}: {trouble}");
+            }
         }
         (not_ready.is_none(), text)
     }

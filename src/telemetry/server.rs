@@ -11,13 +11,15 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{metrics::Metrics, page, readiness::Readiness};
+use super::{history::History, metrics::Metrics, page, readiness::Readiness, status::View};
 
 /// The server, bound but not serving yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     router: Router,
+    view: View,
+    history: History,
 }
 
 impl Server {
@@ -33,17 +35,27 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             format!("http.listen: {address} cannot be had: {error}; choose another")
         })?;
-        let router = page::router(metrics.clone(), readiness.clone())
+        let view = View::new(metrics.clone(), readiness.clone());
+        let history = History::default();
+        let router = page::router(view.clone(), history.clone())
             .route("/livez", get(livez).with_state(readiness.clone()))
             .route("/readyz", get(readyz).with_state(readiness))
             .route("/metrics", get(show_metrics).with_state(metrics));
-        Ok(Self { listener, router })
+        Ok(Self {
+            listener,
+            router,
+            view,
+            history,
+        })
     }
 
     /// Serves until the process ends.
     pub async fn serve(self) {
-        if let Err(error) = axum::serve(self.listener, self.router).await {
-            tracing::error!(%error, "the HTTP server ended");
+        tokio::select! {
+            ended = axum::serve(self.listener, self.router).into_future() => if let Err(error) = ended {
+                tracing::error!(%error, "the HTTP server ended");
+            },
+            () = self.history.keep(self.view) => {}
         }
     }
 }

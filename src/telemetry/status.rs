@@ -7,21 +7,30 @@ use std::{
 };
 
 use prometheus::proto::{Histogram, Metric, MetricFamily};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    metrics::{Metrics, UNKNOWN, name},
+    metrics::{Metrics, UNKNOWN, Waited, name},
     readiness::Readiness,
 };
+use crate::{clock::Moment, lane::Lane};
+
+/// What a worker's state is told from.
+#[derive(Debug, Clone)]
+pub struct View {
+    metrics: Metrics,
+    readiness: Readiness,
+    since: Instant,
+}
 
 /// The worker at one moment.
 #[derive(Debug, Serialize)]
 pub struct Status {
     version: &'static str,
     /// Since its start; if it becomes smaller, this is another process.
-    uptime_seconds: f64,
+    pub(super) uptime_seconds: f64,
     /// Connected and consuming.
-    ready: bool,
+    pub(super) ready: bool,
     /// Why it is not, or will not be without a new process.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
@@ -32,22 +41,28 @@ pub struct Status {
     /// What lies in the dead-letter queue, of all workers.
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letters: Option<u64>,
-    providers: BTreeMap<String, Provider>,
+    pub(super) providers: BTreeMap<String, Provider>,
+    /// Jobs for providers that nobody has: other people's mistakes, which are no provider's state.
+    for_nobody: Provider,
 }
 
 /// One provider. What was counted is since the start of this worker.
 #[derive(Debug, Default, Serialize)]
-struct Provider {
-    state: State,
+pub(super) struct Provider {
+    pub(super) state: State,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
     /// Jobs in the queue of each lane that no worker has been given.
     queued: BTreeMap<String, u64>,
-    /// How long they take at the rate of the quota.
+    /// Jobs of each lane that this worker was given and has not asked for yet.
+    held: BTreeMap<String, u64>,
+    /// How long all of them take at the rate of the quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     backlog_seconds: Option<u64>,
     in_flight: u64,
+    /// Jobs that wait for their next attempt, and that this worker holds for it.
+    parked: u64,
     /// Results by status.
     results: BTreeMap<String, u64>,
     /// Results that are `failed`, by error.
@@ -55,21 +70,28 @@ struct Provider {
     latency: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
+    /// Of a lookup, what each step's provider came to, by status.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    steps: BTreeMap<String, BTreeMap<String, u64>>,
     /// Dead letters of this worker by error.
     dead_letters: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How it stands with a provider.
+///
+/// The better is the lesser.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+pub enum State {
+    /// Jobs are taken and asked.
     #[default]
     Ready,
+    /// The next job will be tried.
+    HalfOpen,
     /// The provider asked to be left alone.
     Paused,
     /// No attempts are made but probes.
     CircuitOpen,
-    /// The next job will be tried.
-    HalfOpen,
 }
 
 /// HTTP requests by how long they took.
@@ -87,12 +109,36 @@ struct Quota {
     /// Those of the present one, where the broker counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     used: Option<u64>,
+    /// How long requests of this worker waited for a permission in the last quarter of an hour, also those that got
+    /// none; by lane, where there were any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    waits: BTreeMap<Lane, Waited>,
+    /// Why the provider's own count holds requests back, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+}
+
+impl View {
+    /// Of a process that starts now.
+    #[must_use]
+    pub fn new(metrics: Metrics, readiness: Readiness) -> Self {
+        let since = Instant::now();
+        Self {
+            metrics,
+            readiness,
+            since,
+        }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::of(&self.metrics, &self.readiness, self.since)
+    }
 }
 
 impl Status {
-    /// Now.
-    #[must_use]
-    pub fn of(metrics: &Metrics, readiness: &Readiness, since: Instant) -> Self {
+    fn of(metrics: &Metrics, readiness: &Readiness, since: Instant) -> Self {
         let standing = readiness.standing();
         let mut providers = BTreeMap::<String, Provider>::new();
         let mut dead_letters = None;
@@ -101,7 +147,9 @@ impl Status {
                 if family.name() == name::DEAD_LETTERS {
                     dead_letters = Some(whole(metric.get_gauge().get_value()));
                 }
-                if let Some(name) = label(metric, "provider") {
+                if family.name() == name::STEP_RESULTS_TOTAL {
+                    read_step(&mut providers, metric);
+                } else if let Some(name) = label(metric, "provider") {
                     providers
                         .entry(name.to_owned())
                         .or_default()
@@ -109,10 +157,29 @@ impl Status {
                 }
             }
         }
-        // Nobody need see the provider of other people's mistakes before there is one.
-        providers.retain(|name, provider| name != UNKNOWN || !provider.is_untouched());
-        for (name, trouble) in standing.providers {
-            providers.entry(name).or_default().is_in(trouble);
+        for (name, waits) in metrics.quota_waits(Moment::now()) {
+            let quota = providers.get_mut(&name).and_then(|it| it.quota.as_mut());
+            if let Some(quota) = quota {
+                quota.waits = waits;
+            }
+        }
+        let for_nobody = providers.remove(UNKNOWN).unwrap_or_default();
+        for (name, trouble) in &standing.providers {
+            let provider = providers.entry(name.clone()).or_default();
+            provider.is_in(trouble.clone());
+        }
+        for (name, remark) in standing.remarks {
+            let quota = providers.get_mut(&name).and_then(|it| it.quota.as_mut());
+            if let Some(quota) = quota {
+                quota.held = Some(remark);
+            }
+        }
+        for (name, stand) in standing.lookups {
+            let states = stand.providers.iter().filter_map(|of| providers.get(of));
+            let best = states.map(|provider| provider.state).min();
+            let lookup = providers.entry(name).or_default();
+            lookup.state = best.unwrap_or_default();
+            lookup.trouble = stand.trouble(&standing.providers);
         }
         let to_milliseconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
         Self {
@@ -124,8 +191,17 @@ impl Status {
             panics: metrics.panics.get(),
             dead_letters,
             providers,
+            for_nobody,
         }
     }
+}
+
+/// Takes over what a step of a lookup came to.
+fn read_step(providers: &mut BTreeMap<String, Provider>, metric: &Metric) {
+    let of = |name| label(metric, name).unwrap_or_default().to_owned();
+    let lookup = providers.entry(of("lookup")).or_default();
+    let step = lookup.steps.entry(of("provider")).or_default();
+    step.insert(of("status"), whole(metric.get_counter().get_value()));
 }
 
 impl Provider {
@@ -143,8 +219,10 @@ impl Provider {
                 self.state = State::Paused;
             }
             name::JOBS_QUEUED => _ = self.queued.insert(by("lane"), gauge),
+            name::JOBS_WAITING => _ = self.held.insert(by("lane"), gauge),
             name::BACKLOG_SECONDS => self.backlog_seconds = Some(gauge),
             name::JOBS_IN_FLIGHT => self.in_flight = gauge,
+            name::JOBS_PARKED => self.parked = gauge,
             name::RESULTS_TOTAL => {
                 *self.results.entry(by("status")).or_default() += count;
                 if by("status") == "failed" {
@@ -169,13 +247,14 @@ impl Provider {
         self.trouble = Some(trouble);
     }
 
-    fn is_untouched(&self) -> bool {
-        self.in_flight == 0
-            && self
-                .results
-                .values()
-                .chain(self.dead_letters.values())
-                .all(|count| *count == 0)
+    /// Results since the start.
+    pub fn answered(&self) -> u64 {
+        self.results.values().sum()
+    }
+
+    /// Jobs that wait.
+    pub fn waiting(&self) -> u64 {
+        self.queued.values().chain(self.held.values()).sum()
     }
 }
 
@@ -214,10 +293,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::job::Lane;
+    use crate::policy::lookup::Mode;
 
     fn seen(metrics: &Metrics, readiness: &Readiness) -> Value {
-        serde_json::to_value(Status::of(metrics, readiness, Instant::now())).expect("JSON")
+        let view = View::new(metrics.clone(), readiness.clone());
+        serde_json::to_value(view.status()).expect("JSON")
     }
 
     #[test]
@@ -227,12 +307,13 @@ mod tests {
         let _ = metrics.provider(UNKNOWN);
         metrics.quota("antsomi").limit.set(200);
         provider.in_flight.set(3);
+        let _parked = provider.parks();
         provider.requested("found", Duration::from_millis(3));
         provider.answered(Lane::Bulk, "found", "", 5);
         provider.answered(Lane::Interactive, "failed", "timeout", 5);
         provider.answered(Lane::Bulk, "failed", "timeout", 5);
         provider.dead_lettered("timeout");
-        provider.backlog([2, 7], Some(Duration::from_secs(60)), Some(13));
+        provider.backlog([2, 7], [0, 4], Some(Duration::from_secs(60)), Some(13));
         readiness.ready();
         assert_eq!(
             seen(&metrics, &readiness)["dead_letters"],
@@ -253,9 +334,14 @@ mod tests {
         let shown = &status["providers"]["antsomi"];
         assert_eq!(shown["state"], "ready");
         assert_eq!(shown["queued"], json!({"interactive": 2, "bulk": 7}));
+        assert_eq!(shown["held"], json!({"interactive": 0, "bulk": 4}));
         assert_eq!(
-            (&shown["in_flight"], &shown["backlog_seconds"]),
-            (&json!(3), &json!(60))
+            (
+                &shown["in_flight"],
+                &shown["parked"],
+                &shown["backlog_seconds"]
+            ),
+            (&json!(3), &json!(1), &json!(60))
         );
         assert_eq!(shown["results"], json!({"found": 1, "failed": 2}));
         assert_eq!(shown["errors"], json!({"timeout": 2}));
@@ -263,6 +349,24 @@ mod tests {
         assert_eq!(shown["dead_letters"], json!({"timeout": 1}));
         assert_eq!(shown["latency"]["count"], 1);
         assert_eq!(shown["latency"]["buckets"][2], json!([0.005, 1]), "{shown}");
+    }
+
+    #[test]
+    fn what_was_waited_for_the_quota_is_told_by_lane_also_where_it_was_in_vain() {
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let quota = metrics.quota("antsomi");
+        quota.limit.set(200);
+        assert_eq!(
+            seen(&metrics, &readiness)["providers"]["antsomi"]["quota"],
+            json!({"limit": 200})
+        );
+        quota.permitted_at_once(Lane::Interactive);
+        drop(quota.waits(Lane::Interactive));
+        let status = seen(&metrics, &readiness);
+        let waits = &status["providers"]["antsomi"]["quota"]["waits"];
+        assert_eq!(waits["interactive"]["count"], 2, "{status}");
+        assert_eq!(waits["interactive"]["p50_seconds"], 0.0, "{status}");
+        assert_eq!(waits["bulk"], Value::Null, "none waited");
     }
 
     #[test]
@@ -291,12 +395,42 @@ mod tests {
     }
 
     #[test]
-    fn jobs_for_nobody_are_told_once_there_is_one() {
+    fn a_lookup_is_as_well_as_the_best_of_its_providers_and_a_chain_as_its_first() {
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let _ = metrics.provider("well");
+        metrics.provider("dark").circuit_open.set(1);
+        readiness.note("dark", Some("circuit open".into()));
+        readiness.note("asleep", Some("paused until later".into()));
+        for (name, mode, steps) in [
+            ("one_is_well", Mode::First, ["dark", "well"]),
+            ("none_is", Mode::Merge, ["dark", "asleep"]),
+            ("its_first_is", Mode::Chain, ["well", "dark"]),
+            ("its_first_is_not", Mode::Chain, ["dark", "well"]),
+        ] {
+            readiness.stands_with(name, mode, steps);
+        }
+        let status = seen(&metrics, &readiness);
+        let state = |name: &str| status["providers"][name]["state"].clone();
+        assert_eq!(state("one_is_well"), "ready");
+        assert_eq!(state("none_is"), "paused", "the better of the two");
+        assert_eq!(state("its_first_is"), "ready");
+        assert_eq!(state("its_first_is_not"), "circuit_open");
+        let (_, text) = readiness.text();
+        assert!(
+            text.contains("lookup none_is: none of its providers is well: dark, asleep\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn jobs_for_nobody_are_told_apart_from_the_providers() {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         metrics.provider(UNKNOWN).dead_lettered("unknown_provider");
+        let status = seen(&metrics, &readiness);
         assert_eq!(
-            seen(&metrics, &readiness)["providers"][UNKNOWN]["dead_letters"],
+            status["for_nobody"]["dead_letters"],
             json!({"unknown_provider": 1})
         );
+        assert_eq!(status["providers"], json!({}), "one typo is no provider");
     }
 }

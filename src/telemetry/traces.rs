@@ -30,9 +30,9 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    broker::{Names, header},
-    config::{AmqpSettings, Settings},
+    config::{AmqpSettings, TracesSettings},
     job::{Address, Envelope},
+    message::{Names, header},
 };
 pub use span::{DEFAULT_EXCHANGE, Span};
 use span::{Open, link, named};
@@ -59,17 +59,17 @@ impl Traces {
     ///
     /// # Errors
     /// Where no HTTP client can be made.
-    pub fn begin(settings: &Settings) -> Result<Self, String> {
-        let Some(endpoint) = &settings.traces.endpoint else {
+    pub fn begin(settings: &TracesSettings, amqp: &AmqpSettings) -> Result<Self, String> {
+        let Some(endpoint) = &settings.endpoint else {
             return Ok(Self::default());
         };
-        let (exporter, sending) = export::pair(endpoint, &settings.traces.headers)?;
+        let (exporter, sending) = export::pair(endpoint, &settings.headers)?;
         spawn_local(sending);
         let waiting = BatchConfigBuilder::default()
             .with_max_queue_size(MOST_WAITING)
             .build();
         let resource = Resource::builder()
-            .with_service_name(settings.traces.service.clone())
+            .with_service_name(settings.service.clone())
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .with_attribute(KeyValue::new(
                 "service.instance.id",
@@ -78,7 +78,7 @@ impl Traces {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-                settings.traces.sample,
+                settings.sample,
             ))))
             .with_resource(resource)
             .with_span_processor(
@@ -93,9 +93,9 @@ impl Traces {
         Ok(Self(Some(Rc::new(Recorder {
             tracer: provider.tracer_with_scope(scope),
             provider,
-            names: Names::new(&settings.amqp.prefix),
-            broker: server_of(&settings.amqp),
-            propagate: settings.traces.propagate,
+            names: Names::new(&amqp.prefix),
+            broker: server_of(amqp),
+            propagate: settings.propagate,
         }))))
     }
 

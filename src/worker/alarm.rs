@@ -13,7 +13,7 @@ use super::{
     Worker,
     feed::{Against, Feed},
 };
-use crate::{broker::Session, job::Lane};
+use crate::{broker::Session, lane::Lane};
 
 /// Pauses the feeds of a session while the broker is blocked, as long as the session goes on.
 pub async fn watch(worker: Rc<Worker>, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {

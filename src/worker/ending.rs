@@ -13,10 +13,13 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    broker::{Delivery, Message, Session, header},
+    broker::{Delivery, Message, Session},
     failure::{ErrorKind, Failure},
-    job::{Envelope, Lane, NotAJob, Progress, Ticket},
-    provider::Outcome,
+    job::{Envelope, NotAJob, PriorAttempts, Ticket},
+    lane::Lane,
+    lookups,
+    message::header,
+    outcome::Outcome,
     result::{LookupResult, MESSAGE_TYPE, message_id},
     telemetry::traces::Span,
 };
@@ -26,13 +29,15 @@ pub enum Ending {
     /// Its result.
     Answered(Rc<Answer>),
     /// Its result, and the job itself as a dead letter.
-    Buried(Rc<Answer>, Failure),
+    DeadLettered(Rc<Answer>, Failure),
     /// The job itself, later: in a delay queue.
     Parked(Carried, Duration),
     /// The job itself, later: in its own queue.
     PutBack(Carried),
+    /// The job itself, as it came, later: it carries what a later version wrote.
+    Foreign,
     /// Nothing yet: the job goes on waiting in its inbox, with what it has come to.
-    Waits(Progress),
+    Waits(PriorAttempts),
     /// Nothing: no request was sent, and none will be; the broker delivers it again.
     Abandoned,
 }
@@ -66,10 +71,9 @@ pub struct Answer {
 pub struct Carried {
     /// The job's id.
     pub id: String,
-    received: Timestamp,
-    attempts: u32,
-    spared: u32,
-    http_status: Option<u16>,
+    prior: PriorAttempts,
+    /// What goes along behind the body.
+    tail: Vec<u8>,
 }
 
 impl Ending {
@@ -84,16 +88,52 @@ impl Ending {
             log_failure(&ticket, failure, attempts);
             if failure.is_refusal() {
                 let failure = failure.clone();
-                return Self::Buried(Answer::new(ticket, outcome, raw, attempts), failure);
+                return Self::DeadLettered(Answer::new(ticket, outcome, raw, attempts), failure);
             }
         }
         Self::Answered(Answer::new(ticket, outcome, raw, attempts))
     }
 
+    /// The answer of a lookup. One that failed is a dead letter too, where another try may do better.
+    pub fn of_lookup(ticket: Ticket, answer: lookups::Answer) -> Self {
+        let attempts = answer.attempts();
+        let failure = match &answer.outcome {
+            Outcome::Failed(failure) => {
+                log_failure(&ticket, failure, attempts);
+                Some(failure.clone()).filter(is_worth_a_letter)
+            }
+            _ => None,
+        };
+        let answer = Answer::of_lookup(ticket, answer);
+        match failure {
+            Some(failure) => Self::DeadLettered(answer, failure),
+            None => Self::Answered(answer),
+        }
+    }
+
+    /// A step of a lookup goes on after a while.
+    pub fn waits_for_step(
+        ticket: Ticket,
+        kind: ErrorKind,
+        wait: Duration,
+        state: &lookups::State,
+    ) -> Self {
+        log_parked(&ticket, kind, state.attempts(), wait);
+        let http_status = ticket.prior.http_status;
+        let carried = Carried::new(ticket, state.attempts(), 0, http_status);
+        Self::Parked(carried.with(state), wait)
+    }
+
+    /// Into its queue, with what its steps have said.
+    pub fn put_back_with(ticket: Ticket, state: &lookups::State) -> Self {
+        let carried = Carried::new(ticket, state.attempts(), 0, None);
+        Self::PutBack(carried.with(state))
+    }
+
     /// No attempts are left.
     pub fn exhausted(ticket: Ticket, failure: Failure, attempts: u32) -> Self {
         log_failure(&ticket, &failure, attempts);
-        Self::Buried(
+        Self::DeadLettered(
             Answer::new(ticket, Outcome::Failed(failure.clone()), None, attempts),
             failure,
         )
@@ -101,7 +141,7 @@ impl Ending {
 
     /// No job.
     pub fn refused(NotAJob { ticket, failure }: NotAJob) -> Self {
-        let attempts = ticket.progress.attempts;
+        let attempts = ticket.prior.attempts;
         Self::exhausted(ticket, failure, attempts)
     }
 
@@ -122,24 +162,17 @@ impl Ending {
         attempts: u32,
         spared: u32,
     ) -> Self {
-        let (job, kind) = (&ticket.id, failure.kind.as_str());
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(
-            job,
-            kind,
-            attempts,
-            wait_ms,
-            "a job waits for its next attempt"
-        );
-        let http_status = failure.http_status.or(ticket.progress.http_status);
+        log_parked(&ticket, failure.kind, attempts, wait);
+        let http_status = failure.http_status.or(ticket.prior.http_status);
         Self::Parked(Carried::new(ticket, attempts, spared, http_status), wait)
     }
 
     /// What it is, and the class of the failure that it answers with, or nothing.
     pub fn summary(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Answered(answer) | Self::Buried(answer, _) => (answer.status, answer.error),
+            Self::Answered(answer) | Self::DeadLettered(answer, _) => (answer.status, answer.error),
             Self::Parked(..) => ("parked", ""),
+            Self::Foreign => ("foreign", ""),
             Self::PutBack(_) => ("put_back", ""),
             Self::Waits(_) => ("waits", ""),
             Self::Abandoned => ("abandoned", ""),
@@ -148,7 +181,7 @@ impl Ending {
 
     /// As [`Self::put_back`], while the job is held here.
     pub fn waits(ticket: &Ticket, http_status: Option<u16>, attempts: u32, spared: u32) -> Self {
-        Self::Waits(Progress {
+        Self::Waits(PriorAttempts {
             attempts,
             spared,
             received: Some(ticket.received),
@@ -166,35 +199,71 @@ impl Carried {
     fn new(ticket: Ticket, attempts: u32, spared: u32, http_status: Option<u16>) -> Self {
         Self {
             id: ticket.id,
-            received: ticket.received,
-            attempts,
-            spared,
-            http_status,
+            prior: PriorAttempts {
+                attempts,
+                spared,
+                received: Some(ticket.received),
+                http_status,
+            },
+            tail: Vec::new(),
+        }
+    }
+
+    /// With what the steps of its lookup have said.
+    fn with(self, state: &lookups::State) -> Self {
+        Self {
+            tail: state.written().unwrap_or_default(),
+            ..self
         }
     }
 
     /// The job as it goes on.
     pub fn message(&self, delivery: &Delivery) -> Message {
         let message = delivery
-            .forward()
+            .forward_body()
+            .tail(&self.tail)
             .message_id(&self.id)
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
-            .count_header(header::ATTEMPTS, self.attempts.into())
-            .count_header(header::SPARED, self.spared.into())
-            .count_header(header::RECEIVED_AT, self.received.as_millisecond());
-        match self.http_status {
+            .count_header(header::ATTEMPTS, self.prior.attempts.into())
+            .count_header(header::SPARED, self.prior.spared.into());
+        let message = match self.prior.received {
+            Some(received) => message.count_header(header::RECEIVED_AT, received.as_millisecond()),
+            None => message,
+        };
+        match self.prior.http_status {
             Some(status) => message.count_header(header::HTTP_STATUS, status.into()),
             None => message,
         }
     }
 }
 
+fn log_parked(ticket: &Ticket, kind: ErrorKind, attempts: u32, wait: Duration) {
+    let (job, kind) = (&ticket.id, kind.as_str());
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        job,
+        kind,
+        attempts,
+        wait_ms,
+        "a job waits for its next attempt"
+    );
+}
+
+/// Whether a job that ended so is worth another try.
+fn is_worth_a_letter(failure: &Failure) -> bool {
+    failure.kind.retryable() || failure.is_refusal() || failure.kind == ErrorKind::Internal
+}
+
 /// Once, where it is handled; ids alone tell whose it was.
 fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
     let (job, kind, message) = (&ticket.id, failure.kind.as_str(), &failure.message);
+    // What names no provider of ours is whatever somebody wrote.
+    let is_known = failure.kind != ErrorKind::UnknownProvider;
     tracing::warn!(
         job,
         kind,
+        provider = is_known.then_some(&*ticket.provider),
+        lane = ticket.lane.as_str(),
         attempts,
         http_status = failure.http_status,
         "a job failed: {message}"
@@ -202,6 +271,12 @@ fn log_failure(ticket: &Ticket, failure: &Failure, attempts: u32) {
 }
 
 impl Answer {
+    /// Whether the broker has confirmed it, in whatever session.
+    pub fn is_published(&self) -> bool {
+        let published = self.published.try_lock();
+        published.is_ok_and(|published| !published.ptr_eq(&Weak::new()))
+    }
+
     fn new(
         ticket: Ticket,
         outcome: Outcome,
@@ -219,6 +294,11 @@ impl Answer {
         let mut result = LookupResult::new(id, provider, outcome, attempts, received);
         (result.context, result.raw) = (context, raw);
         Self::of(result, lane, false)
+    }
+
+    fn of_lookup(ticket: Ticket, answer: lookups::Answer) -> Rc<Self> {
+        let lane = ticket.lane;
+        Self::of(answer.into_result(ticket), lane, false)
     }
 
     fn of(result: LookupResult, lane: Lane, is_short: bool) -> Rc<Self> {

@@ -18,7 +18,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{sync::watch, task::spawn_local};
 
-use super::{Worker, intake::Sink, load::Load};
+use super::{Worker, load::Load, sink::Sink};
 use crate::{
     broker::{BrokerError, Deliveries, Session, Subscription},
     failpoint,

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     broker::{BrokerError, Session},
-    engine::Waiting,
-    job::Lane,
+    engine::{Engine, Waiting},
+    lane::Lane,
     policy::{
         circuit::{Circuit, Next, Why, at},
         pause::{By, Pause},
@@ -29,12 +29,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Guards one provider as long as the session goes on.
 pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds: Vec<Rc<Feed>>) {
-    let provider = &worker.providers[&name];
+    let (provider, engine) = (&worker.providers[&name], &worker.engines[&name]);
     loop {
         provider.inbox.release();
-        provider.engine.circuit.opened().await;
+        engine.circuit.opened().await;
         provider.inbox.hold();
-        let trouble = provider.tell_trouble(&worker);
+        let trouble = worker.tell_trouble(engine);
         tracing::warn!(provider = name, "{trouble}; jobs stay in their queues");
         let guarded = async {
             for feed in &feeds {
@@ -90,12 +90,13 @@ fn clock_time(time: Instant) -> String {
     format!("{time:.0}")
 }
 
-impl Provider {
+impl Worker {
     /// Lets the page, `/readyz` and the metrics tell it as it is now.
-    fn tell_trouble(&self, worker: &Worker) -> String {
-        let trouble = trouble(&self.engine.circuit);
-        worker.readiness.note(self.name(), Some(trouble.clone()));
-        self.engine.show_circuit();
+    fn tell_trouble(&self, engine: &Engine) -> String {
+        let trouble = trouble(&engine.circuit);
+        let name = &engine.settings.name;
+        self.readiness.note(name, Some(trouble.clone()));
+        engine.show_circuit();
         trouble
     }
 }
@@ -119,12 +120,11 @@ impl Worker {
         session: &Rc<Session>,
         feed: &Feed,
     ) -> Result<(), BrokerError> {
-        let provider = &self.providers[name];
-        let engine = &provider.engine;
+        let (provider, engine) = (&self.providers[name], &self.engines[name]);
         let [calls, bulk] = Lane::ALL.map(|lane| self.names.suspects(name, lane));
         let queues = [self.names.jobs(name, Lane::Bulk), calls, bulk];
         while let Some(next) = engine.circuit.next() {
-            provider.tell_trouble(self);
+            self.tell_trouble(engine);
             let time = match next {
                 Next::Probe(time) => Some(time),
                 Next::Resume(time) => time,
@@ -162,7 +162,7 @@ impl Worker {
                 }
                 None => {
                     engine.circuit.lacks_a_job();
-                    provider.tell_trouble(self);
+                    self.tell_trouble(engine);
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
             }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::job::Lane;
+use crate::lane::Lane;
 
 /// At most the prefetch of both lanes.
 #[derive(Debug)]
@@ -61,6 +61,19 @@ impl<T> Inbox<T> {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.lanes.borrow().iter().all(VecDeque::is_empty)
+    }
+
+    /// How many wait, by lane.
+    pub fn waiting(&self) -> [usize; 2] {
+        self.lanes.borrow().each_ref().map(VecDeque::len)
+    }
+
+    /// Where those of a lane stand that fit; the first is at 0.
+    pub fn places(&self, lane: Lane, fits: impl Fn(&T) -> bool) -> Vec<usize> {
+        let waiting = &self.lanes.borrow()[lane as usize];
+        let places = waiting.iter().enumerate();
+        let places = places.filter(|(_, one)| fits(one));
+        places.map(|(place, _)| place).collect()
     }
 
     /// Whether it is held.

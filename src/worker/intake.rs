@@ -12,44 +12,21 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::{
     Worker, alarm,
     feed::{Against, Feed},
-    guard, journey, late,
-    load::{Held, Load},
-    overdue, parking, progress, suspects,
+    guard, late,
+    load::Load,
+    overdue, precedence, progress,
+    sink::{PARKED_BUDGET, Sink},
 };
 use crate::{
-    broker::{BrokerError, Delivery, Session},
-    config::Step,
-    job::{Address, Lane},
+    broker::{BrokerError, Session},
+    lane::Lane,
     policy::prefetch::{FIRST_LOOK, Prefetch},
 };
-
-/// Calls that are held, whatever a provider's concurrency: each is to hear by its deadline, also while the provider is
-/// left in peace.
-pub(super) const CALLS_PREFETCH: u16 = 1000;
-
-/// Jobs of a delay queue that are held until they are due. The queue is in the order of arrival, and so nearly
-/// in the order of being due; what comes behind these waits in the broker.
-const PARKED_PREFETCH: u16 = 1000;
-
-/// Messages without a route are few.
-const UNROUTED_PREFETCH: u16 = 16;
-
-/// Parked jobs are held in as many bytes as this many of the largest have.
-const PARKED_BUDGET: u16 = 128;
 
 /// The consumers of one session.
 pub struct Intake {
     feeds: Vec<Rc<Feed>>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// Where the deliveries of a queue go.
-#[derive(Clone)]
-pub(super) enum Sink {
-    Jobs(Lane, String),
-    Suspects(Lane, String),
-    Unrouted,
-    Parked(Step),
 }
 
 impl Intake {
@@ -63,12 +40,13 @@ impl Intake {
             tasks: Vec::new(),
         };
         for (name, provider) in &worker.providers {
-            let open = provider.engine.circuit.why().map(|_| Against::Circuit);
+            let circuit = provider.engine().map(|engine| &engine.circuit);
+            let open = circuit.and_then(|it| it.why().map(|_| Against::Circuit));
             let calls = Sink::Jobs(Lane::Interactive, name.clone());
             let [urgent, others] = Lane::ALL.map(|lane| Sink::Suspects(lane, name.clone()));
             let feeds = [Sink::Jobs(Lane::Bulk, name.clone()), urgent, others]
                 .map(|sink| worker.feed(sink, open));
-            intake.run(suspects::calls_first(
+            intake.run(precedence::calls_first(
                 Rc::clone(session),
                 Rc::clone(&feeds[1]),
                 Rc::clone(&feeds[2]),
@@ -76,12 +54,14 @@ impl Intake {
             intake.feeds.push(worker.feed(calls, None));
             intake.feeds.extend(feeds.iter().cloned());
             intake.run(overdue::watch(Rc::clone(worker), name.clone()));
-            intake.run(guard::watch(
-                Rc::clone(worker),
-                name.clone(),
-                Rc::clone(session),
-                feeds.to_vec(),
-            ));
+            if provider.engine().is_some() {
+                intake.run(guard::watch(
+                    Rc::clone(worker),
+                    name.clone(),
+                    Rc::clone(session),
+                    feeds.to_vec(),
+                ));
+            }
         }
         let parked = worker
             .settings
@@ -182,81 +162,5 @@ impl Worker {
             load,
             against.into_iter().chain(others),
         )
-    }
-
-    /// Messages of a consumer that are held at most. Of bulk no more than can be begun before the broker would take
-    /// them back.
-    pub(super) fn most_held(&self, sink: &Sink) -> u16 {
-        match sink {
-            Sink::Jobs(Lane::Interactive, provider) => {
-                self.concurrency(provider).max(CALLS_PREFETCH)
-            }
-            Sink::Jobs(Lane::Bulk, provider) => {
-                let engine = &self.providers[provider].engine;
-                let company = engine.adapter().most_in_batch();
-                let most = self.timeout.most(engine.pace, company);
-                self.concurrency(provider).min(most)
-            }
-            Sink::Suspects(..) => 1,
-            Sink::Unrouted => UNROUTED_PREFETCH,
-            Sink::Parked(_) => PARKED_PREFETCH,
-        }
-    }
-
-    fn concurrency(&self, provider: &str) -> u16 {
-        self.providers[provider].engine.settings.concurrency
-    }
-}
-
-impl Sink {
-    /// Passes a delivery on.
-    pub fn put(&self, worker: &Rc<Worker>, load: &Rc<Load>, delivery: Box<Delivery>) {
-        let came_back = delivery.redeliveries > 0;
-        let crowded = 2 * load.messages() > PARKED_PREFETCH.into()
-            || load.bytes() > usize::from(PARKED_BUDGET / 2) * worker.settings.amqp.max_job_bytes;
-        let exposed = match self {
-            Self::Jobs(..) | Self::Unrouted => came_back,
-            Self::Suspects(..) => false,
-            Self::Parked(_) => worker.is_suspicious(&delivery),
-        };
-        let delivery = Held::new(delivery, load, exposed.then_some(&worker.exposed));
-        match self {
-            Self::Jobs(lane, provider) => put_job(worker, provider, *lane, delivery),
-            Self::Suspects(_, provider) => {
-                let lane = Address::of(&delivery.envelope.routing_key)
-                    .lane
-                    .unwrap_or(Lane::Bulk);
-                worker.providers[provider].suspects.put(lane, delivery);
-            }
-            Self::Parked(step) => {
-                let worker = Rc::clone(worker);
-                spawn_local(parking::hold(worker, step.clone(), delivery, crowded));
-            }
-            Self::Unrouted => {
-                // A provider that was configured since is served; anybody else is told.
-                let address = Address::of(&delivery.envelope.routing_key);
-                match (
-                    worker.providers.get_key_value(address.provider),
-                    address.lane,
-                ) {
-                    (Some((provider, _)), Some(lane)) => put_job(worker, provider, lane, delivery),
-                    _ => {
-                        spawn_local(journey::refuse(Rc::clone(worker), delivery));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn put_job(worker: &Rc<Worker>, provider: &str, lane: Lane, delivery: Held) {
-    if worker.is_suspicious(&delivery) {
-        spawn_local(suspects::set_aside(
-            Rc::clone(worker),
-            provider.to_owned(),
-            delivery,
-        ));
-    } else {
-        worker.providers[provider].inbox.put(lane, delivery);
     }
 }

@@ -1,14 +1,17 @@
 //! One job's whole way, on one screen: from its delivery to what replaces it.
 
-use std::{panic::AssertUnwindSafe, rc::Rc};
+use std::{cell::OnceCell, panic::AssertUnwindSafe, rc::Rc};
 
 use super::{Provider, Worker, ending::Ending, load::Held};
 use crate::{
-    broker::Delivery,
-    engine::{Conclusion, Waiting},
+    broker::{Delivery, Tail},
+    engine::{Conclusion, Engine, Waiting},
     failpoint,
     failure::{ErrorKind, Failure},
-    job::{Address, Job, Lane, NotAJob, Progress, Ticket},
+    job::{Address, Asks, Job, Mark, NotAJob, PriorAttempts, Stage, Ticket},
+    lane::Lane,
+    lookups::{self, Asked, Plan, State},
+    provider::Adapter,
     telemetry::traces::Span,
 };
 use futures_util::FutureExt;
@@ -38,10 +41,10 @@ impl Worker {
         mut job: Held,
         waiting: Waiting,
     ) {
-        if let Some(progress) = self.process(Some(provider), &job, waiting).await
+        if let Some(prior) = self.process(Some(provider), &job, waiting).await
             && job.is_ours()
         {
-            job.goes_on(progress);
+            job.goes_on(prior);
             // The guard holds the inbox before anybody takes the job again.
             tokio::task::yield_now().await;
             provider.inbox.put(lane, job);
@@ -55,8 +58,8 @@ impl Worker {
         provider: Option<&Provider>,
         delivery: &Delivery,
         waiting: Waiting,
-    ) -> Option<Progress> {
-        let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
+    ) -> Option<PriorAttempts> {
+        let metrics = provider.map_or(&self.strangers, |provider| &provider.metrics);
         metrics.received(
             Address::of(&delivery.envelope.routing_key)
                 .lane
@@ -66,14 +69,18 @@ impl Worker {
         let span = self
             .traces
             .process(provider.map(Provider::name), &delivery.envelope);
-        let journey =
-            AssertUnwindSafe(self.journey(provider, delivery, waiting, &span)).catch_unwind();
+        let mark = OnceCell::new();
+        let journey = AssertUnwindSafe(self.journey(provider, delivery, waiting, &span, &mark))
+            .catch_unwind();
         let ending = journey.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Ending::panicked(Ticket::of(&delivery.envelope, delivery.arrived.0))
         });
+        if let Some(mark) = mark.get() {
+            mark.at(Stage::Settling);
+        }
         let waits = match &ending {
-            Ending::Waits(progress) => Some(*progress),
+            Ending::Waits(prior) => Some(*prior),
             _ => None,
         };
         match AssertUnwindSafe(self.settle(provider, delivery, ending, &span))
@@ -105,33 +112,55 @@ impl Worker {
         delivery: &Delivery,
         waiting: Waiting,
         span: &Span,
+        mark: &OnceCell<Mark>,
     ) -> Ending {
-        let id = delivery.envelope.message_id.as_deref();
-        failpoint::reach(failpoint::TAKEN, id);
-        let (provider, mut job) = match self.admit(provider, delivery) {
-            Ok(admitted) => admitted,
-            Err(not_a_job) => return Ending::refused(*not_a_job),
-        };
-        if let Some(ending) = provider.finished.recall(&job.ticket.id, delivery) {
-            return ending;
+        failpoint::reach(failpoint::TAKEN, delivery.envelope.message_id.as_deref());
+        if delivery.tail == Tail::Foreign {
+            return Ending::Foreign;
         }
-        job.lease = delivery.lease(self.timeout.to_begin());
-        job.span = span.clone();
-        let (conclusion, attempts) = provider.engine.lookup(&job, waiting).await;
-        failpoint::reach(failpoint::LOOKED_UP, id);
+        let Some(provider) = provider else {
+            return Ending::refused(self.refusal_of_a_stranger(delivery));
+        };
+        let way = Way {
+            provider,
+            delivery,
+            waiting,
+            span,
+            mark,
+        };
+        match &provider.asked {
+            Asked::One(engine) => self.journey_to_one(engine, way).await,
+            // Larger, and rarer.
+            Asked::Several(plan) => Box::pin(self.journey_to_several(plan, way)).await,
+        }
+    }
+
+    async fn journey_to_one(&self, engine: &Rc<Engine>, way: Way<'_>) -> Ending {
+        let Way {
+            provider, delivery, ..
+        } = way;
+        let job = match self.admit(engine.adapter(), &way) {
+            Ok(job) => job,
+            Err(ending) => return *ending,
+        };
+        let (conclusion, attempts) = engine.lookup(&job, way.span, way.waiting).await;
+        failpoint::reach(
+            failpoint::LOOKED_UP,
+            delivery.envelope.message_id.as_deref(),
+        );
         let (ticket, timed) = (job.ticket, job.deadline.is_some());
         match conclusion {
             Conclusion::Answered { outcome, raw } => {
                 Ending::answered(ticket, outcome, raw, attempts)
             }
             Conclusion::Exhausted(failure) => Ending::exhausted(ticket, failure, attempts),
-            Conclusion::Pause {
+            Conclusion::RetryLater {
                 failure,
                 wait,
                 spared,
             } => Ending::parked(ticket, &failure, wait, attempts, spared),
             // A call is held: its deadline is kept here, and the lane is short.
-            Conclusion::Suspended {
+            Conclusion::CircuitOpen {
                 http_status,
                 spared,
             } if ticket.lane == Lane::Interactive
@@ -140,49 +169,108 @@ impl Worker {
             {
                 Ending::waits(&ticket, http_status, attempts, spared)
             }
-            Conclusion::Overdue { .. } if !timed && attempts == ticket.progress.attempts => {
+            Conclusion::LeaseOver { .. } if !timed && attempts == ticket.prior.attempts => {
                 Ending::Abandoned
             }
-            Conclusion::Suspended {
+            Conclusion::CircuitOpen {
                 http_status,
                 spared,
             }
-            | Conclusion::Overdue {
+            | Conclusion::LeaseOver {
                 http_status,
                 spared,
             } => Ending::put_back(ticket, http_status, attempts, spared),
-            Conclusion::Abandoned => Ending::Abandoned,
+            // The latter befalls steps alone.
+            Conclusion::Abandoned | Conclusion::OutOfQuota => Ending::Abandoned,
         }
     }
 
-    /// The job, if it is one, and whom to ask.
-    fn admit<'a>(
-        &self,
-        provider: Option<&'a Provider>,
-        delivery: &Delivery,
-    ) -> Result<(&'a Provider, Job), Box<NotAJob>> {
-        let (adapter, max_bytes) = (
-            provider.map(|provider| provider.engine.adapter()),
-            self.settings.amqp.max_job_bytes,
+    async fn journey_to_several(&self, plan: &Rc<Plan>, way: Way<'_>) -> Ending {
+        let job = match self.admit(&**plan, &way) {
+            Ok(job) => job,
+            Err(ending) => return *ending,
+        };
+        let said_before = match &way.delivery.tail {
+            Tail::Known(tail) => State::read(tail).unwrap_or_default(),
+            Tail::None | Tail::Foreign => State::default(),
+        };
+        let conclusion = plan.lookup(&job, way.span, way.waiting, said_before).await;
+        failpoint::reach(
+            failpoint::LOOKED_UP,
+            way.delivery.envelope.message_id.as_deref(),
         );
+        let (ticket, timed) = (job.ticket, job.deadline.is_some());
+        match conclusion {
+            lookups::Conclusion::Answered(answer) => Ending::of_lookup(ticket, *answer),
+            lookups::Conclusion::RetryLater { wait, kind, state } => {
+                Ending::waits_for_step(ticket, kind, wait, &state)
+            }
+            lookups::Conclusion::Abandoned if !timed => Ending::Abandoned,
+            lookups::Conclusion::Abandoned => Ending::put_back_with(ticket, &State::default()),
+            lookups::Conclusion::PutBack(state) => Ending::put_back_with(ticket, &state),
+        }
+    }
+
+    /// The job, if it is one that is not finished yet.
+    fn admit<A: Asks>(&self, asks: &A, way: &Way) -> Result<Job<A::Asked>, Box<Ending>> {
+        let Way {
+            provider, delivery, ..
+        } = way;
+        let mut job = self
+            .read(Some(asks), delivery)
+            .map_err(|not_a_job| Box::new(Ending::refused(*not_a_job)))?;
+        if let Some(ending) = provider.finished.recall(&job.ticket.id, delivery) {
+            return Err(Box::new(ending));
+        }
+        job.lease = delivery.lease(self.timeout.to_begin());
+        let Ticket { id, lane, .. } = &job.ticket;
+        let begin = || self.marks.begin(id, provider.name(), *lane);
+        job.mark = way.mark.get_or_init(begin).clone();
+        Ok(job)
+    }
+
+    fn read<A: Asks>(
+        &self,
+        asks: Option<&A>,
+        delivery: &Delivery,
+    ) -> Result<Job<A::Asked>, Box<NotAJob>> {
         let job = Job::read(
             &delivery.envelope,
             &delivery.body,
-            max_bytes,
-            adapter,
+            self.settings.amqp.max_job_bytes,
+            asks,
             delivery.arrived.0,
         )?;
-        let refusal = match (provider, self.reply_problem(&delivery.envelope)) {
-            (Some(provider), None) => return Ok((provider, job)),
-            (_, Some(problem)) => Failure::new(ErrorKind::InvalidJob, problem.to_string()),
-            (None, None) => Failure::new(
-                ErrorKind::UnknownProvider,
-                "no worker has a provider of this name",
-            ),
-        };
-        Err(Box::new(NotAJob {
-            ticket: job.ticket,
-            failure: refusal,
-        }))
+        match self.reply_problem(&delivery.envelope) {
+            None => Ok(job),
+            Some(problem) => Err(Box::new(NotAJob {
+                ticket: job.ticket,
+                failure: Failure::new(ErrorKind::InvalidJob, problem.to_string()),
+            })),
+        }
     }
+
+    /// Why nobody is asked, where the routing key names nobody.
+    fn refusal_of_a_stranger(&self, delivery: &Delivery) -> NotAJob {
+        match self.read::<Adapter>(None, delivery) {
+            Err(not_a_job) => *not_a_job,
+            Ok(job) => NotAJob {
+                ticket: job.ticket,
+                failure: Failure::new(
+                    ErrorKind::UnknownProvider,
+                    "no worker has a provider of this name",
+                ),
+            },
+        }
+    }
+}
+
+/// What a journey begins with.
+struct Way<'a> {
+    provider: &'a Provider,
+    delivery: &'a Delivery,
+    waiting: Waiting,
+    span: &'a Span,
+    /// Set once the job's id is known.
+    mark: &'a OnceCell<Mark>,
 }

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, OnceCell},
     ops::Deref,
     rc::Rc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::{
     broker::Delivery,
-    job::{Job, Progress},
+    job::{Job, PriorAttempts},
 };
 
 /// What one consumer holds.
@@ -119,7 +120,7 @@ impl Held {
     #[must_use]
     pub fn new(delivery: Box<Delivery>, load: &Rc<Load>, exposed: Option<&Rc<Exposed>>) -> Self {
         load.messages.set(load.messages.get() + 1);
-        load.bytes.set(load.bytes.get() + delivery.body.len());
+        load.bytes.set(load.bytes.get() + delivery.size());
         load.given.set(load.given.get() + 1);
         load.gauge.add(size(&delivery));
         load.changed.notify_waiters();
@@ -135,10 +136,11 @@ impl Held {
     }
 
     /// The deadline of a job that waits; for what is no job and can be answered at once, the moment when it came.
-    pub fn deadline(&self, max_bytes: usize) -> Option<Timestamp> {
-        *self
-            .deadline
-            .get_or_init(|| Job::deadline_of(&self.envelope, &self.body, max_bytes, self.arrived.0))
+    /// `usual` is the time of one that brings no deadline.
+    pub fn deadline(&self, max_bytes: usize, usual: Option<Duration>) -> Option<Timestamp> {
+        *self.deadline.get_or_init(|| {
+            Job::deadline_of(&self.envelope, &self.body, max_bytes, usual, self.arrived.0)
+        })
     }
 
     /// Whether the broker still takes it for ours.
@@ -147,8 +149,8 @@ impl Held {
     }
 
     /// What the job has come to.
-    pub fn goes_on(&mut self, progress: Progress) {
-        self.delivery.envelope.progress = progress;
+    pub fn goes_on(&mut self, prior: PriorAttempts) {
+        self.delivery.envelope.prior = prior;
     }
 }
 
@@ -164,7 +166,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let load = &self.load;
         load.messages.set(load.messages.get() - 1);
-        load.bytes.set(load.bytes.get() - self.delivery.body.len());
+        load.bytes.set(load.bytes.get() - self.delivery.size());
         load.gauge.sub(size(&self.delivery));
         load.changed.notify_waiters();
         if let Some(exposed) = &self.exposed {
@@ -175,5 +177,5 @@ impl Drop for Held {
 }
 
 fn size(delivery: &Delivery) -> i64 {
-    delivery.body.len().try_into().unwrap_or(i64::MAX)
+    delivery.size().try_into().unwrap_or(i64::MAX)
 }

@@ -13,8 +13,14 @@ use std::{
 
 use foldhash::quality::RandomState;
 
+use jiff::Timestamp;
+
 use super::ending::{Answer, Ending};
-use crate::{broker::Delivery, failure::Failure};
+use crate::{
+    broker::Delivery,
+    failure::Failure,
+    message::{Outcome, Sighting, Whereabouts},
+};
 
 /// Large results are asked for again rather than kept.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -39,6 +45,35 @@ struct State {
 struct Kept {
     answer: Rc<Answer>,
     owed: Option<Failure>,
+    /// When.
+    at: Timestamp,
+    /// Whether the requester named a queue of their own for it.
+    by_reply: bool,
+}
+
+impl Kept {
+    fn of(delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) -> Self {
+        Self {
+            answer,
+            owed,
+            at: Timestamp::now(),
+            by_reply: delivery.envelope.reply_to.is_some(),
+        }
+    }
+
+    fn sighting(&self) -> Sighting {
+        let answer = &self.answer;
+        let mut sighting = Sighting::new(Whereabouts::Answered, &answer.provider, answer.lane);
+        sighting.attempts = Some(answer.attempts);
+        sighting.result = Some(Outcome {
+            status: answer.status.to_owned(),
+            error: (!answer.error.is_empty()).then(|| answer.error.to_owned()),
+            at: self.at,
+            confirmed: answer.is_published(),
+            by_reply: self.by_reply,
+        });
+        sighting
+    }
 }
 
 impl Finished {
@@ -57,13 +92,13 @@ impl Finished {
     pub fn owe(&self, delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) {
         let key = self.key(&answer.job_id, delivery);
         if !self.state.borrow().finished.contains_key(&key) {
-            self.keep(delivery, Kept { answer, owed });
+            self.keep(delivery, Kept::of(delivery, answer, owed));
         }
     }
 
     /// Keeps a result that is published.
     pub fn remember(&self, delivery: &Delivery, answer: Rc<Answer>) {
-        self.keep(delivery, Kept { answer, owed: None });
+        self.keep(delivery, Kept::of(delivery, answer, None));
     }
 
     fn keep(&self, delivery: &Delivery, kept: Kept) {
@@ -97,15 +132,28 @@ impl Finished {
             return None;
         }
         let state = self.state.borrow();
-        let Kept { answer, owed } = state
+        let Kept { answer, owed, .. } = state
             .finished
             .get(&self.key(job_id, delivery))
             .filter(|kept| kept.answer.job_id == job_id)?;
         let answer = Rc::clone(answer);
         Some(match owed {
-            Some(failure) => Ending::Buried(answer, failure.clone()),
+            Some(failure) => Ending::DeadLettered(answer, failure.clone()),
             None => Ending::Answered(answer),
         })
+    }
+
+    /// What jobs of this id came to.
+    #[must_use]
+    pub fn of(&self, job_id: &str) -> Vec<Sighting> {
+        let state = self.state.borrow();
+        let of_id = |kept: &&Kept| kept.answer.job_id == job_id;
+        state
+            .finished
+            .values()
+            .filter(of_id)
+            .map(Kept::sighting)
+            .collect()
     }
 
     /// Ids are the producers' to choose, and some choose the same twice: the body counts too.

@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::task::spawn_local;
 
-use super::{Worker, gauges};
+use super::{Worker, counts, gauges};
 use crate::{
-    broker::{BrokerError, Names, Notice, Notices, PauseNotice, Session, next},
-    job::Lane,
+    broker::{BrokerError, Notice, Notices, PauseNotice, Session},
+    lane::Lane,
+    message::{Names, next},
     policy::pause::By,
     quota::is_common,
 };
@@ -27,7 +29,7 @@ const UNTIL_NEXT_LOOK: Duration = Duration::from_millis(2500);
 /// # Errors
 /// Where the broker does not answer in time.
 pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), BrokerError> {
-    let providers: Vec<_> = worker.providers.keys().cloned().collect();
+    let providers: Vec<_> = worker.engines.keys().cloned().collect();
     let ledgers: Vec<_> = providers
         .iter()
         .flat_map(|name| worker.ledgers(name))
@@ -37,27 +39,46 @@ pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), Bro
     let notices = session.notices(&worker.names, &ledgers, &providers).await?;
     let hears = notices.is_some();
     if let Some(notices) = notices {
-        spawn(session, listen(Rc::clone(worker), notices));
+        let listening = listen(Rc::clone(worker), Rc::clone(session), notices);
+        spawn(session, listening);
     }
     spawn(
         session,
         gauges::watch(Rc::clone(worker), Rc::clone(session)),
     );
-    for name in providers {
-        let lying = if worker.pause_lies(&name, session).await? {
-            worker.read_pauses(&name, session).await?
-        } else {
-            Vec::new()
-        };
-        if !lying.is_empty() || !hears {
-            let (worker, session_) = (Rc::clone(worker), Rc::clone(session));
-            spawn(
-                session,
-                follow(worker, name.clone(), session_, hears, lying),
-            );
-        }
-        spawn(session, tell(Rc::clone(worker), name, Rc::clone(session)));
+    spawn(session, counts::show(Rc::clone(worker)));
+    for (name, _, _) in worker.common_quotas() {
+        let telling = counts::tell(Rc::clone(worker), name.clone(), Rc::clone(session));
+        spawn(session, telling);
     }
+    // Together: each may have to be waited for in vain.
+    let looks = providers
+        .into_iter()
+        .map(|name| begin_with(worker, session, name, hears));
+    try_join_all(looks).await?;
+    Ok(())
+}
+
+/// Takes over the pauses of one provider, and tells of its new ones.
+async fn begin_with(
+    worker: &Rc<Worker>,
+    session: &Rc<Session>,
+    name: String,
+    hears: bool,
+) -> Result<(), BrokerError> {
+    let lying = if worker.pause_lies(&name, session).await? {
+        worker.read_pauses(&name, session).await?
+    } else {
+        Vec::new()
+    };
+    if !lying.is_empty() || !hears {
+        let (worker, session_) = (Rc::clone(worker), Rc::clone(session));
+        spawn(
+            session,
+            follow(worker, name.clone(), session_, hears, lying),
+        );
+    }
+    spawn(session, tell(Rc::clone(worker), name, Rc::clone(session)));
     Ok(())
 }
 
@@ -72,18 +93,30 @@ fn spawn(session: &Rc<Session>, task: impl Future<Output = Result<(), BrokerErro
     });
 }
 
-async fn listen(worker: Rc<Worker>, mut notices: Notices) -> Result<(), BrokerError> {
+async fn listen(
+    worker: Rc<Worker>,
+    session: Rc<Session>,
+    mut notices: Notices,
+) -> Result<(), BrokerError> {
     while let Some(notice) = notices.next().await {
         match notice {
             Notice::Room(queue) => worker.has_room(&queue),
             Notice::Pause(name, pause) => worker.take_over(&name, pause.by, pause.wait),
+            Notice::Count(notice) => worker.hear_count(&notice),
+            Notice::Question(asked) => {
+                let (worker, session) = (Rc::clone(&worker), Rc::clone(&session));
+                spawn_local(async move {
+                    let account = worker.account_of(&asked.question.job);
+                    session.tell_where(&asked, &account).await;
+                });
+            }
             Notice::Resume(name) => {
-                if let Some(provider) = worker.providers.get(&name) {
+                if let Some(engine) = worker.engines.get(&name) {
                     tracing::info!(
                         provider = name,
                         "somebody says that it is to be asked again"
                     );
-                    provider.engine.circuit.lift();
+                    engine.circuit.lift();
                 }
             }
         }
@@ -99,7 +132,7 @@ async fn follow(
     hears: bool,
     mut lying: Vec<PauseNotice>,
 ) -> Result<(), BrokerError> {
-    let circuit = &worker.providers[&name].engine.circuit;
+    let circuit = &worker.engines[&name].circuit;
     let mut gone = None;
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -125,7 +158,7 @@ async fn follow(
 
 /// Lets other workers know what this one was asked for, and shows it.
 async fn tell(worker: Rc<Worker>, name: String, session: Rc<Session>) -> Result<(), BrokerError> {
-    let engine = &worker.providers[&name].engine;
+    let engine = &worker.engines[&name];
     loop {
         engine
             .metrics
@@ -149,32 +182,35 @@ async fn tell(worker: Rc<Worker>, name: String, session: Rc<Session>) -> Result<
 impl Worker {
     /// The ledgers of a provider's common quota, by their queues' names, each with the lanes that wait for it.
     fn ledgers(&self, name: &str) -> Vec<(String, &'static [Lane])> {
-        let settings = &self.providers[name].engine.settings;
+        let settings = &self.engines[name].settings;
         let is_counted = settings.quota.as_ref().is_some_and(is_common);
         let longer = settings.longer_quotas.iter();
         let longer = longer.map(|limit| Names::longer(name, limit.per));
+        let of = self.settings.amqp.quota_ledgers;
         let counted = std::iter::once(name.to_owned())
             .chain(longer)
+            .flat_map(|owner| Names::parts(&owner, of))
             .flat_map(|owner| {
                 [
                     (self.names.quota(&owner), &Lane::ALL[..]),
                     (self.names.quota_share(&owner, Lane::Bulk), &[Lane::Bulk]),
                 ]
             });
-        let spread = (self.names.quota_spread(name), &[Lane::Bulk][..]);
-        let ledgers = counted.chain([spread]);
+        let parts = Names::parts(name, of).into_iter();
+        let spread = parts.map(|owner| (self.names.quota_spread(&owner), &[Lane::Bulk][..]));
+        let ledgers = counted.chain(spread);
         let of_both = |(ledger, lanes): (String, _)| [(next(&ledger), lanes), (ledger, lanes)];
         ledgers.filter(|_| is_counted).flat_map(of_both).collect()
     }
 
     fn has_room(&self, queue: &str) {
-        for (name, provider) in &self.providers {
+        for (name, engine) in &self.engines {
             if let Some((_, lanes)) = self
                 .ledgers(name)
                 .into_iter()
                 .find(|(ledger, _)| ledger == queue)
             {
-                provider.engine.quota.has_room(lanes);
+                engine.quota.has_room(lanes);
             }
         }
     }
@@ -182,10 +218,10 @@ impl Worker {
     /// What another said of a provider counts here too. By the provider's own word it is not left alone for longer than
     /// `max_pause`, whoever heard it.
     fn take_over(&self, name: &str, by: By, wait: Option<Duration>) {
-        let Some(provider) = self.providers.get(name) else {
+        let Some(engine) = self.engines.get(name) else {
             return;
         };
-        let (engine, now) = (&provider.engine, Instant::now());
+        let now = Instant::now();
         match by {
             By::Provider => {
                 let most = engine.settings.max_pause;
@@ -227,7 +263,7 @@ impl Worker {
     /// By its clock a pause may be over that still lies there: then it lasts until the next look. One that the provider
     /// asked for before `max_pause` bounded it lasts no longer than that.
     fn hold_on(&self, name: &str, lying: &[PauseNotice]) {
-        let (engine, now) = (&self.providers[name].engine, Instant::now());
+        let (engine, now) = (&self.engines[name], Instant::now());
         let soon = now + UNTIL_NEXT_LOOK;
         let paused = engine.circuit.paused();
         if paused.is_some_and(|pause| pause.until.is_none_or(|until| until > soon)) {

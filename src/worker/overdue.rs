@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_local;
 
 use super::{Worker, load::Held};
-use crate::{clock::Moment, engine::Waiting, job::Lane};
+use crate::{clock::Moment, engine::Waiting, lane::Lane};
 
 /// While something waits it is looked through this often; what is taken before the first look is not read for it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -20,7 +20,8 @@ pub async fn watch(worker: Rc<Worker>, name: String) {
         tokio::time::sleep(LOOK_EVERY).await;
         let now = (Moment::now(), Timestamp::now());
         for lane in Lane::ALL {
-            for job in inbox.take_if(lane, |job| worker.is_overdue(lane, job, now)) {
+            let usual = worker.providers[&name].usual_deadline(lane);
+            for job in inbox.take_if(lane, |job| worker.is_overdue(lane, job, usual, now)) {
                 spawn_local(end(Rc::clone(&worker), name.clone(), lane, job));
             }
         }
@@ -46,9 +47,15 @@ async fn renew(worker: Rc<Worker>, job: Held) {
 }
 
 impl Worker {
-    fn is_overdue(&self, lane: Lane, job: &Held, now: (Moment, Timestamp)) -> bool {
+    fn is_overdue(
+        &self,
+        lane: Lane,
+        job: &Held,
+        usual: Option<Duration>,
+        now: (Moment, Timestamp),
+    ) -> bool {
         let too_late = || {
-            let deadline = job.deadline(self.settings.amqp.max_job_bytes);
+            let deadline = job.deadline(self.settings.amqp.max_job_bytes, usual);
             deadline.is_some_and(|deadline| deadline <= now.1)
         };
         now.0.since(job.arrived.1) >= self.timeout.to_begin()

@@ -19,9 +19,11 @@ use serde::Deserialize;
 
 use super::{Worker, load::Held};
 use crate::{
-    broker::{BrokerError, Delivery, Route, header},
+    broker::{BrokerError, Delivery, Route},
     config::Step,
-    job::{Address, without_mark},
+    job::{Address, Mark, id_of, without_mark},
+    lane::Lane,
+    message::header,
     policy::{
         parked::{Parked, Stay},
         retry,
@@ -41,9 +43,11 @@ pub async fn hold(worker: Rc<Worker>, step: Step, delivery: Held, late: bool) {
         here = Duration::ZERO;
     }
     let provider = worker.providers.get(provider_of(&delivery));
+    let _parked = provider.map(|provider| provider.metrics.parks());
+    let _mark = worker.mark_delayed(&delivery, &step, stay.left);
     let lifted = async {
         match provider {
-            Some(provider) => provider.engine.circuit.lifted().await,
+            Some(provider) => provider.lifted().await,
             None => std::future::pending().await,
         }
     };
@@ -76,6 +80,17 @@ fn deadline_of(body: &[u8]) -> Option<Duration> {
 }
 
 impl Worker {
+    /// For whoever asks where it is.
+    fn mark_delayed(&self, delivery: &Delivery, step: &Step, left: Duration) -> Mark {
+        let Some(id) = id_of(&delivery.envelope, &delivery.body) else {
+            return Mark::default();
+        };
+        let key = delivery.first_routing_key.as_deref().unwrap_or_default();
+        let Address { provider, lane } = Address::of(key);
+        let (lane, queue) = (lane.unwrap_or(Lane::Bulk), self.names.delay(step));
+        self.marks.delay(&id, provider, lane, &queue, left)
+    }
+
     /// How long it is still to wait, and how old it is. No wait is longer than a worker of today would park a job for.
     fn stay(&self, delivery: &Delivery, late: bool, now: Timestamp) -> Stay {
         let (Some(parked), Some(due)) = (delivery.parked, delivery.due) else {
@@ -85,15 +100,17 @@ impl Worker {
         let parked = Parked {
             at: parked,
             due,
-            received: delivery.envelope.progress.received,
+            received: delivery.envelope.prior.received,
             deadline: deadline_of(&delivery.body),
             late: late || delivery.redeliveries > 0,
         };
         let mut stay = parked.stay(now);
         if let Some(provider) = self.providers.get(provider_of(delivery)) {
-            let settings = &provider.engine.settings;
-            let steps = settings.retry.delays.iter().map(|step| step.wait);
-            let longest = steps.chain([settings.max_pause, settings.retry.max_delay]);
+            let longest = provider.engines().iter().flat_map(|engine| {
+                let settings = &engine.settings;
+                let steps = settings.retry.delays.iter().map(|step| step.wait);
+                steps.chain([settings.max_pause, settings.retry.max_delay])
+            });
             stay.left = stay.left.min(longest.max().unwrap_or_default());
         }
         stay
@@ -110,7 +127,7 @@ impl Worker {
         let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
         let now_ms = now.as_millisecond();
         let mut message = delivery.forward();
-        if delivery.envelope.progress.received.is_some() {
+        if delivery.envelope.prior.received.is_some() {
             message = message.count_header(header::RECEIVED_AT, now_ms - milliseconds(age));
         }
         if left.is_zero() {

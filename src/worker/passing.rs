@@ -3,7 +3,8 @@
 
 use super::Worker;
 use crate::{
-    broker::{BrokerError, Delivery, Message, Route, header},
+    broker::{BrokerError, Delivery, Message, Route},
+    message::header,
     telemetry::traces::{DEFAULT_EXCHANGE, Span},
 };
 

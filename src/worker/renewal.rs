@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, convert::Infallible, rc::Rc};
 
 use tokio::{sync::mpsc, task::spawn_local};
 
-use super::{Provider, Worker};
+use super::Worker;
 use crate::{
-    broker::{QuotaLedger, Session},
-    config::{QuotaLimit, Settings},
+    broker::{QuotaLedgers, Session},
+    config::QuotaLimit,
     engine::Engine,
     policy::quota::Terms,
     quota::{Ledger, is_common},
+    settings::Settings,
     telemetry::{logs, notify},
 };
 
@@ -75,7 +76,7 @@ impl Worker {
             .filter(|key| *key == "log.level" || OF_BROKER.contains(&key.as_str()))
             .collect();
         let mut renewed = Vec::new();
-        for (name, provider) in self.providers.iter().filter(|(name, _)| same(name)) {
+        for (name, engine) in self.engines.iter().filter(|(name, _)| same(name)) {
             let secrets = changed.iter().filter(|key| {
                 of_provider(key, name)
                     .is_some_and(|key| OF_PROVIDER.contains(&&*key) || key.starts_with("oauth."))
@@ -85,27 +86,27 @@ impl Worker {
             let settings = &new.providers[name];
             let client = Engine::client(settings)?;
             renewed.push((
-                provider,
+                engine,
                 (applied.len() > before).then_some(&settings.credentials),
                 client,
             ));
         }
-        for (name, provider) in self.providers.iter().filter(|(name, _)| same(name)) {
+        for (name, engine) in self.engines.iter().filter(|(name, _)| same(name)) {
             let keys: Vec<_> = changed
                 .iter()
                 .filter(|key| of_provider(key, name).is_some_and(|key| OF_QUOTA.contains(&&*key)))
                 .collect();
-            let limits = (provider.engine.quota.limit(), &new.providers[name].quota);
+            let limits = (engine.quota.limit(), &new.providers[name].quota);
             if let (false, (Some(old), Some(limit))) = (keys.is_empty(), limits)
                 && old.scope == limit.scope
-                && provider.engine.settings.longer_quotas == new.providers[name].longer_quotas
-                && self.change_quota(name, provider, &old, limit).await
+                && engine.settings.longer_quotas == new.providers[name].longer_quotas
+                && self.change_quota(name, engine, &old, limit).await
             {
                 applied.extend(keys);
             }
         }
-        for (provider, credentials, client) in renewed {
-            provider.engine.renew(credentials.cloned(), client);
+        for (engine, credentials, client) in renewed {
+            engine.renew(credentials.cloned(), client);
         }
         logs::set_level(new.log.level);
         *self.broker.borrow_mut() = new.amqp;
@@ -125,7 +126,11 @@ impl Worker {
             .map(|key| key.as_str())
             .collect::<Vec<_>>()
             .join(", ");
-        tracing::info!(applied = keys, "the configuration was read again");
+        if changed.is_empty() && keys.is_empty() {
+            tracing::info!("the configuration was read again; nothing in it has changed");
+        } else {
+            tracing::info!(applied = keys, "the configuration was read again");
+        }
         self.in_effect.borrow_mut().take_over(&new.given, applied);
         Ok(())
     }
@@ -134,11 +139,11 @@ impl Worker {
     async fn change_quota(
         self: &Rc<Self>,
         name: &str,
-        provider: &Provider,
+        engine: &Engine,
         old: &QuotaLimit,
         limit: &QuotaLimit,
     ) -> bool {
-        let quota = &provider.engine.quota;
+        let quota = &engine.quota;
         if !is_common(limit) {
             quota.change(limit, None);
             return true;
@@ -151,8 +156,7 @@ impl Worker {
             );
             return false;
         };
-        let (names, amqp) = (&self.names, &self.settings.amqp);
-        match ledger.change(names, amqp, name, Terms::of(limit)).await {
+        match ledger.change(Terms::of(limit)).await {
             Ok(next) => {
                 quota.change(limit, Some(Rc::clone(&next) as Rc<dyn Ledger>));
                 self.ledgers
@@ -174,7 +178,7 @@ pub(super) fn retire(
     worker: &Rc<Worker>,
     session: &Rc<Session>,
     name: &str,
-    ledger: Rc<QuotaLedger>,
+    ledger: Rc<QuotaLedgers>,
     before: Terms,
 ) {
     let (worker, session, name) = (Rc::clone(worker), Rc::clone(session), name.to_owned());
@@ -185,7 +189,7 @@ pub(super) fn retire(
         };
         match retired {
             Ok(()) => {
-                worker.providers[&name].engine.quota.is_changed();
+                worker.engines[&name].quota.is_changed();
                 tracing::info!(
                     provider = name,
                     "the quota was changed: the new one counts alone"

@@ -11,11 +11,14 @@ use super::{
     ending::{Answer, Carried, Ending},
 };
 use crate::{
-    broker::{BrokerError, DIRECT_REPLY_TO, Delivery, Fate, Message, Route, header},
+    broker::{BrokerError, Delivery, Fate, Message, Route},
+    dead_letter::{AsksFor, TOO_LATE_RESULT, UNDELIVERABLE_RESULT},
     failpoint,
     failure::{ErrorKind, Failure},
-    job::{Address, Envelope, Lane},
+    job::{Address, Envelope},
     json::Malformed,
+    lane::Lane,
+    message::{DIRECT_REPLY_TO, header},
     policy::retry,
     result::message_id,
     telemetry::traces::Span,
@@ -23,11 +26,9 @@ use crate::{
 
 /// A result that is larger than the broker takes is an answer that is larger than anybody can use.
 const TOO_LARGE: ErrorKind = ErrorKind::BadResponse;
-/// `x-lookup-error` of a result that says that the deadline was over, where nobody waited for it any longer.
-const TOO_LATE: &str = "too_late_result";
 
-/// `x-lookup-error` of a result that could not be delivered.
-const UNDELIVERABLE: &str = "undeliverable_result";
+/// Until another worker is looked for that can go on with a job.
+const FOR_A_LATER_VERSION: Duration = Duration::from_secs(30);
 
 impl Worker {
     /// Publishes the replacement, waits for its confirm, acknowledges the job.
@@ -47,13 +48,14 @@ impl Worker {
         // What is rare is boxed: the room for it would be in every job's future.
         match ending {
             Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
-            Ending::Buried(answer, failure) => {
-                Box::pin(self.bury(provider, delivery, &failure, &answer, span)).await?;
+            Ending::DeadLettered(answer, failure) => {
+                Box::pin(self.dead_letter(provider, delivery, &failure, &answer, span)).await?;
                 self.answer(provider, delivery, answer, span).await?;
             }
             Ending::Parked(carried, wait) => {
                 Box::pin(self.park(delivery, &carried, wait, span)).await?;
             }
+            Ending::Foreign => Box::pin(self.park_whole(delivery, span)).await?,
             Ending::PutBack(carried) => {
                 Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span))
                     .await?;
@@ -95,7 +97,7 @@ impl Worker {
             Some(queue) => Route::Queue(queue),
             None => Route::Kept { exchange, key },
         };
-        let metrics = provider.map_or(&self.strangers, |provider| &provider.engine.metrics);
+        let metrics = provider.map_or(&self.strangers, |provider| &provider.metrics);
         let kept =
             matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
         // For the trace alone.
@@ -130,9 +132,9 @@ impl Worker {
                     }
                 };
                 let error = if answer.error == ErrorKind::DeadlineExceeded.as_str() {
-                    TOO_LATE
+                    TOO_LATE_RESULT
                 } else {
-                    UNDELIVERABLE
+                    UNDELIVERABLE_RESULT
                 };
                 tracing::warn!(
                     job = answer.job_id,
@@ -143,6 +145,7 @@ impl Worker {
                 let letter = answer
                     .message(envelope, &publish)
                     .header(header::ERROR, error)
+                    .header(header::ASKS_FOR, AsksFor::by(error).as_str())
                     .header(header::MESSAGE, problem);
                 let letter = letter.header(header::ROUTING_KEY, key);
                 Box::pin(self.publish_dead(delivery, letter, (&id, &answer.job_id), span)).await?;
@@ -175,13 +178,13 @@ impl Worker {
         let short = answer.failed(&failure);
         // What failed before has its dead letter, if it is to have one.
         if answer.error.is_empty() {
-            self.bury(provider, delivery, &failure, &short, span)
+            self.dead_letter(provider, delivery, &failure, &short, span)
                 .await?;
         }
         self.answer(provider, delivery, short, span).await
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         provider: Option<&Provider>,
         delivery: &Delivery,
@@ -189,18 +192,20 @@ impl Worker {
         answer: &Answer,
         span: &Span,
     ) -> Result<(), BrokerError> {
+        let error = failure.kind.as_str();
         let letter = delivery
-            .forward()
+            .forward_body()
             .message_id(&answer.job_id)
-            .header(header::ERROR, failure.kind.as_str())
+            .header(header::ERROR, error)
+            .header(header::ASKS_FOR, AsksFor::by(error).as_str())
             .header(header::MESSAGE, &failure.message)
             .count_header(header::ATTEMPTS, answer.attempts.into())
             .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
         self.publish_dead(delivery, letter, (&answer.job_id, &answer.job_id), span)
             .await?;
         provider
-            .map_or(&self.strangers, |provider| &provider.engine.metrics)
-            .dead_lettered(failure.kind.as_str());
+            .map_or(&self.strangers, |provider| &provider.metrics)
+            .dead_lettered(error);
         Ok(())
     }
 
@@ -233,23 +238,48 @@ impl Worker {
         wait: Duration,
         span: &Span,
     ) -> Result<(), BrokerError> {
+        self.park_message(delivery, carried.message(delivery), &carried.id, wait, span)
+            .await
+    }
+
+    /// What only a later version can go on with waits for one, as it is.
+    async fn park_whole(&self, delivery: &Delivery, span: &Span) -> Result<(), BrokerError> {
+        let envelope = &delivery.envelope;
+        let (received, id) = (
+            envelope.prior.received.unwrap_or(delivery.arrived.0),
+            envelope.message_id.as_deref().unwrap_or_default(),
+        );
+        let message = delivery
+            .forward()
+            .header(header::ROUTING_KEY, &envelope.routing_key)
+            .count_header(header::RECEIVED_AT, received.as_millisecond());
+        tracing::warn!(
+            job = id,
+            "a job carries what a later version wrote; it waits for a worker of that version"
+        );
+        self.park_message(delivery, message, id, FOR_A_LATER_VERSION, span)
+            .await
+    }
+
+    async fn park_message(
+        &self,
+        delivery: &Delivery,
+        message: Message,
+        id: &str,
+        wait: Duration,
+        span: &Span,
+    ) -> Result<(), BrokerError> {
         let now = Timestamp::now().as_millisecond();
         let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
-        let message = carried.message(delivery).without(&[header::SUSPECT]);
+        let message = message.without(&[header::SUSPECT]);
         let message = message
             .count_header(header::DUE_AT, due)
             .count_header(header::PARKED_AT, now);
         let queue = self
             .names
             .delay(retry::step(&self.settings.retry.delays, wait));
-        self.pass_on(
-            delivery,
-            Route::Queue(&queue),
-            message,
-            (&carried.id, &carried.id),
-            span,
-        )
-        .await
+        self.pass_on(delivery, Route::Queue(&queue), message, (id, id), span)
+            .await
     }
 
     /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
@@ -336,7 +366,7 @@ impl Worker {
 fn keep(provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
     let (answer, owed) = match ending {
         Ending::Answered(answer) => (answer, None),
-        Ending::Buried(answer, failure) => (answer, Some(failure)),
+        Ending::DeadLettered(answer, failure) => (answer, Some(failure)),
         _ => return,
     };
     if let Some(provider) = provider {

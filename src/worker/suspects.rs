@@ -25,45 +25,17 @@
 //! - A delivery limit of 3 or less lets a suspect be begun once, and leaves no room: what is held while the worker is
 //!   killed for another reason is dead-lettered.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
-use super::{
-    Provider, Worker,
-    feed::{Against, Feed},
-    load::Held,
-};
+use super::{Provider, Worker, load::Held};
 use crate::{
-    broker::{BrokerError, Delivery, Route, Session, header},
+    broker::{BrokerError, Delivery, Route},
     engine::Waiting,
-    job::{Address, Job, Lane},
+    job::{Address, Job},
+    lane::Lane,
+    message::header,
     telemetry::traces::Span,
 };
-
-/// What came back, when the session before ended, has been delivered again after this.
-const BEGINNING: Duration = Duration::from_secs(1);
-
-/// Between two looks whether there are calls among the suspects.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// Lets suspects come, those of bulk while there are no calls among them, as long as the session goes on.
-pub async fn calls_first(session: Rc<Session>, calls: Rc<Feed>, bulk: Rc<Feed>) {
-    tokio::time::sleep(BEGINNING).await;
-    calls.release(Against::Others);
-    loop {
-        calls.load.empty().await;
-        if session
-            .ready(&calls.queue)
-            .await
-            .is_some_and(|ready| ready > 0)
-        {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            continue;
-        }
-        bulk.release(Against::Others);
-        calls.load.occupied().await;
-        bulk.hold(Against::Others);
-    }
-}
 
 /// Takes one suspect of a provider after the other, until the inbox is closed.
 pub async fn slot(worker: Rc<Worker>, provider: String) {
@@ -118,7 +90,7 @@ impl Worker {
         );
         let received = delivery
             .envelope
-            .progress
+            .prior
             .received
             .unwrap_or(delivery.arrived.0);
         let message = delivery
@@ -129,10 +101,10 @@ impl Worker {
         let lane = Address::of(&delivery.envelope.routing_key).lane;
         let queue = self
             .names
-            .suspects(&provider.engine.settings.name, lane.unwrap_or(Lane::Bulk));
+            .suspects(provider.name(), lane.unwrap_or(Lane::Bulk));
         self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
             .await?;
-        provider.engine.metrics.suspects.inc();
+        provider.metrics.suspects.inc();
         delivery.ack().await;
         Ok(())
     }
@@ -185,7 +157,7 @@ impl Worker {
     /// Puts a copy in its place, which the broker counts anew.
     pub(super) async fn put_copy(&self, delivery: &Delivery) -> Result<(), BrokerError> {
         let (envelope, arrived) = (&delivery.envelope, delivery.arrived.0);
-        let received = envelope.progress.received.unwrap_or(arrived);
+        let received = envelope.prior.received.unwrap_or(arrived);
         let message = delivery
             .forward()
             .count_header(header::RECEIVED_AT, received.as_millisecond());
@@ -198,6 +170,9 @@ impl Worker {
 
     fn has_deadline(&self, delivery: &Delivery) -> bool {
         let (most, arrived) = (self.settings.amqp.max_job_bytes, delivery.arrived.0);
-        Job::deadline_of(&delivery.envelope, &delivery.body, most, arrived).is_some()
+        let Address { provider, lane } = Address::of(&delivery.envelope.routing_key);
+        let provider = self.providers.get(provider);
+        let usual = provider.and_then(|provider| provider.usual_deadline(lane?));
+        Job::deadline_of(&delivery.envelope, &delivery.body, most, usual, arrived).is_some()
     }
 }

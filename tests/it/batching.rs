@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     amqp::{Client, Job},
     broker::Broker,
+    commands::Call,
     road::{Road, SOON, Served, by_job, config},
     worker::Worker,
 };
@@ -38,6 +39,7 @@ async fn sizes(sandbox: &Served) -> Vec<usize> {
 
 /// One worker with a backlog of lookups, all of different numbers, before a quota.
 struct Backlog {
+    config: String,
     sandbox: Served,
     client: Client,
     worker: Worker,
@@ -60,6 +62,7 @@ impl Backlog {
             .publish_all("lookup.jobs", "antsomi.bulk", (0..jobs).map(job))
             .await;
         Self {
+            config,
             sandbox,
             client,
             worker,
@@ -312,4 +315,86 @@ async fn how_many_phones_come_out_of_a_quota() {
         let answered = backlog.answered().await as usize;
         backlog.assert_own_answers(answered).await;
     }
+}
+
+/// One by one they would take 200 requests within three seconds, and the others would wait for the window's end.
+#[tokio::test]
+async fn calls_that_come_faster_than_the_quota_lasts_go_in_batches_before_it_is_used_up() {
+    const CALLS: usize = 300;
+    let (vhost, window) = (Broker::shared().vhost(), Duration::from_mins(1));
+    let sandbox = Served::with(|options| options.window = Some(window)).await;
+    let quota = "quota = { requests = 200, per = \"1m\" }";
+    let config = config(&vhost.url(), &sandbox, "").replace("quota = \"none\"", quota);
+    let mut worker = Worker::start(&config);
+    worker.wait_ready().await;
+    let client = Client::connect(&vhost.url()).await;
+    let begun = Instant::now();
+    for n in 0..CALLS {
+        client
+            .publish("lookup.jobs", "antsomi.interactive", job(n))
+            .await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let published = begun.elapsed();
+    let results = by_job(client.take("lookup.results", CALLS, LONG).await);
+    let later = begun.elapsed().saturating_sub(published);
+    let longest = results
+        .values()
+        .filter_map(|result| result["duration_ms"].as_u64())
+        .max();
+    let sizes = sizes(&sandbox).await;
+    println!("{} requests, the longest call {longest:?} ms", sizes.len());
+    assert!(later < window / 4, "{later:?} after the last: {sizes:?}");
+    assert!(sizes.len() < 150, "{sizes:?}");
+}
+
+/// What waits for quota is in the worker's hands, and no less waiting for it.
+#[tokio::test]
+async fn what_waits_for_quota_is_counted_as_waiting() {
+    let vhost = Broker::shared().vhost();
+    let keys = "batch = { max_size = 1 }";
+    let backlog = Backlog::of(80, 20, Duration::from_mins(1), &vhost.url(), keys).await;
+    let told = async |name: &str| {
+        let series = format!("{name}{{provider=\"antsomi\"}}");
+        backlog.worker.metric(&series).await
+    };
+    let held = "lookup_jobs_waiting{lane=\"bulk\",provider=\"antsomi\"}";
+    let begun = Instant::now();
+    while backlog.worker.metric(held).await < 40.0 || told("lookup_backlog_seconds").await < 100.0 {
+        assert!(begun.elapsed() < SOON, "{}", backlog.worker.metrics().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let queued = "lookup_jobs_queued{lane=\"bulk\",provider=\"antsomi\"}";
+    assert!(
+        backlog.worker.metric(queued).await < 0.5,
+        "the worker holds all of them"
+    );
+    let (_, text) = backlog.worker.get("/status.json").await.expect("an answer");
+    let status: Value = serde_json::from_str(&text).expect("JSON");
+    let antsomi = &status["providers"]["antsomi"];
+    assert!(antsomi["held"]["bulk"].as_u64() >= Some(40), "{antsomi}");
+    assert!(
+        antsomi["backlog_seconds"].as_u64() >= Some(100),
+        "{antsomi}"
+    );
+    let listen = format!("127.0.0.1:{}", backlog.worker.http_port());
+    let check = Call::new(&["check"])
+        .config(&backlog.config)
+        .env("LOOKUP__HTTP__LISTEN", &listen)
+        .run()
+        .await
+        .expect(0);
+    let line = check
+        .out
+        .lines()
+        .find(|line| line.contains("backlog antsomi"));
+    let line = line.expect("a line of the backlog");
+    let waiting = line
+        .split_whitespace()
+        .find_map(|word| word.parse::<u32>().ok());
+    assert!((40..=80).contains(&waiting.unwrap_or(0)), "{line}");
+    assert!(
+        line.contains("m at one request each") || line.contains("s at one request each"),
+        "{line}"
+    );
 }

@@ -361,14 +361,14 @@ impl Vhost<'_> {
         self.broker.url_of(&self.name)
     }
 
-    /// Makes the leader of a quorum queue deaf: the queue is there, and confirms nothing.
+    /// Makes a queue deaf, or its leader where it has one: the queue is there, and confirms nothing.
     pub fn deafen(&self, queue: &str) {
-        self.tell_leader("suspend", queue);
+        self.tell_leaders("suspend", &[queue]);
     }
 
     /// As it was before [`Self::deafen`].
     pub fn let_hear(&self, queue: &str) {
-        self.tell_leader("resume", queue);
+        self.tell_leaders("resume", &[queue]);
     }
 
     /// Closes whatever is open there, as an operator does.
@@ -377,15 +377,18 @@ impl Vhost<'_> {
         self.broker.rabbitmqctl(&arguments);
     }
 
-    fn tell_leader(&self, order: &str, queue: &str) {
-        self.broker.rabbitmqctl(&[
-            "eval",
-            &format!(
-                "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)),
-                {{Leader, _}} = amqqueue:get_pid(Q), sys:{order}(Leader).",
+    /// Tells the processes of these queues to `suspend` or to `resume`.
+    pub fn tell_leaders(&self, order: &str, queues: &[impl AsRef<str>]) {
+        let tell = |queue: &str| {
+            format!(
+                "(fun() -> {{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)),
+                Leader = case amqqueue:get_pid(Q) of {{Named, _}} -> Named; Pid -> Pid end, sys:{order}(Leader) end)()",
                 self.name()
-            ),
-        ]);
+            )
+        };
+        let all: Vec<_> = queues.iter().map(|queue| tell(queue.as_ref())).collect();
+        self.broker
+            .rabbitmqctl(&["eval", &format!("{}.", all.join(", "))]);
     }
 
     /// Its name, for `rabbitmqctl --vhost`.

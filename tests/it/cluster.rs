@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     broker::Broker,
-    keeper::{Node, free_ports, major_version},
+    keeper::{Node, free_ports, version},
 };
 
 /// Nodes that know each other; the minority pauses when they lose sight of each other.
@@ -100,7 +100,7 @@ fn settings(count: usize) -> String {
          cluster_formation.peer_discovery_backend = classic_config\n",
     );
     // 4.x has no such delay any more, and refuses what it does not know.
-    if major_version() < 4 {
+    if version() < (4, 0) {
         settings.push_str(
             "cluster_formation.randomized_startup_delay_range.min = 0\n\
              cluster_formation.randomized_startup_delay_range.max = 1\n",

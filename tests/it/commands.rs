@@ -54,7 +54,11 @@ impl Call {
     }
 
     /// With `--config` behind the command.
-    pub fn config(self, toml: &str) -> Self {
+    pub fn config(mut self, toml: &str) -> Self {
+        if self.command.get_args().next() == Some(OsStr::new("check")) {
+            // No worker that runs on this machine is asked unless the test names it.
+            self.command.env("LOOKUP__HTTP__LISTEN", "127.0.0.1:1");
+        }
         self.file("config.toml", toml)
             .arguments(&["--config", "config.toml"])
     }
@@ -95,6 +99,18 @@ impl Call {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         self.command.spawn().expect("the built program")
+    }
+
+    /// As [`Self::start`], with the folder that it reads.
+    pub fn start_kept(mut self) -> (Child, TempDir) {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        (
+            self.command.spawn().expect("the built program"),
+            self.folder,
+        )
     }
 
     /// Run to its end, which must come soon.

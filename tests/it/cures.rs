@@ -68,20 +68,25 @@ impl Site {
 
     /// As a person at the broker types it; it must do.
     pub fn run(&self, command: &str) -> String {
-        let path = format!(
-            "{}:{}",
-            self.programs.path().display(),
-            std::env::var("PATH").unwrap_or_default()
-        );
-        let ran = Command::new("sh")
-            .args(["-c", command])
-            .env("PATH", path)
-            .env("HOME", self.programs.path())
-            .output()
-            .expect("a shell");
-        assert!(ran.status.success(), "{command}: {ran:?}");
-        String::from_utf8_lossy(&ran.stdout).into_owned()
+        run_by(&self.programs, command)
     }
+}
+
+/// Runs a command as it was printed, by the programs of a node ([`Broker::programs`]); it must do.
+pub fn run_by(programs: &TempDir, command: &str) -> String {
+    let path = format!(
+        "{}:{}",
+        programs.path().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let ran = Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", path)
+        .env("HOME", programs.path())
+        .output()
+        .expect("a shell");
+    assert!(ran.status.success(), "{command}: {ran:?}");
+    String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
 /// The lines of `check` about these, and its exit code.

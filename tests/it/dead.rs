@@ -156,7 +156,9 @@ async fn show_masks_values_unless_they_are_asked_for() {
     let road = Road::open(&vhost.url(), "").await;
     let secret = letter("j-1", "timeout", "84907089782")
         .header("x-caller", "Ada")
-        .header("x-lookup-message", "why");
+        .header("x-lookup-message", "why")
+        .reply_to("849-answers")
+        .correlation_id("Ada-1");
     bury(&road.client, secret).await;
     bury(&road.client, letter("j-2", "timeout", "84911111111")).await;
     for format in [
@@ -185,6 +187,8 @@ async fn show_masks_values_unless_they_are_asked_for() {
         .expect(0);
     assert_eq!(ran.lines()[0]["body"]["query"]["phone"], "84907089782");
     assert_eq!(ran.lines()[0]["headers"]["x-caller"], "Ada");
+    assert_eq!(ran.lines()[0]["sender"]["reply_to"], "849-answers");
+    assert_eq!(ran.lines()[0]["sender"]["correlation_id"], "Ada-1");
     assert_eq!(ids(&road.client).await, ["j-1", "j-2"]);
 }
 
@@ -272,6 +276,46 @@ async fn each_replay_is_counted() {
     road.client.wait_for_depth("lookup.dead", 1, SOON).await;
     let letter = road.client.take("lookup.dead", 1, SOON).await.remove(0);
     assert_eq!(letter.header("x-lookup-replays").as_deref(), Some("3"));
+}
+
+#[tokio::test]
+async fn requesters_mistakes_are_told_apart_in_header_metric_list_and_drop() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    let phone = |phone: &str| json!({"query": {"phone": phone}});
+    road.publish("antsomi", "field", &json!({"query": {"fone": "1"}}))
+        .await;
+    road.publish("antsome", "name", &phone("84907089782")).await;
+    road.publish("antsomi", "ours", &phone("84900000403")).await;
+    road.client.wait_for_depth("lookup.dead", 3, SOON).await;
+    let metrics = road.worker.metrics().await;
+    for sample in [
+        "lookup_dead_letters_asking_total{asks_for=\"nobody\",provider=\"antsomi\"} 1",
+        "lookup_dead_letters_asking_total{asks_for=\"nobody\",provider=\"unknown\"} 1",
+        "lookup_dead_letters_asking_total{asks_for=\"person\",provider=\"antsomi\"} 1",
+        "lookup_dead_letters_asking_total{asks_for=\"person\",provider=\"plume\"} 0",
+    ] {
+        assert!(metrics.contains(sample), "{sample} in\n{metrics}");
+    }
+    road.worker.sigterm();
+    assert!(road.worker.wait_exit().await.success());
+    // What an answer came too late for asks for nobody either.
+    bury(&road.client, letter("late", "too_late_result", "1")).await;
+    let ran = dead(&vhost, &["list"]).await.expect(0);
+    for line in ran.out.lines().skip(1) {
+        let nobody = !line.contains("forbidden");
+        assert_eq!(line.contains("nobody"), nobody, "{line}");
+    }
+    let ran = dead(&vhost, &["show", "--id", "ours", "--json"])
+        .await
+        .expect(0);
+    assert_eq!(ran.lines()[0]["asks_for"], "person");
+    let ran = dead(&vhost, &["drop", "--answered"]).await.expect(0);
+    assert_eq!(ran.out, "3 dead letters dropped\n");
+    let left = road.client.take("lookup.dead", 1, SOON).await.remove(0);
+    assert_eq!(left.id(), Some("ours"));
+    assert_eq!(left.header("x-lookup-asks-for").as_deref(), Some("person"));
+    assert_eq!(road.client.depth("lookup.dead").await, Some(0));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::{
     amqp::{Client, Job},
     broker::Broker,
     road::{SOON, Served, config},
+    waits::wait_for_readyz,
     worker::Worker,
 };
 
@@ -213,6 +214,59 @@ async fn a_call_hears_at_its_deadline_while_there_is_no_quota() {
         late.by.last()
     );
     assert_eq!(late.requests, 0);
+}
+
+/// The broker has every call until it is answered: who holds it may die.
+#[tokio::test]
+async fn a_worker_that_is_killed_while_it_holds_calls_loses_none() {
+    const HELD: u32 = 100;
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let keys = Obstacle::Dark.keys();
+    let config = config(&vhost.url(), &sandbox, "").replace("quota = \"none\"", keys);
+    let mut worker = Worker::start(&config);
+    worker.wait_ready().await;
+    let fault = Obstacle::Dark.fault().expect("it is dark");
+    sandbox.fault(Kind::Antsomi, "8491", fault, None).await;
+    let client = Client::connect(&vhost.url()).await;
+    client.declare_queue("replies").await;
+    let call = |n: u32, deadline_ms: u32| {
+        let query = json!({"phone": format!("8491{n:07}")});
+        let job = Job::json(&json!({"query": query, "deadline_ms": deadline_ms}));
+        job.id(&n.to_string()).reply_to("replies")
+    };
+    let heralds = (1000..1012).map(|n| call(n, 60_000).reply_to("heralds"));
+    client.declare_queue("heralds").await;
+    client
+        .publish_all("lookup.jobs", "antsomi.bulk", heralds)
+        .await;
+    wait_for_readyz(&worker, "antsomi: circuit open").await;
+
+    // Half of them have long, half are answered while another worker holds them.
+    let calls = (0..HELD).map(|n| call(n, if n % 2 == 0 { 600_000 } else { 5_000 }));
+    client
+        .publish_all("lookup.jobs", "antsomi.interactive", calls)
+        .await;
+    client
+        .wait_for_depth("lookup.jobs.antsomi.interactive", 0, SOON)
+        .await;
+    worker.kill9();
+    client
+        .wait_for_at_least("lookup.jobs.antsomi.interactive", HELD / 2, SOON)
+        .await;
+    sandbox.clear_faults(Kind::Antsomi).await;
+    worker.start_again();
+    let mut answered = BTreeMap::<String, Value>::new();
+    while answered.len() < HELD as usize {
+        let result = client.take("replies", 1, SOON).await[0].json();
+        let id = result["job_id"].as_str().expect("an id").to_owned();
+        answered.insert(id, result["status"].clone());
+    }
+    let found = answered
+        .values()
+        .filter(|status| **status == "found")
+        .count();
+    assert!(found >= HELD as usize / 2, "{answered:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A provider that a file describes is one like any other: in the worker, at the command line, and in what goes wrong.
 
+mod guarantees; // as of every kind
+
 use std::{path::Path, time::Duration};
 
 use lookup_worker::provider::descriptor::{Descriptor, testing};
@@ -415,6 +417,40 @@ async fn try_shows_one_request_without_its_secret_and_saves_it_without_the_perso
 }
 
 #[tokio::test]
+async fn try_shows_the_paths_of_an_answer_in_which_it_found_nobody() {
+    let server = Scripted::start(|_, _| {
+        let body = r#"{"data":{"items":[{"id":81234,"full name":"Ada","since":"2024-05-06 07:08:09"},{"id":2}]},"next":null,"tags":[]}"#;
+        answer("200 OK", "", body)
+    })
+    .await;
+    let attempt = |descriptor: &str| {
+        let query = r#"{"phone":"+1 408 555 0100"}"#;
+        Call::new(&["provider", "try", "crm", "--query", query])
+            .config(&crm("amqp://127.0.0.1", &server.base, TOKEN))
+            .file("crm.toml", descriptor)
+    };
+    let ran = attempt(CRM).run().await.expect(0);
+    let (_, shown) = ran.out.split_once("result: not_found\n").expect("nobody");
+    let (note, shown) = shown.split_once('\n').expect("a note before the paths");
+    assert!(
+        note.starts_with("note: nothing stands at $.results"),
+        "{note}"
+    );
+    let expected = "in the answer stand, for the paths of the descriptor:\n  \
+        $.data.items[*].id   a number\n  \
+        $.data.items[*].since   a text\n  \
+        $.data.items[*][\"full name\"]   a text\n  \
+        $.next   null\n  $.tags   an empty array\n";
+    assert_eq!(shown, expected);
+    let mended = CRM.replace("$.results[*]", "$.data.items[*]").replace(
+        "{ path = \"$.createdAt\", format = \"rfc3339\" }",
+        "\"$.since\"",
+    );
+    let ran = attempt(&mended).run().await.expect(0);
+    assert!(!ran.out.contains("in the answer stand"), "{}", ran.out);
+}
+
+#[tokio::test]
 async fn try_makes_one_request_and_exits_as_lookup_does() {
     let server = Scripted::start(|_, _| answer("503 Service Unavailable", "", "{}")).await;
     let attempt = |query: &str, name: &str| {
@@ -474,6 +510,51 @@ fn the_schemas_say_what_the_files_may_hold() {
             !config.is_valid(&as_json(&format!("{good}{wrong}\n"))),
             "{wrong}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_schema_of_jobs_knows_the_described_providers_and_lookups_of_a_configuration() {
+    let tied = CRM.replace(
+        "default = 25",
+        "minimum = 1\nneeds = [\"page\"]\n[options.page]\ntype = \"integer\"\ndefault = 1",
+    );
+    let tied = tied.replace(
+        "limit = \"{options.limit}\"",
+        "limit = \"{options.limit}\", p = \"{options.page}\"",
+    );
+    let config = crm("amqp://127.0.0.1", "http://127.0.0.1:9", TOKEN)
+        + "[providers.p]\nkind = \"plume\"\nbase_url = \"https://p.test\"\ntoken = \"t\"\n\
+           [lookups.caller]\nmode = \"first\"\ncriteria = [\"tel\"]\n\
+           [[lookups.caller.steps]]\nprovider = \"crm\"\nquery = { phone = \"{query.tel}\" }\n";
+    let call = Call::new(&["schema", "job"])
+        .config(&config)
+        .file("crm.toml", &tied);
+    let schema: Value = serde_json::from_str(&call.run().await.expect(0).out).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).expect("a schema");
+    let jobs = jsonschema::draft202012::new(&schema).expect("a schema");
+    for job in [
+        json!({"query": {"phone": "1"}}),
+        json!({"query": {"phone": "1", "email": null, "account_id": null}, "options": {"raw": true, "exact_match": null}}),
+        json!({"query": {"phone": "1", "email": "a@b.test"}, "options": {"limit": 1, "page": 2}}),
+        json!({"query": {"account_id": "A"}, "options": {"exact_match": true}}),
+        json!({"query": {"tel": "1"}, "options": {"raw": true}}),
+    ] {
+        let problem = jobs.validate(&job).err().map(|error| error.to_string());
+        assert_eq!(problem, None, "{job}");
+    }
+    for none in [
+        json!({"query": {"email": "a@b.test"}, "options": {"page": 1}}),
+        json!({"query": {"phone": " "}}),
+        json!({"query": {"phone": 1}}),
+        json!({"query": {"phone": "1", "fax": "1"}}),
+        json!({"query": {"phone": "1"}, "options": {"limit": 0, "page": 1}}),
+        json!({"query": {"phone": "1"}, "options": {"limit": 1}}),
+        json!({"query": {"customer_id": 7}}),
+        json!({"query": {"tel": null}}),
+        json!({"query": {"tel": "1"}, "options": {"limit": 1}}),
+    ] {
+        assert!(!jobs.is_valid(&none), "{none}");
     }
 }
 
@@ -546,6 +627,52 @@ async fn the_sandbox_plays_a_descriptor_as_its_tests_say_and_is_strict() {
 }
 
 #[test]
+fn keys_that_no_test_exercises_are_named_and_fail_nothing() {
+    let report = |text: &str| {
+        let descriptor = Descriptor::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        testing::run(&descriptor, text)
+    };
+    let untested = |text: &str| report(text).untested;
+    let expected = [
+        "answer.customer.created_at",
+        "answer.customer.phones.kind",
+        "answer.customer.phones.primary",
+        "answer.customer.emails.address",
+        "classes[0].message",
+        "classes[0]",
+    ];
+    assert_eq!(untested(CRM), expected);
+    assert!(report(CRM).passed());
+    let forbidden = |message: &str, result: &str| {
+        let test = format!(
+            "\n[[tests]]\nname = \"no\"\nquery = {{ phone = \"1\" }}\n\
+             answer = {{ body = '{{\"code\":301,\"message\":\"no\"}}' }}\n\
+             result = {{ status = \"failed\", error = {{ {result} }} }}\n"
+        );
+        CRM.replace(
+            "message = \"$.message\"",
+            &format!("message = \"{message}\""),
+        ) + &test
+    };
+    let told = untested(&forbidden(
+        "$.message",
+        "kind = \"forbidden\", message = \"no\"",
+    ));
+    assert_eq!(told, expected[..4]);
+    // A path that leads nowhere in any test is told, and so is one whose words no test looks at.
+    for (message, result) in [
+        ("$.mesage", "kind = \"forbidden\", message = \"forbidden\""),
+        ("$.message", "kind = \"forbidden\""),
+    ] {
+        assert_eq!(
+            untested(&forbidden(message, result)),
+            expected[..5],
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn every_example_of_a_descriptor_passes_its_own_tests_and_leaves_no_key_untested() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
     let mut count = 0;
@@ -562,33 +689,89 @@ fn every_example_of_a_descriptor_passes_its_own_tests_and_leaves_no_key_untested
     assert!(count >= 4, "{count}");
 }
 
-/// What a descriptor of Plume cannot say, by the fixtures of the compiled kind.
-const PLUME_DIFFERS: [&str; 6] = [
-    // Of a member that stands twice the last counts.
-    "a-key-twice-in-what-may-be-absent-is-left-out",
-    "an-id-twice-is-a-bad-answer",
-    // One path leads to locations in one form.
-    "locations-that-are-their-ids-alone",
-    "one-location-that-is-no-array",
-    // `need` says what must be there, and not what must not.
-    "two-criteria-are-refused",
-    "two-dots-with-a-space-are-refused",
+/// What descriptors of the compiled kinds cannot say, by the fixtures of these kinds.
+const DIFFERS: [(&str, &[&str]); 5] = [
+    (
+        "antsomi",
+        &[
+            // An answer is not compared with what was asked.
+            "an-answer-of-another-number-than-was-asked-for-is-a-bad-answer",
+            // A criterion has one type, and a parameter stands once.
+            "one-number-with-matches-goes-as-an-array",
+            "the-default-operator-of-an-array-is-matches",
+            "the-operator-exists-takes-no-number",
+            "the-operator-matches-takes-several-numbers",
+            "the-operator-not-exists-takes-no-number",
+            "the-operator-not-matches-takes-several-numbers",
+        ],
+    ),
+    (
+        "omeda",
+        &[
+            // The brand stands in `base_url`.
+            "a-brand-that-has-a-slash-is-refused",
+            "a-brand-that-is-empty-is-refused",
+            "a-brand-that-walks-up-the-path-is-refused",
+            // The provider's words are told without our own between them.
+            "the-new-id-is-told-where-the-text-lacks-it",
+        ],
+    ),
+    (
+        "kapture",
+        &[
+            // An object is not merged into another.
+            "extra-members-are-merged-into-the-element",
+            // Numbers are not reckoned with.
+            "month-0-is-january",
+            "month-11-is-december",
+            "no-extra-members-are-merged-from-an-empty-object",
+            "the-date-object-counts-months-from-0",
+        ],
+    ),
+    (
+        "egain",
+        &[
+            // What stands in an array or object goes as it came.
+            "a-custom-attribute-as-an-array-is-refused",
+            "a-custom-attribute-of-another-object-is-refused",
+            "a-custom-attribute-with-a-blank-name-is-refused",
+            "a-custom-attribute-without-a-value-is-refused",
+            // The elements of an array are not put together.
+            "all-further-attributes",
+            "an-activity-with-a-date-that-is-no-range-is-refused",
+            // A list with a condition is a list.
+            "one-contact-that-is-no-array",
+            // `raw` is verbatim.
+            "secrets-are-left-out-of-raw-at-any-depth",
+            "several-further-attributes",
+            "the-document-s-custom-attributes",
+        ],
+    ),
+    (
+        "plume",
+        &[
+            // Of a member that stands twice the last counts.
+            "a-key-twice-in-what-may-be-absent-is-left-out",
+            "an-id-twice-is-a-bad-answer",
+            // A node of a list is read in one way.
+            "locations-that-are-their-ids-alone",
+        ],
+    ),
 ];
 
 #[test]
-fn plumes_descriptor_does_what_the_compiled_kind_does() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/plume.toml");
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config.toml");
-    let text = format!(
-        "[providers.it]\nkind = \"http\"\ndescriptor = \"{}\"\nbase_url = \"https://example.plume.com\"\ntoken = \"t\"\n",
-        file.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut settings = lookup_worker::config::load(Some(&config)).unwrap();
-    let adapter = settings.providers.remove("it").unwrap().adapter;
-    let (all, wrong) = crate::conformance::differing("plume", &adapter);
-    let names: Vec<&str> = wrong.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, PLUME_DIFFERS, "of {all}: {wrong:#?}");
-    assert!(wrong.len() * 10 <= all, "{} of {all}", wrong.len());
+fn descriptors_of_the_compiled_kinds_do_what_those_do() {
+    let (mut all, mut differ) = (0, 0);
+    let mut wrong = Vec::new();
+    for (kind, expected) in DIFFERS {
+        let (count, differing) = crate::conformance::differing(kind);
+        let names: Vec<&str> = differing.iter().map(|(name, _)| name.as_str()).collect();
+        if names != expected {
+            wrong.push((kind, differing.clone()));
+        }
+        all += count;
+        differ += differing.len();
+    }
+    assert!(wrong.is_empty(), "{differ} of {all}: {wrong:#?}");
+    assert!(differ * 10 <= all, "{differ} of {all}");
 }

@@ -10,7 +10,7 @@ use crate::{
     commands::Call,
     keeper::free_ports,
     road::{Road, Served, config},
-    worker::program,
+    worker::{Worker, program},
 };
 
 /// What was found out about one thing, as JSON.
@@ -312,4 +312,176 @@ async fn a_providers_clock_that_differs_is_told_and_so_is_a_variable_that_is_not
         .output()
         .expect("the program");
     assert!(String::from_utf8(help.stdout).unwrap().contains("--json"));
+}
+
+/// The lines of `check` about these, and its exit code; it asks this worker.
+async fn asked(toml: &str, worker: &Worker, checks: &[&str]) -> (i32, Vec<Value>) {
+    let call = Call::new(&["check", "--json"]).config(toml);
+    let listen = format!("127.0.0.1:{}", worker.http_port());
+    let ran = call.env("LOOKUP__HTTP__LISTEN", &listen).run().await;
+    let named = |line: &Value| checks.iter().any(|check| line["check"] == *check);
+    (ran.code, ran.lines().into_iter().filter(named).collect())
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_a_provider_alone_is_asked_why() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open_with(&vhost.url(), |config| {
+        let breaker = "breaker = { failures = 3, cooldown = \"5m\" }";
+        config.replacen(
+            "quota = \"none\"",
+            &format!("quota = \"none\"\n{breaker}"),
+            1,
+        )
+    })
+    .await;
+    let toml = config(&vhost.url(), &road.sandbox, "");
+    let checks = [
+        "worker",
+        "state antsomi",
+        "backlog antsomi",
+        "pause antsomi",
+    ];
+    let (code, lines) = asked(&toml, &road.worker, &checks).await;
+    assert_eq!((code, lines.len()), (0, 2), "{lines:?}");
+    let worker = lines.iter().find(|line| line["check"] == "worker").unwrap();
+    assert!(text(worker, "message").starts_with("ready, on 127.0.0.1:"));
+
+    // Three different jobs fail, the circuit opens, and what comes then waits.
+    road.sandbox
+        .fault(Kind::Antsomi, "8491", json!({"status": 503}), None)
+        .await;
+    for n in 0..10 {
+        let query = json!({"query": {"phone": format!("8491{n:07}")}});
+        road.publish("antsomi.bulk", &format!("j-{n}"), &query)
+            .await;
+    }
+    let open = async {
+        loop {
+            let (code, lines) = asked(&toml, &road.worker, &checks).await;
+            if code == 1 && lines.len() == 3 {
+                return lines;
+            }
+        }
+    };
+    let lines = tokio::time::timeout(crate::road::SOON, open).await;
+    let lines = lines.expect("the circuit to open");
+    let line = |check: &str| {
+        let is_it = |line: &&Value| line["check"] == check;
+        lines
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{lines:?}"))
+    };
+    let state = line("state antsomi");
+    assert_eq!(state["ok"], false);
+    assert!(
+        text(state, "message").contains("503") && text(state, "message").contains("the next about")
+    );
+    assert!(text(state, "advice").contains("SIGHUP"), "{state}");
+
+    // By hand it is paused, and of another worker's word nothing is known.
+    let told = Call::new(&["pause", "antsomi"]).config(&toml).run().await;
+    told.expect(0);
+    let (code, lines) = asked(&toml, &road.worker, &["pause antsomi"]).await;
+    assert_eq!((code, lines[0]["ok"].as_bool()), (1, Some(false)));
+    assert!(text(&lines[0], "advice").contains("lookup-worker resume antsomi"));
+    let told = Call::new(&["resume", "antsomi"]).config(&toml).run().await;
+    told.expect(0);
+    let nobody = &found(&toml, 1, "worker").await[0];
+    assert!(text(nobody, "message").contains("is not known"), "{nobody}");
+}
+
+#[tokio::test]
+async fn jobs_that_nobody_takes_are_told() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    road.worker.sigterm();
+    road.worker.wait_exit().await;
+    road.publish("omeda", "waits", &json!({"query": {"customer_id": 12345}}))
+        .await;
+    let toml = config(&vhost.url(), &road.sandbox, "");
+    let backlog = &found(&toml, 1, "backlog omeda").await[0];
+    assert!(
+        text(backlog, "message").contains("nobody takes 1 of them")
+            && text(backlog, "advice").contains("does a worker run?"),
+        "{backlog}"
+    );
+}
+
+#[tokio::test]
+async fn so_are_those_of_a_lookup() {
+    const CALLER: &str = "[lookups.caller]\nmode = \"first\"\ncriteria = [\"phone\"]\nsteps = [\n\
+        { provider = \"antsomi\", query = { phone = \"{query.phone}\" } },\n]\n";
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), CALLER).await;
+    let toml = config(&vhost.url(), &road.sandbox, CALLER);
+    let backlog = &found(&toml, 0, "backlog caller").await[0];
+    assert_eq!(text(backlog, "message"), "0 jobs wait");
+    road.worker.sigterm();
+    road.worker.wait_exit().await;
+    for key in ["caller", "caller.interactive"] {
+        let job = json!({"query": {"phone": "84907089782"}});
+        road.publish(key, key, &job).await;
+    }
+    let backlog = &found(&toml, 1, "backlog caller").await[0];
+    assert!(
+        text(backlog, "message").contains("2 jobs wait; nobody takes 2 of them")
+            && text(backlog, "advice").contains("does a worker run?"),
+        "{backlog}"
+    );
+    let of_provider = &found(&toml, 1, "backlog antsomi").await[0];
+    assert_eq!(of_provider["ok"], true, "{of_provider}");
+}
+
+#[tokio::test]
+async fn before_the_first_start_no_job_waits_for_a_lookup() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let caller = "[lookups.caller]\nmode = \"first\"\ncriteria = [\"phone\"]\nsteps = [\n\
+        { provider = \"antsomi\", query = { phone = \"{query.phone}\" } },\n]\n";
+    let toml = config(&vhost.url(), &sandbox, caller);
+    let backlog = &found(&toml, 0, "backlog caller").await[0];
+    assert_eq!(text(backlog, "message"), "0 jobs wait");
+}
+
+#[tokio::test]
+async fn what_a_lookup_never_gets_and_whom_its_calls_do_not_wait_for_is_noted() {
+    let vhost = Broker::shared().vhost();
+    let sandbox = Served::start().await;
+    let caller = |mode: &str, deadline: &str| {
+        format!(
+            "[lookups.caller]\nmode = \"{mode}\"\ncriteria = [\"phone\"]\n{deadline}\nsteps = [\n\
+             {{ provider = \"kapture\", query = {{ phone = \"{{query.phone}}\" }} }},\n\
+             {{ provider = \"antsomi\", query = {{ phone = \"{{query.phone}}\" }}, wanted = [\"phones\", \"name\"] }},\n]\n"
+        )
+    };
+    let noted = async |mode: &str, deadline: &str| {
+        let toml = config(&vhost.url(), &sandbox, &caller(mode, deadline)).replace(
+            "[providers.antsomi]",
+            "[providers.antsomi]\ntimeout = \"2s\"",
+        );
+        let lines = found(&toml, 0, "lookup caller").await;
+        let notes = lines.into_iter().filter(|line| line["advice"].is_string());
+        notes
+            .map(|line| format!("{} -> {}", text(&line, "message"), text(&line, "advice")))
+            .collect::<Vec<_>>()
+    };
+    let [wanted] = &noted("first", "").await[..] else {
+        panic!("one note, of what is wanted")
+    };
+    assert!(wanted.contains("antsomi never fills name"), "{wanted}");
+    let [late, _] = &noted("first", "deadline = \"3s\"").await[..] else {
+        panic!("two notes")
+    };
+    assert!(
+        late.contains("kapture may take 10s of a call's 3s")
+            && late.contains("go on to the next after their share"),
+        "{late}"
+    );
+    let [late, _] = &noted("race", "deadline = \"3s\"").await[..] else {
+        panic!("two notes")
+    };
+    assert!(late.contains("without those that are late"), "{late}");
+    assert_eq!(noted("first", "deadline = \"30s\"").await.len(), 1);
 }

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     broker::Broker,
     keeper::{Node, free_ports},
-    road::Road,
+    road::{Road, SOON},
 };
 
 const ASKED: &str = r#"{"customer_id": 12345}"#;
@@ -97,6 +97,63 @@ async fn the_python_examples_ask_and_take_results() {
     .await;
 }
 
+/// The program is gone while its jobs are answered, and takes its results afterwards.
+async fn syncs(program: impl Fn() -> Command) {
+    let vhost = Broker::shared().vhost();
+    let url = vhost.url();
+    let started = |arguments: [&str; 2]| {
+        let mut command = program();
+        command.args(arguments).env("AMQP_URL", &url);
+        command
+    };
+    let mut early = started(["publish", "omeda"]);
+    early
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut early = early.spawn().expect("a program");
+    std::io::Write::write_all(&mut early.stdin.take().expect("a pipe"), ASKED.as_bytes())
+        .expect("a line");
+    let early = spawn_blocking(move || early.wait_with_output());
+    let early = early.await.expect("no panic").expect("its output");
+    assert!(
+        !early.status.success(),
+        "no worker has declared the exchange"
+    );
+    let said = String::from_utf8_lossy(&early.stderr);
+    assert!(said.contains("lookup.jobs"), "{said}");
+
+    let road = Road::open(&url, "").await;
+    let queries = [ASKED, "{\"customer_id\": 12346}"].join("\n");
+    assert!(
+        run(&mut started(["publish", "omeda"]), &queries)
+            .await
+            .is_empty()
+    );
+    road.client
+        .wait_for_depth("crm-sync.results", 2, SOON)
+        .await;
+    let results = run(&mut started(["results", "2"]), "").await;
+    assert!(
+        results.iter().all(|result| result["provider"] == "omeda"),
+        "{results:?}"
+    );
+    assert_eq!(road.client.depth("crm-sync.results").await, Some(0));
+    assert_eq!(road.client.depth("lookup.dead").await, Some(0));
+}
+
+#[tokio::test]
+#[ignore = "needs packages of Python: deploy/test"]
+async fn the_python_example_syncs_by_a_queue_of_its_own() {
+    syncs(|| python("python/sync.py")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs packages of Node.js: deploy/test"]
+async fn the_node_example_syncs_by_a_queue_of_its_own() {
+    syncs(|| node("node/sync.js")).await;
+}
+
 #[tokio::test]
 #[ignore = "needs packages of Node.js: deploy/test"]
 async fn the_node_examples_ask_and_take_results() {
@@ -106,6 +163,57 @@ async fn the_node_examples_ask_and_take_results() {
         answers(node(&format!("node/{program}")).env("AMQP_URL", vhost.url())).await;
     }
     takes_results(node("node/results.js").env("AMQP_URL", vhost.url()), &road).await;
+}
+
+const CALLER: &str = "[lookups.caller]\nmode = \"first\"\ncriteria = [\"phone\"]\ndeadline = \"3s\"\nsteps = [\n\
+    { provider = \"kapture\", query = { phone = \"{query.phone}\" }, wanted = [\"name\"] },\n\
+    { provider = \"antsomi\", query = { phone = \"{query.phone}\" } },\n]\n\
+    [lookups.half]\nmode = \"first\"\ncriteria = [\"phone\", \"email\"]\nsteps = [\n\
+    { provider = \"antsomi\", query = { phone = \"{query.phone}\" } },\n\
+    { provider = \"plume\", query = { email = \"{query.email}\" } },\n]\n";
+
+/// What is shown to whoever takes the call.
+async fn shows(program: impl Fn() -> Command, url: &str) {
+    for (lookup, phone, shown) in [
+        ("caller", "+84 907 089 782", "Load (kapture)"),
+        (
+            "caller",
+            "84900000404",
+            "a new caller: nobody knows the number\n",
+        ),
+        ("caller", "84900000403", "cannot be told"),
+        (
+            "half",
+            "84900000404",
+            "nobody who could be asked knows the number; plume had nothing to ask by",
+        ),
+    ] {
+        let mut command = program();
+        command
+            .args([phone, lookup])
+            .env("AMQP_URL", url)
+            .stderr(Stdio::inherit());
+        let output = spawn_blocking(move || command.output());
+        let output = output.await.expect("no panic").expect("a program");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(text.contains(shown), "{phone}: {shown} in {text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs packages of Python: deploy/test"]
+async fn the_python_example_shows_who_is_calling() {
+    let vhost = Broker::shared().vhost();
+    let _road = Road::open(&vhost.url(), CALLER).await;
+    shows(|| python("python/who_is_calling.py"), &vhost.url()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs packages of Node.js: deploy/test"]
+async fn the_node_example_shows_who_is_calling() {
+    let vhost = Broker::shared().vhost();
+    let _road = Road::open(&vhost.url(), CALLER).await;
+    shows(|| node("node/who-is-calling.js"), &vhost.url()).await;
 }
 
 async fn answers(command: &mut Command) {

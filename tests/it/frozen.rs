@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::{
     amqp::Client,
-    broker::Broker,
+    broker::{Broker, Vhost},
+    commands::Call,
     losses::{some_moment, take_time},
-    road::Road,
+    road::{Road, config},
     tally::{LONG, Load, Tally},
 };
 
@@ -127,4 +128,102 @@ async fn a_provider_that_answers_nothing_for_a_while_costs_waiting_and_no_job() 
     );
     road.sandbox.clear_faults(Kind::Antsomi).await;
     load.tally(&road.client).await.assert_all_answered();
+}
+
+/// So long each look at a queue that says nothing is waited for.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// One queue of each provider.
+fn pauses() -> Vec<String> {
+    let kinds = Kind::ALL.iter();
+    kinds
+        .map(|kind| format!("lookup.pause.{}", kind.name()))
+        .collect()
+}
+
+/// Queues that say nothing, as those of RabbitMQ 4 do while their node is away; a virtual host with one of them cannot be
+/// deleted.
+struct Deaf<'a> {
+    vhost: &'a Vhost<'a>,
+    queues: Vec<String>,
+}
+
+impl<'a> Deaf<'a> {
+    fn make(vhost: &'a Vhost<'a>, queues: Vec<String>) -> Self {
+        vhost.tell_leaders("suspend", &queues);
+        Self { vhost, queues }
+    }
+}
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        self.vhost.tell_leaders("resume", &self.queues);
+    }
+}
+
+/// How long a worker takes to start while these say nothing.
+async fn start(road: &mut Road, deaf: Deaf<'_>) -> Duration {
+    road.worker.kill9();
+    let begun = Instant::now();
+    road.worker.start_again();
+    road.worker.wait_ready().await;
+    let took = begun.elapsed();
+    drop(deaf);
+    took
+}
+
+#[tokio::test]
+async fn queues_of_pauses_that_say_nothing_are_waited_for_together_and_not_one_after_the_other() {
+    let vhost = Broker::shared().vhost();
+    let mut road = Road::open(&vhost.url(), "").await;
+    // Once to declare it and once to look at it.
+    let took = start(&mut road, Deaf::make(&vhost, pauses())).await;
+    assert!(took < 5 * AWAY, "{took:?}\n{}", road.worker.log());
+}
+
+#[tokio::test]
+async fn so_are_the_ledgers_of_several_quotas() {
+    const QUOTA: &str = "quota = { requests = 50, per = \"5s\" }";
+    let vhost = Broker::shared().vhost();
+    let with_quotas = |config: String| {
+        let config = config.replace("quota = \"none\"", QUOTA);
+        let others = ["omeda", "kapture", "egain"];
+        others.iter().fold(config, |config, kind| {
+            let table = format!("[providers.{kind}]");
+            config.replace(&table, &format!("{table}\n{QUOTA}"))
+        })
+    };
+    let mut road = Road::open_with(&vhost.url(), with_quotas).await;
+    let ledgers = ["antsomi", "omeda", "kapture", "egain"]
+        .map(|name| ["", ".bulk", ".spread"].map(|which| format!("lookup.quota.{name}{which}")));
+    // Once to look for it and once to declare it.
+    let took = start(&mut road, Deaf::make(&vhost, ledgers.concat())).await;
+    assert!(took < 5 * AWAY, "{took:?}\n{}", road.worker.log());
+}
+
+#[tokio::test]
+async fn check_waits_for_what_says_nothing_together_and_names_it() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    let toml = config(&vhost.url(), &road.sandbox, "");
+    let deaf = Deaf::make(&vhost, pauses());
+    let begun = Instant::now();
+    let checked = Call::new(&["check", "--json"]).config(&toml).run().await;
+    let took = begun.elapsed();
+    drop(deaf);
+    let lines = checked.expect(1).lines();
+    // Once whether it is there, and once for what waits.
+    assert!(took < 5 * AWAY, "{took:?} for {lines:#?}");
+    let told = |check: &str| {
+        let line = lines.iter().find(|line| line["check"] == check);
+        line.unwrap_or_else(|| panic!("no {check} in {lines:#?}"))
+    };
+    let topology = told("topology");
+    let message = topology["message"].as_str().expect("a message");
+    assert_eq!(topology["ok"], false);
+    assert!(message.starts_with("5 queues say nothing"), "{message}");
+    assert!(message.contains("lookup.pause.antsomi"), "{message}");
+    for kind in Kind::ALL {
+        assert_eq!(told(&format!("backlog {}", kind.name()))["ok"], true);
+    }
 }

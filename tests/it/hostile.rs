@@ -10,11 +10,11 @@ use std::{
 };
 
 use lookup_worker::{
-    config,
     embedded::Embedded,
     job::Envelope,
     result::{LookupResult, Status},
     sandbox::Kind,
+    settings,
 };
 use serde_json::json;
 use tokio::{
@@ -84,7 +84,7 @@ async fn lookup(base: &str, keys: &str) -> LookupResult {
          \"{base}\"\nquota = \"none\"\n{keys}\n"
     )
     .unwrap();
-    let settings = config::load(Some(file.path())).unwrap();
+    let settings = settings::load(Some(file.path())).unwrap();
     let embedded = Embedded::new(&settings).unwrap();
     let envelope = Envelope {
         routing_key: "antsomi".into(),
@@ -321,7 +321,7 @@ async fn a_token_that_is_no_longer_let_in_is_renewed_once() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "[providers.{name}]\nkind = \"{name}\"\nbase_url = \"{base}\"\nquota = \"none\"\n{oauth}\n")
             .unwrap();
-        let embedded = Embedded::new(&config::load(Some(file.path())).unwrap()).unwrap();
+        let embedded = Embedded::new(&settings::load(Some(file.path())).unwrap()).unwrap();
         let envelope = Envelope {
             routing_key: name.into(),
             ..Envelope::default()

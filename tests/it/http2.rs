@@ -10,10 +10,10 @@ use std::{
 
 use futures_util::future::join_all;
 use lookup_worker::{
-    config,
     embedded::Embedded,
     job::Envelope,
     result::{LookupResult, Status},
+    settings,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -49,6 +49,8 @@ struct Seen {
     /// Requests that it processed, whether or not it answered.
     processed: usize,
     requests: usize,
+    /// Connections that are there.
+    open: usize,
     most_at_once: usize,
 }
 
@@ -97,18 +99,19 @@ impl Provider {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 all.lock().unwrap().connections += 1;
+                all.lock().unwrap().open += 1;
                 let (acceptor, all) = (acceptor.clone(), Arc::clone(&all));
                 let moods = Arc::clone(&moods);
                 tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        all.lock().unwrap().agreed += 1;
-                        let _ = serve(stream, 0, 250, &all, &moods).await;
-                    } else {
-                        reuse::serve(stream, usize::MAX, Arc::default()).await;
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                            all.lock().unwrap().agreed += 1;
+                            let _ = serve(stream, 0, 250, &all, &moods).await;
+                        } else {
+                            reuse::serve(stream, usize::MAX, Arc::default()).await;
+                        }
                     }
+                    all.lock().unwrap().open -= 1;
                 });
             }
         });
@@ -117,6 +120,12 @@ impl Provider {
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
+    }
+
+    async fn nobody_connected(&self) {
+        while self.seen().open > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
@@ -248,7 +257,7 @@ impl Asking {
              \"antsomi\"\nbase_url = \"{base}\"\ntoken = \"the-secret\"\nhttp = \"{http}\"\nbatch = {{ max_size = 1 }}\n{keys}\n"
         )
         .unwrap();
-        Self(Embedded::new(&config::load(Some(file.path())).unwrap()).unwrap())
+        Self(Embedded::new(&settings::load(Some(file.path())).unwrap()).unwrap())
     }
 
     async fn ask(&self, count: usize) -> Vec<LookupResult> {
@@ -256,8 +265,12 @@ impl Asking {
     }
 
     async fn ask_within(&self, count: usize, deadline_ms: &str) -> Vec<LookupResult> {
+        self.ask_by("antsomi", count, deadline_ms).await
+    }
+
+    async fn ask_by(&self, key: &str, count: usize, deadline_ms: &str) -> Vec<LookupResult> {
         let envelope = Envelope {
-            routing_key: "antsomi".into(),
+            routing_key: key.into(),
             ..Envelope::default()
         };
         let asking = (0..count).map(|number| {
@@ -491,6 +504,44 @@ async fn many_lookups_share_a_connection_where_both_sides_agree_on_http_2() {
 }
 
 #[tokio::test]
+async fn over_http_1_1_there_are_no_more_connections_than_lookups_in_flight() {
+    const IN_FLIGHT: usize = 64;
+    let authority = Authority::new();
+    let provider = Provider::behind(offering(&authority, &["http/1.1"])).await;
+    let keys = format!("{FREE}\n{}concurrency = {IN_FLIGHT}", authority.ca());
+    let asking = Asking::speaking("auto", &provider.base, &keys);
+    // Calls wait for nothing, so all that may be are in flight at once; and bulk comes in where they were.
+    for key in ["antsomi.interactive", "antsomi.interactive", "antsomi"] {
+        for _ in 0..2 {
+            let results = asking.ask_by(key, 4 * IN_FLIGHT, "null").await;
+            assert_eq!(tally(&results), all(4 * IN_FLIGHT, "not_found", 1), "{key}");
+        }
+        // One more is there to agree on the version.
+        let connections = provider.seen().connections;
+        assert!(connections <= IN_FLIGHT + 1, "{key}: {connections}");
+    }
+}
+
+#[tokio::test]
+async fn so_it_is_in_a_burst_after_connections_were_idle_for_too_long() {
+    const IN_FLIGHT: usize = 32;
+    let authority = Authority::new();
+    let provider = Provider::behind(offering(&authority, &["http/1.1"])).await;
+    let keys = format!("{FREE}\n{}concurrency = {IN_FLIGHT}", authority.ca());
+    let asking = Asking::speaking("auto", &provider.base, &keys);
+    for burst in 1..=2 {
+        let calls = asking.ask_by("antsomi.interactive", 4 * IN_FLIGHT, "null");
+        assert_eq!(tally(&calls.await), all(4 * IN_FLIGHT, "not_found", 1));
+        let connections = provider.seen().connections;
+        assert!(
+            connections <= burst * IN_FLIGHT + 1,
+            "{burst}: {connections}"
+        );
+        provider.nobody_connected().await;
+    }
+}
+
+#[tokio::test]
 async fn http_1_1_is_spoken_where_it_is_asked_for_or_nothing_else_is_offered_or_a_quota_needs_it() {
     const SHARED: &str = "quota = { requests = 100, per = \"1m\" }";
     let authority = Authority::new();
@@ -521,6 +572,6 @@ fn a_quota_of_all_workers_together_is_kept_over_http_1_1_alone() {
         "[providers.antsomi]\nkind = \"antsomi\"\nbase_url = \"https://a.example\"\ntoken = \"x\"\nhttp = \"2\"\n"
     )
     .unwrap();
-    let refused = config::load(Some(file.path())).unwrap_err().to_string();
+    let refused = settings::load(Some(file.path())).unwrap_err().to_string();
     assert!(refused.contains("`providers.antsomi.http`"), "{refused}");
 }

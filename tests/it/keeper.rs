@@ -146,23 +146,23 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
 }
 
-/// The first part of RabbitMQ's version.
-pub fn major_version() -> u32 {
-    static MAJOR: LazyLock<u32> = LazyLock::new(|| {
+/// RabbitMQ's version, without its patch level.
+pub fn version() -> (u32, u32) {
+    static VERSION: LazyLock<(u32, u32)> = LazyLock::new(|| {
         let mut command = Command::new(sbin().join("rabbitmqctl"));
         let output = command
             .arg("version")
             .stdin(Stdio::null())
             .output()
             .expect("rabbitmqctl");
-        let version = String::from_utf8_lossy(&output.stdout);
-        let first = version
-            .split('.')
-            .next()
-            .and_then(|first| first.trim().parse().ok());
-        first.unwrap_or_else(|| panic!("rabbitmqctl version printed {version:?}"))
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let mut numbers = printed.trim().split('.').map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+            _ => panic!("rabbitmqctl version printed {printed:?}"),
+        }
     });
-    *MAJOR
+    *VERSION
 }
 
 /// How RabbitMQ's own `rabbitmqadmin` is called: beside the other programs, or as the management plugin has it, which

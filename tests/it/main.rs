@@ -34,6 +34,7 @@ mod alarm; // a broker that takes no publishes
 mod bad_records; // what fails alone is its own affair
 mod commands; // the command line, through the built program
 mod contract; // jobs and results, as the contract has them
+mod count; // what the provider says is left
 mod cures; // what `check` advises, done
 mod cuts; // connections cut in the middle
 mod dead; // dead letters, looked at, sent back and thrown away
@@ -45,12 +46,17 @@ mod descriptions; // what is committed for tools is what the program says
 mod doctor; // `check`: what is not well is told, with what mends it
 mod documents; // they lead somewhere and leave nothing out
 mod examples; // they do what they show
+mod explain; // where a job is, whoever has it
 mod failures; // the table of docs/failures.md names its tests
 mod findings; // what broker and library really do
 mod frozen; // what answers nothing, and later goes on
 mod hostile; // providers that answer what no document lists
 mod http2; // a provider that speaks HTTP/2, and breaks off in every way
+mod layers; // who may import whom
+mod ledgers; // a quota in several ledgers, of which a node takes along one
+mod lookups; // several providers asked in one job
 mod losses; // whatever dies, every job is answered
+mod mutations; // what a descriptor's own tests notice
 mod nodes; // a cluster of which a node dies
 mod page; // what people see at `/`
 mod poison; // jobs that end the process, and their neighbours
@@ -65,6 +71,7 @@ mod requests; // what requesters and their tools really send
 mod reuse; // connections that are used again, and those that never come about
 mod sizes; // results that no broker takes
 mod soak; // the fault tests at scale, by hand
+mod states; // page, /readyz, check, metrics and log, in each state
 mod timeouts; // a consumer timeout shorter than a job waits
 mod tls; // own authorities and client certificates, to broker and provider
 mod traces; // a job's way as one trace, seen in a collector

@@ -1,15 +1,24 @@
 //! Three nodes, of which one dies: what it held, the others have, and what only it held is waited for.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
+use lapin::types::{AMQPValue, FieldTable};
 use lookup_worker::sandbox::Kind;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
-    amqp::{Client, Job},
+    amqp::{Client, Job, Received},
     broker::Vhost,
     cluster::Cluster,
+    commands::Call,
+    cures::run_by,
+    keeper::version,
     losses::{some_moment, take_time},
     road::Road,
     tally::{JOBS, LONG, Load, Tally},
@@ -19,7 +28,7 @@ use crate::{
 const ENOUGH: u32 = 1_000;
 
 /// The cluster of these tests, whole; they have it one after the other.
-async fn cluster() -> MutexGuard<'static, Cluster> {
+pub async fn cluster() -> MutexGuard<'static, Cluster> {
     static CLUSTER: LazyLock<Mutex<Cluster>> = LazyLock::new(|| Mutex::new(Cluster::start(3)));
     let cluster = CLUSTER.lock().await;
     cluster.mend();
@@ -31,25 +40,37 @@ struct Fleet<'a> {
     cluster: &'a Cluster,
     vhost: Vhost<'a>,
     road: Road,
+    config: String,
 }
 
 impl<'a> Fleet<'a> {
     async fn open(cluster: &'a Cluster, change: impl FnOnce(String) -> String) -> Self {
-        let vhost = cluster.node(0).vhost();
+        Self::open_in(cluster, cluster.node(0).vhost(), change).await
+    }
+
+    /// In a virtual host in which something is already.
+    async fn open_in(
+        cluster: &'a Cluster,
+        vhost: Vhost<'a>,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let urls = cluster.urls_of(vhost.name());
+        let mut changed = String::new();
         let road = Road::open_with(&vhost.url(), |config| {
             let (one, all) = (
                 format!("url = \"{}\"", vhost.url()),
                 format!("urls = {urls:?}"),
             );
             assert!(config.contains(&one));
-            change(config.replace(&one, &all))
+            changed = change(config.replace(&one, &all));
+            changed.clone()
         })
         .await;
         Self {
             cluster,
             vhost,
             road,
+            config: changed,
         }
     }
 
@@ -102,7 +123,8 @@ impl<'a> Fleet<'a> {
     }
 }
 
-fn row<'a>(listed: &'a str, name: &str) -> &'a str {
+/// The row of a table that RabbitMQ printed, by its first column.
+pub fn row<'a>(listed: &'a str, name: &str) -> &'a str {
     let mut rows = listed.lines();
     rows.find(|line| line.split_whitespace().next() == Some(name))
         .unwrap_or_else(|| panic!("no {name}:\n{listed}"))
@@ -213,4 +235,140 @@ async fn while_the_node_of_a_quotas_ledger_is_away_nothing_is_sent_and_afterward
     cluster.mend();
     fleet.wait_for_results(215.0).await;
     assert_eq!(sent().await, 15);
+}
+
+/// Lookups at once, so few that calls wait in the worker's hands.
+const AT_ONCE: &str = "kind = \"antsomi\"\nconcurrency = 4\nbatch = { max_size = 1 }";
+
+/// RabbitMQ 4.3 keeps for a minute, unless it is told otherwise, what a consumer held whose node is gone; the rest of
+/// the time is the worker's, with the cluster's elections.
+const FAR_LESS_THAN_A_MINUTE: Duration = Duration::from_secs(40);
+
+impl Fleet<'_> {
+    /// Calls of which a worker holds the most when its node dies, each answered; how long after that.
+    async fn time_of_held_calls(&self) -> Duration {
+        const CALLS: u32 = 60;
+        const HELD: f64 = 40.0;
+        take_time(&self.road, "400ms").await;
+        let victim = self.worker_node();
+        let client = self.client_beside(victim).await;
+        let job = |n: u32| json!({"query": {"phone": format!("8491{n:07}")}});
+        let publish = async |calls: Range<u32>| {
+            let jobs = calls.map(|n| Job::json(&job(n)).id(&format!("call-{n}")));
+            client
+                .publish_for_sure("lookup.jobs", "antsomi.interactive", jobs)
+                .await;
+        };
+        // A consumer takes few before it has seen their sizes, and then makes way for another. What one holds that was
+        // cancelled, RabbitMQ 3.10 and 4.0 keep until the node is back.
+        publish(CALLS..CALLS + 20).await;
+        client.take("lookup.results", 20, LONG).await;
+        let held = "lookup_unsettled_bytes{queue=\"lookup.jobs.antsomi.interactive\"}";
+        let bytes = HELD * job(0).to_string().len() as f64;
+        publish(0..CALLS).await;
+        let enough = async {
+            while self.road.worker.metric(held).await < bytes {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, enough).await.expect("so many");
+        let begun = Instant::now();
+        self.cluster.kill(victim);
+        let mut answered = BTreeSet::new();
+        while answered.len() < CALLS as usize {
+            let missing = CALLS as usize - answered.len();
+            // Some may be answered twice.
+            let results = client.take("lookup.results", missing, LONG).await;
+            for result in results.iter().map(Received::json) {
+                assert_eq!(result["status"], "found", "{result}");
+                answered.insert(result["job_id"].to_string());
+            }
+        }
+        let took = begun.elapsed();
+        println!("{CALLS} calls were answered {took:.1?} after their node died");
+        took
+    }
+
+    /// As [`Self::time_of_held_calls`], held against the minute that RabbitMQ 4.3 keeps them by itself.
+    async fn keeps_no_call_back(&self) {
+        let took = self.time_of_held_calls().await;
+        self.cluster.mend();
+        let log = self.road.worker.log();
+        assert!(took < FAR_LESS_THAN_A_MINUTE, "{took:?}\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_were_held_by_a_node_that_dies_are_not_kept_back_for_a_minute() {
+    let cluster = cluster().await;
+    let few = |config: String| config.replace("kind = \"antsomi\"", AT_ONCE);
+    let fleet = Fleet::open(&cluster, few).await;
+    fleet.keeps_no_call_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_earlier_version_declared_the_queues_the_printed_policy_does_the_same() {
+    let cluster = cluster().await;
+    let vhost = cluster.node(0).vhost();
+    let client = Client::connect(&vhost.url()).await;
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    for lane in ["interactive", "bulk"] {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), text("quorum"));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
+        arguments.insert("x-dead-letter-exchange".into(), text("lookup.dead"));
+        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        let name = format!("lookup.jobs.antsomi.{lane}");
+        client.declare_queue_with(&name, arguments).await;
+    }
+    let few = |config: String| config.replace("kind = \"antsomi\"", AT_ONCE);
+    let fleet = Fleet::open_in(&cluster, vhost, few).await;
+    let call = Call::new(&["check", "--json"]).config(&fleet.config);
+    let lines = call.run().await.expect(0).lines();
+    let topology: Vec<_> = lines
+        .iter()
+        .filter(|line| line["check"] == "topology")
+        .collect();
+    let [line] = topology[..] else {
+        panic!("one line: {topology:?}")
+    };
+    // Before, there is nothing to be mended.
+    assert_eq!(line["advice"].is_string(), version() >= (4, 3), "{line}");
+    if let Some(advice) = line["advice"].as_str() {
+        let told = line["message"].as_str().expect("a message");
+        assert!(
+            told.starts_with("2 queues") && told.contains("lookup.jobs.antsomi.interactive"),
+            "{line}"
+        );
+        let command = &advice[advice.find("rabbitmqctl").expect("a command")..];
+        run_by(&cluster.node(0).programs(0), command);
+    }
+    fleet.keeps_no_call_back().await;
+}
+
+/// RabbitMQ 4 looks for a queue whose node is away for a minute, and then closes the channel that it was asked by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stays_away_costs_no_session_a_minute_after_it_was_looked_for() {
+    const MORE_THAN_A_MINUTE: Duration = Duration::from_secs(75);
+    let cluster = cluster().await;
+    let fleet = Fleet::open(&cluster, |config| config).await;
+    let worker = &fleet.road.worker;
+    let connects = async || worker.metric("lookup_broker_connects_total").await;
+    // The worker connects anew, and looks for what lives there.
+    cluster.kill(fleet.worker_node());
+    let anew = async {
+        while connects().await < 2.0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LONG, anew)
+        .await
+        .expect("another node");
+    let before = connects().await;
+    // Nothing tells that a session was not lost.
+    tokio::time::sleep(MORE_THAN_A_MINUTE).await;
+    let lost = connects().await - before;
+    cluster.mend();
+    assert!(lost < 0.5, "{lost} sessions:\n{}", worker.log());
 }

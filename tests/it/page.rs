@@ -147,6 +147,47 @@ async fn what_lies_in_the_dead_letter_queue_is_told_whoever_put_it_there() {
 }
 
 #[tokio::test]
+async fn history_json_keeps_what_was_and_a_typo_makes_no_provider() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    road.ask("antsomi", &json!({"query": {"phone": "84907089782"}}))
+        .await;
+    road.publish(
+        "antsome",
+        "typo",
+        &json!({"query": {"phone": "84907089782"}}),
+    )
+    .await;
+    road.results(1).await;
+    let kept = async {
+        loop {
+            let (code, text) = road.worker.get("/history.json").await.expect("an answer");
+            assert_eq!(code, 200, "{text}");
+            let looks: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+            let answered = |look: &Value| look["providers"]["antsomi"]["answered"] == 1;
+            if looks.iter().any(answered) {
+                return looks;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let looks = tokio::time::timeout(SOON, kept).await.expect("a look");
+    assert!(
+        looks
+            .iter()
+            .all(|look| look["providers"].get("unknown").is_none()),
+        "{looks:?}"
+    );
+    let (_, text) = road.worker.get("/status.json").await.expect("an answer");
+    let status: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(status["providers"].get("unknown").is_none(), "{text}");
+    assert_eq!(
+        status["for_nobody"]["dead_letters"]["unknown_provider"], 1,
+        "{text}"
+    );
+}
+
+#[tokio::test]
 #[ignore = "needs Chromium and its driver: deploy/test"]
 async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     let vhost = Broker::shared().vhost();
@@ -196,6 +237,33 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser.wait_for("document.title.startsWith('(1)')").await;
     picture(&browser, "desktop-light.png").await;
 
+    // Who opens it only now is told what was before.
+    let page_knows = "looks.some((look) => look.providers.plume?.state === 'circuit_open' && \
+                      look.uptime_seconds < answers[0].uptime_seconds)";
+    tokio::time::timeout(SOON, async {
+        while !road
+            .worker
+            .get("/history.json")
+            .await
+            .expect("an answer")
+            .1
+            .contains("circuit_open")
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("a look at an open circuit");
+    road.sandbox.clear_faults(Kind::Plume).await;
+    browser.open(&url).await;
+    browser
+        .wait_for(&card_says("plume", "circuit open for"))
+        .await;
+    browser.wait_for(page_knows).await;
+    browser
+        .wait_for("document.querySelector('#provider-plume path.unwell').getBBox().width > 0")
+        .await;
+
     for (screen, mobile, scheme) in [
         (TELEPHONE, true, "dark"),
         (TELEPHONE, true, "light"),
@@ -227,6 +295,22 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
         .collect();
     assert_eq!(elsewhere, Vec::<&String>::new());
     assert_eq!(browser.console().await, Vec::<Value>::new());
+
+    // Each of them takes a request, since it wants its payload.
+    let alone = |n: u32| {
+        let query = json!({"phone": format!("8491{n:07}")});
+        Job::json(&json!({"query": query, "options": {"raw": true}})).id(&format!("alone-{n}"))
+    };
+    road.client
+        .publish_all("lookup.jobs", "antsomi.bulk", (0..600).map(alone))
+        .await;
+    browser
+        .wait_for(&card_says("antsomi", "waits for quota, about"))
+        .await;
+    browser
+        .wait_for("Number(document.getElementById('waiting').innerText) > 300")
+        .await;
+    picture(&browser, "quota.png").await;
 
     road.worker.kill9();
     browser

@@ -325,6 +325,7 @@ fn undeliverable() -> Vec<(String, Job)> {
 fn own_headers(letter: &Received) -> String {
     let names = [
         "x-lookup-error",
+        "x-lookup-asks-for",
         "x-lookup-message",
         "x-lookup-attempts",
         "x-lookup-died-at",

@@ -84,6 +84,57 @@ async fn a_provider_that_refuses_everything_takes_no_more_jobs_than_the_limit_an
     }
 }
 
+/// A call is not answered sooner than bulk for it, and a batch answers no more of its jobs than one after the other would.
+#[tokio::test]
+async fn refused_credentials_cost_no_more_jobs_than_the_limit_in_either_lane_and_in_batches() {
+    const JOBS: usize = 300;
+    let json_type = "Content-Type: application/json\r\n";
+    let antsomi = |url: &str, base: &str| {
+        plume(url, base, &format!("token = \"t\"\n{BREAKER}"))
+            .replace("plume", "antsomi")
+            .replace("\"none\"", "{ requests = 60, per = \"1s\" }")
+    };
+    for (key, query) in [
+        ("plume.interactive", "account_id"),
+        ("plume.bulk", "account_id"),
+        ("antsomi.interactive", "phone"),
+        ("antsomi.bulk", "phone"),
+    ] {
+        let vhost = Broker::shared().vhost();
+        let refusal = answer("401 Unauthorized", json_type, "{}");
+        let server = Scripted::start(move |_, _| refusal.clone()).await;
+        let config = if key.starts_with("plume") {
+            plume(
+                &vhost.url(),
+                &server.base,
+                &format!("token = \"t\"\n{BREAKER}"),
+            )
+        } else {
+            antsomi(&vhost.url(), &server.base)
+        };
+        let mut worker = Worker::start(&config);
+        worker.wait_ready().await;
+        let client = Client::connect(&vhost.url()).await;
+        let job = |n: usize| {
+            let body = json!({"query": {query: format!("84907{n:06}")}});
+            Job::json(&body).id(&format!("j-{n}"))
+        };
+        client
+            .publish_all("lookup.jobs", key, (0..JOBS).map(job))
+            .await;
+        let provider = key.split('.').next().expect("a name");
+        wait_for_readyz(&worker, &format!("{provider}: circuit open")).await;
+        client.wait_for_depth("lookup.dead", 20, SOON).await;
+        let (before, begun) = (server.asked().len(), Instant::now());
+        while server.asked().len() < before + 3 && begun.elapsed() < SOON {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        println!("{key}: {before} requests until the circuit was open");
+        assert_eq!(client.depth("lookup.results").await, Some(20), "{key}");
+        assert_eq!(client.depth("lookup.dead").await, Some(20), "{key}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_provider_itself_rejects_is_an_answer_and_no_dead_letter() {
     let vhost = Broker::shared().vhost();

@@ -295,3 +295,34 @@ async fn jobs_that_flow_while_secrets_change_again_and_again_are_answered_exactl
     );
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
 }
+
+#[tokio::test]
+async fn a_lookup_that_was_not_touched_is_not_told_of_and_a_step_that_was_is_by_its_key() {
+    const CALLER: &str = "[lookups.caller]\nmode = \"first\"\ncriteria = [\"phone\"]\nsteps = [\n\
+        { provider = \"antsomi\", query = { phone = \"{query.phone}\" }, wanted = [\"name\"] },\n\
+        { provider = \"kapture\", query = { phone = \"{query.phone}\" }, options = { extra = { shop = \"x\" } } },\n]\n";
+    const RESTART: &str = "counts from the next start only";
+    let vhost = Broker::shared().vhost();
+    let mut sound = String::new();
+    let road = Road::open_with(&vhost.url(), |config| {
+        sound = config + CALLER;
+        sound.clone()
+    })
+    .await;
+    for times in 1..=8 {
+        road.worker.sighup();
+        road.worker.wait_for_log(READ_AGAIN, times).await;
+        let log = road.worker.log();
+        assert!(!log.contains(RESTART), "{log}");
+    }
+    road.worker
+        .configure(&sound.replace("shop = \"x\"", "shop = \"y\""));
+    road.worker.sighup();
+    road.worker.wait_for_log(RESTART, 1).await;
+    let log = road.worker.log();
+    let told = log.lines().find(|line| line.contains(RESTART)).unwrap();
+    assert!(
+        told.contains("lookups.caller.steps[1].options.extra.shop") && !told.contains("steps[0]"),
+        "{told}"
+    );
+}

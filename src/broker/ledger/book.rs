@@ -12,9 +12,9 @@ use lapin::{BasicProperties, Channel, options::QueueDeclareOptions, types::Field
 
 use crate::{
     broker::{
-        AWAY_LIMIT, BrokerError, CLOSE_LIMIT, Session,
-        publisher::{self, Word},
-        topology::QueueSpec,
+        BrokerError, CLOSE_LIMIT, Session, publisher,
+        topology::{Making, QueueSpec},
+        word::Word,
     },
     clock::Moment,
     policy::quota::Log,
@@ -23,7 +23,9 @@ use crate::{
 /// A ledger queue.
 pub(super) struct Book {
     queue: QueueSpec,
-    declare: bool,
+    making: Making,
+    /// Others count the rest of the quota: a node that says nothing costs its share, and not the session.
+    of_several: bool,
     log: Option<RefCell<Log>>,
     ttl: Duration,
     idle: RefCell<Vec<Desk>>,
@@ -62,10 +64,16 @@ struct Desk {
 
 impl Book {
     /// Of so much room, and with so long a memory, where these are known.
-    pub fn new(queue: QueueSpec, terms: Option<(u32, Duration)>, declare: bool) -> Self {
+    pub fn new(
+        queue: QueueSpec,
+        terms: Option<(u32, Duration)>,
+        making: Making,
+        of_several: bool,
+    ) -> Self {
         Self {
             queue,
-            declare,
+            making,
+            of_several,
             log: terms.map(|(room, ttl)| RefCell::new(Log::new(room, ttl))),
             ttl: terms.map_or(Duration::ZERO, |(_, ttl)| ttl),
             idle: RefCell::default(),
@@ -82,7 +90,7 @@ impl Book {
             return Ok(Entered::Refused);
         }
         if !self.trusted.get() {
-            self.establish(session).await?;
+            self.establish(session, self.making).await?;
             if !self.trusted.get() {
                 return Ok(Entered::Missing);
             }
@@ -106,6 +114,8 @@ impl Book {
                 self.idle.borrow_mut().push(desk);
                 return Ok(Entered::Missing);
             }
+            // Whether it counts nobody knows, so it is no permission.
+            Word::Silence if self.of_several => return Ok(Entered::Refused),
             Word::Silence => return Err(publisher::silence()),
             // A channel that was opened at a bad moment may go on nacking for ever.
             _ if Moment::now().since(desk.opened) < self.ttl.max(OLD) => {
@@ -126,13 +136,14 @@ impl Book {
             ..QueueDeclareOptions::default()
         };
         let name = self.queue.name.as_str();
-        let declare = channel.queue_declare(name.into(), passive, FieldTable::default());
-        match tokio::time::timeout(AWAY_LIMIT, declare).await {
-            Ok(Ok(_)) => {
+        let arguments = FieldTable::default();
+        let look = session.ask_for_queue(&channel, name, passive, arguments);
+        match look.await {
+            Some(Ok(_)) => {
                 close(channel, "seen").await;
                 Ok(true)
             }
-            Ok(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
+            Some(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
                 "look for the queue {name}: {error}"
             ))),
             // The broker has closed the channel, or is busy with it.
@@ -141,14 +152,24 @@ impl Book {
     }
 
     /// Declares it, or checks that it is there.
-    pub async fn establish(&self, session: &Session) -> Result<(), BrokerError> {
-        let there = self.queue.establish_ledger(session, self.declare).await?;
+    pub async fn establish(&self, session: &Session, making: Making) -> Result<(), BrokerError> {
+        let there = self.queue.establish_ledger(session, making).await?;
         self.trusted.set(there || self.trusted.get());
         Ok(())
     }
 
     pub fn trust(&self) {
         self.trusted.set(true);
+    }
+
+    /// Whether it was found as it should be.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.get()
+    }
+
+    /// Since when it was not there; none while it is.
+    pub fn missing_since(&self) -> Option<Moment> {
+        self.missing_since.get()
     }
 
     /// What it counted matters no more.
@@ -177,14 +198,15 @@ impl Book {
             ..QueueDeclareOptions::default()
         };
         let name = self.queue.name.as_str();
-        let declare = channel.queue_declare(name.into(), options, FieldTable::default());
-        match tokio::time::timeout(AWAY_LIMIT, declare).await {
-            Ok(Ok(queue)) => {
+        let arguments = FieldTable::default();
+        let look = session.ask_for_queue(&channel, name, options, arguments);
+        match look.await {
+            Some(Ok(queue)) => {
                 self.is_there();
                 self.looking.replace(Some(channel));
                 Ok(Some(queue.message_count()))
             }
-            Ok(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
+            Some(Err(error)) if !error.is_amqp_soft_error() => Err(BrokerError::Lost(format!(
                 "look at the queue {name}: {error}"
             ))),
             // The broker has closed the channel, or is busy with it.
@@ -213,16 +235,21 @@ impl Book {
     pub async fn look_for(&self, session: &Session) -> Result<(), BrokerError> {
         let now = Moment::now();
         let Some(since) = self.missing_since.get() else {
+            let until = if self.of_several {
+                "its share of the quota is not used until it is back"
+            } else {
+                "nothing is sent until it is back"
+            };
             tracing::warn!(
                 queue = self.queue.name,
-                "a quota's ledger is missing; nothing is sent until it is back"
+                "a quota's ledger is missing; {until}"
             );
             self.missing_since.set(Some(now));
             return Ok(());
         };
-        if self.declare && now.since(since) > self.ttl {
+        if self.making == Making::Declares && now.since(since) > self.ttl {
             self.missing_since.set(Some(now));
-            self.queue.establish_ledger(session, true).await?;
+            self.queue.establish_ledger(session, self.making).await?;
         }
         Ok(())
     }
@@ -234,7 +261,8 @@ impl Book {
         self.is_there();
     }
 
-    fn is_there(&self) {
+    /// It is there, as was seen.
+    pub fn is_there(&self) {
         if self.missing_since.take().is_some() {
             tracing::info!(queue = self.queue.name, "a quota's ledger is back");
         }

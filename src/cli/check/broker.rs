@@ -1,17 +1,20 @@
 //! The broker: topology, how long jobs are held, replies, dead letters, backlogs, rights, alarms.
 
-use std::{fmt::Write, time::Duration};
+use std::{convert::Infallible, fmt::Write, time::Duration};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use super::{finding::Finding, reach::Reached, topology};
+use super::{finding::Finding, reach::Reached, topology, worker::Status};
 use crate::{
-    backlog::{Backlog, together},
-    broker::{BrokerError, DIRECT_REPLY_TO, Difference, Found, Names, Session, Version, next},
-    config::{ProviderSettings, Settings},
-    job::Lane,
+    backlog::{self, Backlog},
+    broker::{BrokerError, Difference, Found, Session, Version, asks},
+    lane::Lane,
+    message::{DIRECT_REPLY_TO, Names, next},
     policy::{circuit::Why, pause::By},
+    provider::settings::ProviderSettings,
     quota::is_common,
+    settings::Settings,
 };
 
 /// Takes back what is unacknowledged for longer, unless it is configured otherwise.
@@ -20,7 +23,11 @@ const USUAL_CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const DELAYS: Version = Version(4, 3, 0);
 
 /// Everything that a session can tell. What ends it comes last.
-pub async fn findings(settings: &Settings, reached: &Reached) -> Vec<Finding> {
+pub async fn findings(
+    settings: &Settings,
+    reached: &Reached,
+    worker: Option<&Status>,
+) -> Vec<Finding> {
     let session = &*reached.session;
     let names = &session.names;
     let differences = topology::differences(settings, reached).await;
@@ -30,7 +37,7 @@ pub async fn findings(settings: &Settings, reached: &Reached) -> Vec<Finding> {
         differences.iter().any(named)
     };
     let mut findings = match &differences {
-        Ok(differences) => topology::findings(settings, differences),
+        Ok(differences) => topology::findings(settings, &reached.cures, differences),
         Err(error) => vec![Finding::bad("topology", error.to_string())],
     };
     findings.push(holds(settings, reached));
@@ -40,16 +47,11 @@ pub async fn findings(settings: &Settings, reached: &Reached) -> Vec<Finding> {
         names,
         depth(session, &names.dead(), &missing).await,
     ));
-    for provider in settings.providers.values() {
-        let is_new = missing(&names.jobs(&provider.name, Lane::Bulk));
-        let found = backlog(session, provider, is_new).await;
-        let is_paused = found.as_ref().is_ok_and(|(_, is_paused)| *is_paused);
-        let found = found.map(|(text, _)| text);
-        findings.push(Finding::of(format!("backlog {}", provider.name), found));
-        if is_paused {
-            findings.push(pause(session, names, &provider.name).await);
-        }
-    }
+    let providers = settings.providers.values();
+    let of_provider = |provider| of_provider(settings, session, provider, &missing, worker);
+    findings.extend(together(providers, of_provider).await);
+    let of_lookup = |name| of_lookup(settings, session, name, &missing, worker);
+    findings.extend(together(settings.lookups.keys(), of_lookup).await);
     let accepted = session.accepts_publishes().await;
     // Publishes are part of it, and while the broker takes none it says nothing of them.
     if matches!(accepted, Ok(true)) && !findings.iter().any(Finding::is_bad) {
@@ -58,6 +60,48 @@ pub async fn findings(settings: &Settings, reached: &Reached) -> Vec<Finding> {
     }
     findings.push(alarms(accepted));
     findings
+}
+
+/// What is found out about each of these. What is away with its node is waited for together.
+async fn together<T, F: Future<Output = Vec<Finding>>>(
+    each: impl IntoIterator<Item = T>,
+    find: impl Fn(T) -> F,
+) -> Vec<Finding> {
+    let find = |one| find(one).map(Ok::<_, Infallible>);
+    let Ok(found) = asks::each(each, find).await;
+    found.into_iter().flatten().collect()
+}
+
+/// What waits for a provider, and why it is left alone where it is.
+async fn of_provider(
+    settings: &Settings,
+    session: &Session,
+    provider: &ProviderSettings,
+    missing: &impl Fn(&str) -> bool,
+    worker: Option<&Status>,
+) -> Vec<Finding> {
+    let names = &session.names;
+    let is_new = missing(&names.jobs(&provider.name, Lane::Bulk));
+    let held = worker.and_then(|worker| worker.held(&provider.name));
+    let ledgers = settings.amqp.quota_ledgers;
+    let found = backlog(session, provider, ledgers, is_new, held).await;
+    let check = format!("backlog {}", provider.name);
+    let (text, backlog) = match found {
+        Ok(found) => found,
+        Err(problem) => return vec![Finding::bad(check, problem)],
+    };
+    if backlog.paused {
+        let pause = pause(session, names, &provider.name).await;
+        return vec![Finding::well(check, text), pause];
+    }
+    let is_left_alone = worker.is_some_and(|worker| worker.leaves_alone(&provider.name));
+    if backlog.untaken > 0 && is_left_alone {
+        let message = format!("{text}; the worker leaves the provider alone");
+        let finding = Finding::bad(check, message);
+        return vec![finding.advise("`state` tells why, and what to do")];
+    }
+    let why = "its /readyz tells why it leaves this provider alone";
+    vec![waiting(check, text, &backlog, why)]
 }
 
 /// How much lies in a queue; none where it is known to be missing, since each look at what is not there is an error in
@@ -150,7 +194,8 @@ fn dead_letters(names: &Names, lie: Result<u32, BrokerError>) -> Finding {
             Finding::note(
                 "dead letters",
                 message,
-                "`lookup-worker dead list` tells why, `dead replay` sends them back",
+                "`lookup-worker dead list` tells why, and whom each asks for: `dead replay` sends back what goes now, `dead \
+                 drop --answered` throws away requesters' mistakes",
             )
         }
         Err(error) => Finding::bad("dead letters", error.to_string()),
@@ -161,33 +206,32 @@ fn dead_letters(names: &Names, lie: Result<u32, BrokerError>) -> Finding {
 async fn backlog(
     session: &Session,
     provider: &ProviderSettings,
+    ledgers: u32,
     is_new: bool,
-) -> Result<(String, bool), String> {
+    held: Option<[usize; 2]>,
+) -> Result<(String, Backlog), String> {
     let names = &session.names;
     let common = provider.quota.as_ref().filter(|limit| is_common(limit));
     let told = |error: BrokerError| error.to_string();
     let mut backlog = Backlog::default();
     if !is_new {
-        let ledger: Vec<_> = common
-            .map(|_| names.quota(&provider.name))
-            .into_iter()
-            .collect();
-        backlog = Backlog::look(session, names, provider, &ledger)
+        let owners = common.map_or_else(Vec::new, |_| Names::parts(&provider.name, ledgers));
+        let ledgers: Vec<_> = owners.iter().map(|owner| names.quota(owner)).collect();
+        backlog = Backlog::look(session, names, provider, &ledgers, held)
             .await
             .map_err(told)?;
         // The other of the two ledgers is asked for only where the first is not there: a name that is missing leaves
         // an error in the broker's log.
-        if let [ledger] = &*ledger
-            && backlog.used.is_none()
-        {
-            backlog = Backlog::look(session, names, provider, &[next(ledger)])
+        if !ledgers.is_empty() && backlog.used.is_none() {
+            let others: Vec<_> = ledgers.iter().map(|ledger| next(ledger)).collect();
+            backlog = Backlog::look(session, names, provider, &others, held)
                 .await
                 .map_err(told)?;
         }
     }
     let mut text = format!("{} jobs wait", backlog.jobs());
     if let Some(limit) = &provider.quota {
-        let together = together(provider);
+        let together = backlog::together(provider);
         let time = humantime::format_duration(Duration::from_secs(
             backlog.time(limit, together).as_secs(),
         ));
@@ -212,7 +256,42 @@ async fn backlog(
             let _ = write!(text, "; at most {} per {per} besides", longer.requests);
         }
     }
-    Ok((text, backlog.paused))
+    Ok((text, backlog))
+}
+
+/// What waits for a lookup; quota and pauses are those of its steps' providers.
+async fn of_lookup(
+    settings: &Settings,
+    session: &Session,
+    name: &String,
+    missing: &impl Fn(&str) -> bool,
+    worker: Option<&Status>,
+) -> Vec<Finding> {
+    let names = &session.names;
+    let check = format!("backlog {name}");
+    let held = worker.and_then(|worker| worker.held(name));
+    let prefetch = settings.worker.concurrency;
+    let found = if missing(&names.jobs(name, Lane::Bulk)) {
+        Ok(Backlog::default())
+    } else {
+        Backlog::of_lookup(session, names, name, prefetch, held).await
+    };
+    vec![match found {
+        Ok(backlog) => {
+            let text = format!("{} jobs wait", backlog.jobs());
+            waiting(check, text, &backlog, "was it started with this lookup?")
+        }
+        Err(error) => Finding::bad(check, error.to_string()),
+    }]
+}
+
+/// Bad where nobody takes what waits; `why` is what to ask then of a worker that runs.
+fn waiting(check: String, text: String, backlog: &Backlog, why: &str) -> Finding {
+    if backlog.untaken == 0 {
+        return Finding::well(check, text);
+    }
+    let message = format!("{text}; nobody takes {} of them", backlog.untaken);
+    Finding::bad(check, message).advise(format!("does a worker run? If so, {why}"))
 }
 
 /// Until when a provider is left alone, and by whose word.
@@ -239,11 +318,8 @@ async fn pause(session: &Session, names: &Names, provider: &str) -> Finding {
         Some(Ok(end)) => format!("until about {end:.0}"),
         _ => "until it is resumed".to_owned(),
     };
-    Finding::note(
-        check,
-        format!("left alone {end}: {why}; its jobs wait in their queues"),
-        format!("`lookup-worker resume {provider}` ends it"),
-    )
+    let message = format!("left alone {end}: {why}; its jobs wait in their queues");
+    Finding::bad(check, message).advise(format!("`lookup-worker resume {provider}` ends it"))
 }
 
 fn alarms(accepted: Result<bool, BrokerError>) -> Finding {

@@ -3,7 +3,7 @@
 use std::{env, path::Path};
 
 use super::finding::Finding;
-use crate::config::Settings;
+use crate::settings::Settings;
 
 const CHECK: &str = "configuration";
 
@@ -20,8 +20,13 @@ pub fn findings(settings: &Settings, file: Option<&Path>) -> Vec<Finding> {
     let mut findings = vec![Finding::well(
         CHECK,
         format!(
-            "{file}, {read} variables LOOKUP__SECTION__KEY; {} providers",
-            settings.providers.len()
+            "{file}, {read} variables LOOKUP__SECTION__KEY; {} providers{}",
+            settings.providers.len(),
+            match settings.lookups.len() {
+                0 => String::new(),
+                1 => ", 1 lookup".to_owned(),
+                many => format!(", {many} lookups"),
+            }
         ),
     )];
     for name in names

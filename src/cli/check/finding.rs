@@ -70,14 +70,6 @@ impl Finding {
             }
         }
     }
-
-    /// Well or bad, as it turned out.
-    pub fn of(check: impl Into<String>, found: Result<String, String>) -> Self {
-        match found {
-            Ok(message) => Self::well(check, message),
-            Err(message) => Self::bad(check, message),
-        }
-    }
 }
 
 /// Prints findings as they come.

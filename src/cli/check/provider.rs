@@ -9,9 +9,8 @@ use http::{
 
 use super::finding::Finding;
 use crate::{
-    config::{Credentials, ProviderSettings},
-    engine::Engine,
-    provider::{http::Client, oauth::Tokens},
+    config::Credentials, engine::Engine, http::Client, provider::settings::ProviderSettings,
+    tokens::Tokens,
 };
 
 /// Longest wait for a provider.
@@ -137,7 +136,7 @@ mod tests {
             );
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
-            let mut settings = crate::config::load(Some(file.path())).unwrap();
+            let mut settings = crate::settings::load(Some(file.path())).unwrap();
             settings.providers.remove("p").unwrap()
         };
         let told = |scheme: &str, status: u16, kind: &str| {

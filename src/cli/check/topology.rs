@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::{finding::Finding, reach::Reached};
 use crate::{
-    broker::{BrokerError, Difference, Expected, Found, MissingRight},
-    config::Settings,
+    broker::{BrokerError, Cures, Difference, Expected, Found, MissingRight},
+    settings::Settings,
 };
 
 /// Of the names that are missing, so many are told.
@@ -17,6 +17,7 @@ fn expected(settings: &Settings) -> Expected {
         &settings.amqp,
         &settings.retry.delays,
         settings.providers.values(),
+        settings.lookups.keys(),
     )
 }
 
@@ -33,11 +34,15 @@ pub async fn differences(
 }
 
 /// As lines.
-pub fn findings(settings: &Settings, differences: &[Difference]) -> Vec<Finding> {
+pub fn findings(settings: &Settings, cures: &Cures, differences: &[Difference]) -> Vec<Finding> {
+    let list = cures.list_policies();
     let (mut findings, mut missing, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut away, mut keep_back) = (Vec::new(), Vec::new());
     for difference in differences {
         match &difference.found {
             Found::Missing => missing.push(difference),
+            Found::Away => away.push(difference),
+            Found::KeepsBack => keep_back.push(difference),
             Found::Refused(problem) => refused.push((difference, problem)),
             Found::Otherwise(problem) => {
                 findings.push(Finding::bad(TOPOLOGY, problem).advise(&difference.mend));
@@ -51,6 +56,27 @@ pub fn findings(settings: &Settings, differences: &[Difference]) -> Vec<Finding>
             refused.len()
         );
         findings.push(Finding::bad(TOPOLOGY, message).advise(permit(&first.mend)));
+    }
+    if let Some(first) = away.first() {
+        let names = listed(away.iter().copied());
+        let message = format!(
+            "{} queues say nothing, as they do while their node is away: {names}",
+            away.len()
+        );
+        findings.push(Finding::bad(TOPOLOGY, message).advise(&first.mend));
+    }
+    if let Some(first) = keep_back.first() {
+        let names = listed(keep_back.iter().copied());
+        let message = format!(
+            "{} queues were declared by an earlier version: where a node of a cluster dies, what workers held by it, \
+             calls too, is kept back for a minute, unless a policy says otherwise ({list} tells): {names}",
+            keep_back.len(),
+        );
+        let advice = format!(
+            "a policy mends it at once; where one is in force for them already, put the key into that: {}",
+            first.mend
+        );
+        findings.push(Finding::note(TOPOLOGY, message, advice));
     }
     if settings.amqp.declare && !missing.is_empty() {
         let names = listed(missing.iter().copied());

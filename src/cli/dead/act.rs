@@ -10,13 +10,15 @@ use super::{
     letter::{Home, Letter},
 };
 use crate::{
-    broker::{DIRECT_REPLY_TO, Delivery, Fate, Message, Names, Route, header},
+    broker::{Delivery, Fate, Message, Route},
     cli::{Failed, print_line},
+    message::{DIRECT_REPLY_TO, Names, header},
 };
 
 /// What a letter must not take along: it would go on where it ended, or be taken for a dead one.
-const ENDED: [&str; 10] = [
+const ENDED: [&str; 11] = [
     header::ERROR,
+    header::ASKS_FOR,
     header::MESSAGE,
     header::ATTEMPTS,
     header::ROUTING_KEY,
@@ -118,7 +120,7 @@ impl<'a> Acting<'a> {
         };
         let replays = i64::try_from(letter.replays).unwrap_or_default() + 1;
         let mut message: Message = delivery
-            .forward()
+            .forward_body()
             .without(&ENDED)
             .count_header(header::REPLAYS, replays);
         if to_results {

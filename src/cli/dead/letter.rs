@@ -10,21 +10,19 @@ use serde_json::{Map, Value};
 
 use super::mask::{HIDDEN, is_key, is_name};
 use crate::{
-    broker::{DIRECT_REPLY_TO, Delivery, Names, header},
-    failure::ErrorKind,
+    broker::Delivery,
+    dead_letter::{AsksFor, UNDELIVERABLE_RESULT},
     job::{Address, Envelope},
+    message::{DIRECT_REPLY_TO, Names, header},
     result::MESSAGE_TYPE,
 };
-
-/// A result that came here through the results exchange is one that could not be delivered, like any other.
-const UNDELIVERABLE: &str = "undeliverable_result";
 
 /// The broker handed it out as often as its queue's limit says.
 const DELIVERY_LIMIT: &str = "delivery_limit";
 
 /// What is known of a letter, beside its body.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(in crate::cli) struct Letter {
     /// The job's id; empty where it has none.
     pub id: String,
     /// The provider's name, where there is one that could be a name.
@@ -45,11 +43,13 @@ pub(super) struct Letter {
     pub result_key: Option<String>,
     /// All headers.
     pub headers: Map<String, Value>,
+    /// Who sent it, as its properties say.
+    pub sender: Map<String, Value>,
 }
 
 /// Where a letter belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Home {
+pub(in crate::cli) enum Home {
     /// A job: to the jobs exchange, under this routing key.
     Jobs(String),
     /// A result: to this reply queue.
@@ -71,14 +71,18 @@ struct Identity {
 
 impl Letter {
     pub fn of(delivery: &Delivery) -> Self {
-        Self::read(
+        let letter = Self::read(
             &delivery.session.names,
             &delivery.envelope,
             &delivery.body,
             delivery.kind(),
             delivery.timestamp(),
             delivery.headers(),
-        )
+        );
+        Self {
+            sender: delivery.sender(),
+            ..letter
+        }
     }
 
     fn read(
@@ -120,7 +124,12 @@ impl Letter {
             (None, false) => identity.id.as_str(),
             (_, true) => identity.job_id.as_str(),
         };
-        let unknown = if is_result { UNDELIVERABLE } else { "unknown" };
+        // A result that came here through the results exchange is one that could not be delivered, like any other.
+        let unknown = if is_result {
+            UNDELIVERABLE_RESULT
+        } else {
+            "unknown"
+        };
         let result_key = match &home {
             Home::Jobs(_) => None,
             Home::Results(key) => Some(key.clone()),
@@ -143,15 +152,15 @@ impl Letter {
             home,
             result_key,
             headers,
+            sender: Map::new(),
         }
     }
 }
 
 impl Letter {
-    /// Whether it asks for nobody: it is no job, and its requester was told so.
-    pub fn is_answered(&self) -> bool {
-        let mut kinds = ErrorKind::ALL.iter();
-        kinds.any(|kind| kind.is_requesters() && kind.as_str() == self.error)
+    /// By its error, so that letters of earlier versions are told apart too.
+    pub fn asks_for(&self) -> AsksFor {
+        AsksFor::by(&self.error)
     }
 }
 
@@ -269,7 +278,8 @@ mod tests {
         );
 
         let body = br#"{"job_id":"j","provider":"b"}"#;
-        let reply = json!({"x-lookup-error": UNDELIVERABLE, "x-lookup-routing-key": "replies"});
+        let reply =
+            json!({"x-lookup-error": UNDELIVERABLE_RESULT, "x-lookup-routing-key": "replies"});
         let letter = read("", body, Some(MESSAGE_TYPE), reply);
         assert_eq!(
             (letter.home, letter.provider.as_deref()),
@@ -278,7 +288,7 @@ mod tests {
         let letter = read("a.found", body, Some(MESSAGE_TYPE), json!({}));
         assert_eq!(
             (letter.error.as_str(), letter.home),
-            (UNDELIVERABLE, Home::Results("a.found".into()))
+            (UNDELIVERABLE_RESULT, Home::Results("a.found".into()))
         );
     }
 

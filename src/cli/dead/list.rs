@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{clean, letter::Letter};
-use crate::cli::{Failed, print_line};
+use crate::{
+    cli::{Failed, print_line},
+    dead_letter::AsksFor,
+};
 
 /// Letters, counted.
 #[derive(Default)]
@@ -27,7 +30,7 @@ impl Groups {
             .entry((letter.provider.clone(), letter.error.clone()))
             .or_default();
         group.count += 1;
-        group.answered = letter.is_answered();
+        group.answered = letter.asks_for() == AsksFor::Nobody;
         group.oldest = group.oldest.into_iter().chain(letter.died).min();
         group.newest = group.newest.into_iter().chain(letter.died).max();
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::broker::header;
+use crate::message::header;
 
 /// Stands for a value.
 pub(super) const HIDDEN: &str = "***";
@@ -13,9 +13,11 @@ const LONGEST_SHOWN: usize = 64 * 1024;
 
 /// What says how a job was to be done and how it ended, and nothing of whom it was about: ids, words, times, counts.
 const IDS: [&str; 2] = ["id", "job_id"];
-const WORDS: [&str; 4] = ["provider", "lane", "status", "kind"];
+const WORDS: [&str; 5] = ["provider", "lane", "status", "kind", "answered_by"];
 const TIMES: [&str; 2] = ["deadline", "completed_at"];
 const COUNTS: [&str; 3] = ["deadline_ms", "attempts", "duration_ms"];
+/// What else says how a step of a lookup went.
+const WORDS_OF_STEP: [&str; 2] = ["reason", "error"];
 
 /// The body as JSON, its values masked.
 pub(super) fn body(bytes: &[u8]) -> Value {
@@ -84,6 +86,7 @@ fn top(fields: Map<String, Value>) -> Map<String, Value> {
             // Its names are the sender's or the provider's own, and may tell as much as its values.
             "context" | "raw" => HIDDEN.into(),
             "error" => error(value),
+            "steps" => steps(value),
             _ => masked(value),
         };
         (name, shown)
@@ -105,6 +108,25 @@ fn is_plain(name: &str, value: &Value) -> bool {
 
 fn masked_name(name: String) -> String {
     if is_name(&name) { name } else { HIDDEN.into() }
+}
+
+/// How each step of a lookup went.
+fn steps(value: Value) -> Value {
+    let field = |(name, value): (String, Value)| {
+        let is_word = WORDS_OF_STEP.contains(&&*name) && value.as_str().is_some_and(is_name);
+        if is_word || is_plain(&name, &value) {
+            return (name, value);
+        }
+        (masked_name(name), masked(value))
+    };
+    let step = |value: Value| match value {
+        Value::Object(fields) => Value::Object(fields.into_iter().map(field).collect()),
+        other => masked(other),
+    };
+    match value {
+        Value::Array(values) => values.into_iter().map(step).collect(),
+        other => masked(other),
+    }
 }
 
 /// The message of an error may hold the provider's words.
@@ -161,6 +183,31 @@ mod tests {
             body(result.to_string().as_bytes())["error"]["message"],
             "***"
         );
+    }
+
+    #[test]
+    fn how_a_lookup_s_steps_went_is_shown_and_whom_they_found_is_not() {
+        let steps = json!([
+            {"provider": "crm", "status": "failed", "error": "forbidden", "attempts": 2, "duration_ms": 7, "cached": false},
+            {"provider": "erp", "status": "skipped", "reason": "no_value", "attempts": 0, "duration_ms": 0, "cached": false},
+        ]);
+        let result = json!({
+            "answered_by": "crm", "incomplete": true, "steps": steps,
+            "customers": [{"customer_id": "849", "name": "Ada", "source": "849"}],
+        });
+        let shown = body(result.to_string().as_bytes());
+        assert_eq!(
+            (&shown["steps"], &shown["answered_by"]),
+            (&steps, &json!("crm"))
+        );
+        assert!(
+            !shown.to_string().contains("849") && !shown.to_string().contains("Ada"),
+            "{shown}"
+        );
+
+        let strange = json!({"steps": [{"provider": "849", "reason": "Ada L", "error": {"kind": "849"}, "phone": "849"}, "849"]});
+        let shown = body(strange.to_string().as_bytes()).to_string();
+        assert!(!shown.contains("849") && !shown.contains("Ada"), "{shown}");
     }
 
     #[test]

@@ -4,7 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{clean, letter::Letter, mask};
+use super::{
+    clean,
+    letter::Letter,
+    mask::{self, HIDDEN},
+};
 use crate::cli::{Failed, print_line};
 
 /// Prints a letter, with its values or without.
@@ -14,17 +18,23 @@ pub(super) fn print(
     reveal: bool,
     as_json: bool,
 ) -> Result<(), Failed> {
-    let (body, headers) = if reveal {
-        (mask::revealed(body), letter.headers.clone())
+    let (body, headers, sender) = if reveal {
+        (
+            mask::revealed(body),
+            letter.headers.clone(),
+            letter.sender.clone(),
+        )
     } else {
-        (mask::body(body), mask::headers(&letter.headers))
+        let hidden = |name: &String| (name.clone(), HIDDEN.into());
+        let sender = letter.sender.keys().map(hidden).collect();
+        (mask::body(body), mask::headers(&letter.headers), sender)
     };
     let home = letter.home.describe(reveal);
     if as_json {
         let line = json!({
-            "id": letter.id, "provider": letter.provider, "error": letter.error, "message": letter.message,
+            "id": letter.id, "provider": letter.provider, "error": letter.error, "asks_for": letter.asks_for().as_str(), "message": letter.message,
             "attempts": letter.attempts, "replays": letter.replays, "died_at": letter.died, "belongs_to": home,
-            "headers": headers, "body": body,
+            "sender": sender, "headers": headers, "body": body,
         });
         return Ok(print_line(line.to_string().as_bytes())?);
     }
@@ -50,6 +60,7 @@ pub(super) fn print(
         &format!("{}, sent back {} times", letter.attempts, letter.replays),
     );
     line("belongs to", &home);
+    line("sender", &Value::Object(sender).to_string());
     line("headers", &Value::Object(headers).to_string());
     line("body", &body.to_string());
     Ok(print_line(text.as_bytes())?)

@@ -42,8 +42,15 @@ impl Curl {
     /// What was not understood.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words = shell_words::split(line).map_err(|error| wrong(&error))?;
-        let mut words = words.into_iter().peekable();
-        words.next_if(|word| word == "curl");
+        // What is behind it reads the answer.
+        let words = words.into_iter().take_while(|word| word != "|");
+        let mut words = words.collect::<Vec<_>>().into_iter().peekable();
+        if words.next_if(|word| word == "curl").is_none() {
+            let first = words.peek().map_or("", String::as_str);
+            if !first.contains(['/', '.', '-']) {
+                return Err(wrong(&format!("it begins with {first:?}")));
+            }
+        }
         let mut curl = Self::default();
         let (mut method, mut as_parameters) = (None, false);
         while let Some(word) = words.next() {
@@ -87,7 +94,8 @@ impl Curl {
         if Url::parse(&curl.address).is_err_and(|_| !curl.address.contains("://")) {
             curl.address.insert_str(0, "https://");
         }
-        Url::parse(&curl.address).map_err(|_| wrong(&"it holds no address"))?;
+        let address = Url::parse(&curl.address).map_err(|_| wrong(&"it holds no address"))?;
+        curl.has_user |= !address.username().is_empty();
         Ok(curl)
     }
 
@@ -148,6 +156,8 @@ mod tests {
             (get.address.as_str(), get.is_post),
             ("https://crm.test/find?q=1", false)
         );
+        let piped = Curl::parse("curl https://me:secret@crm.test/find?q=1 | jq .").unwrap();
+        assert!(piped.has_user && piped.address.ends_with("/find?q=1"));
     }
 
     #[test]
@@ -156,6 +166,7 @@ mod tests {
             "curl -X DELETE https://crm.test/1",
             "curl 'https://crm.test",
             "curl -H",
+            "wget https://crm.test/find",
         ] {
             assert!(
                 Curl::parse(line).unwrap_err().starts_with("--from-curl: "),

@@ -2,20 +2,26 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json, value::to_raw_value};
 use url::Url;
 
-use super::curl::Curl;
+use super::{
+    curl::Curl,
+    record,
+    written::{quoted, toml_of},
+};
+use crate::provider::descriptor::Descriptor;
 
-/// Names under which APIs take a key as a parameter.
-const KEY_PARAMETERS: [&str; 7] = [
-    "api_key",
-    "apikey",
-    "api-key",
+/// What names of parameters and headers hold that carry a secret.
+const SECRETS: [&str; 8] = [
     "key",
     "token",
-    "access_token",
-    "hapikey",
+    "secret",
+    "password",
+    "passwd",
+    "signature",
+    "auth",
+    "session",
 ];
 
 /// What a value is, and what stands for it in a test.
@@ -84,18 +90,22 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
         .map(|segment| draft.value(&decoded(segment)))
         .collect();
     let in_path = draft.guesses.iter().map(|guess| guess.criterion).collect();
-    let mut parameters = Vec::new();
+    let (mut parameters, mut secret_parameters) = (Vec::new(), Vec::new());
     for (name, value) in url.query_pairs() {
-        if KEY_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
-            draft.auth = format!(
+        if is_secret(&name) {
+            let auth = format!(
                 "kind = \"query\"\nname = {}\nvalue = \"{{token}}\"",
                 quoted(&name)
             );
+            secret_parameters.push((name.to_string(), auth));
         } else {
             parameters.push((name.to_string(), draft.value(&value)));
         }
     }
     let headers = draft.headers(curl);
+    for (name, auth) in secret_parameters {
+        draft.lets_in(&format!("parameter {name}"), auth);
+    }
     if let Some(auth) = &shown.auth {
         draft.auth.clone_from(auth);
     }
@@ -115,7 +125,9 @@ pub fn of(curl: &Curl, shown: &Shown) -> Result<String, String> {
         headers,
         body,
     };
-    Ok(draft.write(&url, &request, shown))
+    let text = draft.write(&url, &request, shown);
+    let test = draft.test(&text, shown);
+    Ok(text + &test)
 }
 
 /// A request, with placeholders.
@@ -133,22 +145,40 @@ struct Request {
 struct Draft {
     guesses: Vec<&'static Guess>,
     auth: String,
+    /// What seems to be a secret besides the one of `[auth]`.
+    left_out: Vec<String>,
 }
 
 impl Draft {
-    /// The value as it stands in the descriptor: a placeholder, where it looks like one.
+    /// The value as it stands in the descriptor: a placeholder, where it looks like one or holds one.
     fn value(&mut self, text: &str) -> String {
-        let Some(guess) = guess(text) else {
-            return text.replace('{', "{{").replace('}', "}}");
-        };
-        if !self
-            .guesses
-            .iter()
-            .any(|other| other.criterion == guess.criterion)
-        {
+        if let Some(guess) = guess(text) {
+            return self.placeholder(guess);
+        }
+        let (mut value, mut rest) = (String::new(), text);
+        while let Some((before, guess, after)) = guess_inside(rest) {
+            value += &literal(before);
+            value += &self.placeholder(guess);
+            rest = after;
+        }
+        value + &literal(rest)
+    }
+
+    fn placeholder(&mut self, guess: &'static Guess) -> String {
+        let mut guesses = self.guesses.iter();
+        if !guesses.any(|other| other.criterion == guess.criterion) {
             self.guesses.push(guess);
         }
         format!("{{query.{}}}", guess.criterion)
+    }
+
+    /// By what lets the request in; of several the first.
+    fn lets_in(&mut self, what: &str, auth: String) {
+        if self.auth.is_empty() {
+            self.auth = auth;
+        } else {
+            self.left_out.push(what.to_owned());
+        }
     }
 
     /// The headers that every request has; the one that lets it in becomes `[auth]`.
@@ -159,21 +189,18 @@ impl Draft {
         let mut headers = Vec::new();
         for (name, value) in &curl.headers {
             let lower = name.to_ascii_lowercase();
-            let lets_in = lower == "authorization"
-                || ["key", "token", "secret"]
-                    .iter()
-                    .any(|word| lower.contains(word));
-            if lets_in && value.starts_with("Basic ") {
-                self.auth = "kind = \"basic\"".into();
-            } else if lets_in {
+            if is_secret(name) && value.starts_with("Basic ") {
+                self.lets_in(&format!("header {name}"), "kind = \"basic\"".into());
+            } else if is_secret(name) {
                 let scheme = value
                     .split_once(' ')
                     .map_or(String::new(), |(scheme, _)| format!("{scheme} "));
                 let value = quoted(&format!("{scheme}{{token}}"));
-                self.auth = format!(
+                let auth = format!(
                     "kind = \"header\"\nname = {}\nvalue = {value}",
                     quoted(name)
                 );
+                self.lets_in(&format!("header {name}"), auth);
             } else if ![
                 "content-length",
                 "content-type",
@@ -232,14 +259,29 @@ impl Draft {
         } else {
             &self.auth
         };
-        let need = if in_path.is_empty() || self.guesses.len() == 1 {
+        // What stands in a list is sent also without its value: the request has all that the command line had.
+        let in_list = body.as_ref().is_some_and(|body| body.contains('['));
+        let needed: Vec<&str> = if in_list {
+            self.guesses.iter().map(|guess| guess.criterion).collect()
+        } else {
+            in_path.clone()
+        };
+        let need = if needed.is_empty() || self.guesses.len() == 1 {
             String::new()
         } else {
-            let names: Vec<String> = in_path.iter().map(|name| quoted(name)).collect();
+            let names: Vec<String> = needed.iter().map(|name| quoted(name)).collect();
             format!("need = [[{}]]\n", names.join(", "))
         };
+        let mut left_out = String::new();
+        for what in &self.left_out {
+            let why = "it seems to be a second secret, for which there is no place";
+            // A String takes whatever is written to it.
+            let _ = writeln!(left_out, "# Left out, since {why}: {what}");
+        }
         let mut text = format!(
-            "title = {}\n{need}\n[auth]\n{auth}\n",
+            "# In the configuration: base_url = {}{}\n{left_out}title = {}\n{need}\n[auth]\n{auth}\n",
+            quoted(&url.origin().ascii_serialization()),
+            secrets(auth),
             quoted(&format!("Customers at {host}"))
         );
         for guess in &self.guesses {
@@ -279,22 +321,51 @@ impl Draft {
         for (field, path) in &shown.fields {
             let _ = writeln!(text, "{field} = {path}");
         }
-        let query: Vec<String> = self
+        text
+    }
+
+    /// A test of what is drafted so far: its request, and an answer.
+    fn test(&self, text: &str, shown: &Shown) -> String {
+        let query: Map<String, Value> = self
             .guesses
             .iter()
-            .map(|guess| format!("{} = {}", guess.criterion, quoted(guess.example)))
+            .map(|guess| (guess.criterion.to_owned(), guess.example.into()))
             .collect();
-        let _ = write!(
-            text,
+        let query = Value::from(query);
+        let asked = Descriptor::parse(text).ok().and_then(|descriptor| {
+            let query = to_raw_value(&query).ok()?;
+            descriptor
+                .request("https://provider.invalid", &query, None)
+                .ok()
+        });
+        let request = asked.map_or(String::new(), |asked| {
+            format!(
+                "request = {}\n",
+                toml_of(&record::asked_for(&asked.request))
+            )
+        });
+        format!(
             "\n# An answer of the API, without anybody's data, and what is to be read in it.\n\
-             [[tests]]\nname = \"one customer\"\nquery = {{ {} }}\n\
+             [[tests]]\nname = \"one customer\"\nquery = {}\n{request}\
              answer = {{ status = 200, body = {} }}\n\
              result = {{ status = \"found\", customers = [{}] }}\n",
-            query.join(", "),
+            toml_of(&query),
             quoted(&shown.example.0.to_string()),
             toml_of(&shown.example.1),
-        );
-        text
+        )
+    }
+}
+
+/// What the configuration has for an `[auth]`, as the end of a comment.
+fn secrets(auth: &str) -> &'static str {
+    if auth.contains("{token}") {
+        ", token = \"…\""
+    } else if auth.contains("basic") {
+        ", username = \"…\", password = \"…\""
+    } else if auth.contains("oauth") {
+        ", oauth = { … }"
+    } else {
+        ""
     }
 }
 
@@ -312,7 +383,7 @@ fn guess(text: &str) -> Option<&'static Guess> {
         .all(|c| c.is_ascii_digit() || "+-() .".contains(c));
     if phone && (text.starts_with('+') || digits >= 10) && digits >= 7 {
         Some(&PHONE)
-    } else if text.contains('@') && text.contains('.') && !text.contains(' ') {
+    } else if is_address(text) {
         Some(&EMAIL)
     } else if digits >= 4 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         Some(&ID)
@@ -321,58 +392,52 @@ fn guess(text: &str) -> Option<&'static Guess> {
     }
 }
 
+/// Whether it looks like an email address and nothing else.
+fn is_address(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || "@.+-_%".contains(c);
+    text.contains('@') && text.contains('.') && text.chars().all(is_plain)
+}
+
+/// The first value inside a text: one that is marked, or an address or a number between quotes, colons and spaces.
+fn guess_inside(text: &str) -> Option<(&str, &'static Guess, &str)> {
+    if let Some((before, rest)) = text.split_once('{')
+        && let Some((name, after)) = rest.split_once('}')
+        && let Some(guess) = [&PHONE, &EMAIL, &ID]
+            .into_iter()
+            .find(|guess| guess.criterion == name)
+    {
+        return Some((before, guess, after));
+    }
+    let is_apart = |c: char| "\"':;,=()[]<> ".contains(c);
+    let word = text
+        .split(is_apart)
+        .find(|word| guess(word).is_some_and(|guess| guess.criterion != ID.criterion))?;
+    let at = word.as_ptr() as usize - text.as_ptr() as usize;
+    Some((&text[..at], guess(word)?, &text[at + word.len()..]))
+}
+
+/// Text as it stands in a descriptor.
+fn literal(text: &str) -> String {
+    text.replace('{', "{{").replace('}', "}}")
+}
+
+/// Whether a parameter or a header of this name carries a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_another = name.contains("keyword") || name == "author";
+    SECRETS.iter().any(|word| name.contains(word)) && !is_another
+}
+
 fn decoded(segment: &str) -> String {
     percent_encoding::percent_decode_str(segment)
         .decode_utf8_lossy()
         .into_owned()
 }
 
-/// A text as TOML writes it; JSON's escapes are TOML's, but for the one character that JSON does not escape.
-pub fn quoted(text: &str) -> String {
-    let plain = !text.contains(['\'', '\n', '\r']) && text.contains('"');
-    if plain && !text.chars().any(char::is_control) {
-        return format!("'{text}'");
-    }
-    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
-}
-
-/// A value as TOML writes it in one line; null has no place there.
-pub fn toml_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => quoted(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(toml_of).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(members) => {
-            let members: Vec<String> = members
-                .iter()
-                .filter(|(_, member)| !member.is_null())
-                .map(|(name, member)| format!("{} = {}", key(name), toml_of(member)))
-                .collect();
-            format!("{{ {} }}", members.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A key as TOML writes it.
-fn key(name: &str) -> String {
-    let bare = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    if bare {
-        name.to_owned()
-    } else {
-        Value::from(name).to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::descriptor::{Descriptor, testing};
+    use crate::provider::descriptor::testing;
 
     fn draft(line: &str) -> String {
         of(&Curl::parse(line).unwrap(), &Shown::default()).unwrap()
@@ -387,15 +452,46 @@ mod tests {
             r#"curl -H 'X-Api-Key: s3cret' https://crm.test/search -d '{"filters":[{"value":"+14085551234"}],"limit":1,"x":null}'"#,
             "curl https://crm.test/people/{phone}",
             "curl 'https://crm.test/people/12345?email=bob@corp.test'",
+            "curl https://me:s3cret@crm.test/people/{phone}",
+            "curl 'https://crm.test/find?query=\"email:%27bob@corp.test%27\"'",
+            "curl 'https://crm.test/find?q=SELECT+Id+FROM+Contact+WHERE+Email+=+%27{email}%27'",
+            "curl 'https://crm.test/find?term={email}&api_token=s3cret' -H 'X-App-Secret: s3cret' -H 'X-Auth-Token: s3cret'",
         ] {
             let text = draft(line);
             let descriptor =
                 Descriptor::parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
-            assert!(testing::run(&descriptor, &text).passed(), "{text}");
+            let report = testing::run(&descriptor, &text);
+            assert!(report.passed(), "{text}");
+            assert_eq!(report.untested, Vec::<String>::new(), "{text}");
+            assert!(text.starts_with("# In the configuration: base_url = \"https://crm.test\""));
             for private in ["s3cret", "14085551234", "bob@"] {
                 assert!(!text.contains(private), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_value_inside_other_text_leaves_that_text_where_it_is() {
+        let text = draft("curl 'https://crm.test/find?query=%22email:%27bob@corp.test%27%22'");
+        assert!(
+            text.contains(r#""query" = "\"email:'{query.email}'\"""#),
+            "{text}"
+        );
+        let text = draft("curl 'https://crm.test/find?q=phone:{phone}'");
+        assert!(text.contains(r#""q" = "phone:{query.phone}""#), "{text}");
+    }
+
+    #[test]
+    fn a_second_secret_is_left_out_and_said_to_be() {
+        let text = draft(
+            "curl 'https://crm.test/find?term={email}&api_token=s3cret' -H 'X-Api-Key: s3cret' -H 'X-App-Id: 77'",
+        );
+        assert!(text.contains("name = \"X-Api-Key\""), "{text}");
+        assert!(text.contains("no place: parameter api_token"), "{text}");
+        assert!(
+            !text.contains("s3cret") && text.contains("\"X-App-Id\" = \"77\""),
+            "{text}"
+        );
     }
 
     #[test]

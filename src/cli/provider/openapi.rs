@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     curl::Curl,
-    draft::{self, Shown, quoted},
+    draft::{self, Shown},
+    written::quoted,
 };
 
 /// References that lead to each other end here.

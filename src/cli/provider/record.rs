@@ -8,10 +8,10 @@ use std::{collections::HashMap, fmt::Write};
 
 use bytes::Bytes;
 use http::Response;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::Pieces};
 use serde_json::{Map, Number, Value, json, value::RawValue};
 
-use super::draft::{quoted, toml_of};
+use super::written::{quoted, toml_of};
 use crate::{json::Malformed, provider::descriptor::Descriptor, result::LookupResult};
 
 /// A number of fewer digits is a count or a code.
@@ -48,7 +48,7 @@ pub fn test(
         raw_options.as_deref(),
     )?;
     let replaced = replaced(response, &body);
-    let outcome = descriptor.read(&replaced, Timestamp::UNIX_EPOCH);
+    let outcome = descriptor.read(&asked.values, &replaced, Timestamp::UNIX_EPOCH);
     let result = LookupResult::new(
         String::new(),
         String::new(),
@@ -88,7 +88,8 @@ fn replaced(response: &Response<Bytes>, body: &str) -> Response<Bytes> {
     replaced
 }
 
-fn asked_for(request: &http::Request<Bytes>) -> Value {
+/// A request, as a test expects it.
+pub fn asked_for(request: &http::Request<Bytes>) -> Value {
     let mut asked = json!({"method": request.method().as_str(), "path": request.uri().path()});
     let mut query = Map::new();
     for (name, value) in
@@ -102,6 +103,19 @@ fn asked_for(request: &http::Request<Bytes>) -> Value {
     }
     if !query.is_empty() {
         asked["query"] = query.into();
+    }
+    let own = request.headers().iter();
+    let own = own.filter(|(name, _)| *name != http::header::CONTENT_TYPE);
+    let headers: Map<String, Value> = own
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into(),
+            )
+        })
+        .collect();
+    if !headers.is_empty() {
+        asked["headers"] = headers.into();
     }
     if let Ok(body) = serde_json::from_slice::<Value>(request.body()) {
         asked["body"] = body;
@@ -197,8 +211,39 @@ impl Others {
     }
 }
 
-/// Another date in the same form.
+/// Another date in the same form, where it is one of ISO 8601's with hyphens.
 fn of_a_date(text: &str) -> Option<String> {
-    text.parse::<Timestamp>().ok()?;
-    Some("2026-01-02T03:04:05Z".into())
+    Pieces::parse(text.trim()).ok()?;
+    if text.trim().as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    let mut digits = "20260102030405".chars();
+    let other = |c: char| match c {
+        '0'..='9' => digits.next().unwrap_or('0'),
+        sign => sign,
+    };
+    Some(text.chars().map(other).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_stays_a_date_in_its_form() {
+        for (text, expected) in [
+            ("2024-05-06T07:08:09Z", Some("2026-01-02T03:04:05Z")),
+            ("2024-05-06 07:08:09", Some("2026-01-02 03:04:05")),
+            ("2024-05-06", Some("2026-01-02")),
+            (
+                "2024-05-06T07:08:09.123+05:30",
+                Some("2026-01-02T03:04:05.000+00:00"),
+            ),
+            ("20240506", None),
+            ("+14085550100", None),
+            ("Ada", None),
+        ] {
+            assert_eq!(of_a_date(text).as_deref(), expected, "{text}");
+        }
+    }
 }

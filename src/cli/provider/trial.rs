@@ -1,6 +1,6 @@
 //! `provider try`: one real request, and what came of it, field by field.
 
-use std::{fs, io::Write, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, fs, io::Write, path::Path, process::ExitCode};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,11 +12,16 @@ use super::{
     record,
 };
 use crate::{
-    config::{ProviderSettings, Settings},
     engine::Engine,
-    provider::{Outcome, descriptor::testing::paths, oauth::Tokens},
+    outcome::Outcome,
+    provider::{descriptor::testing::paths, settings::ProviderSettings},
     result::LookupResult,
+    settings::Settings,
+    tokens::Tokens,
 };
+
+/// More paths of an answer are not shown.
+const MOST_PATHS: usize = 100;
 
 /// What to try.
 #[derive(Debug, clap::Args)]
@@ -70,8 +75,19 @@ pub(in crate::cli) async fn run(
     print_line(format!("answer: HTTP {}", response.status().as_u16()).as_bytes())?;
     let outcome = provider.adapter.read(&lookup, &response, Timestamp::now());
     let failed = matches!(outcome, Outcome::Failed(_));
+    let found = matches!(outcome, Outcome::Found(..));
+    let doubt = match &outcome {
+        Outcome::NotFound(_) => descriptor.doubt(&response),
+        _ => None,
+    };
     let text = fs::read_to_string(file).map_err(Failed::new)?;
     show(&text, outcome)?;
+    if let Some(doubt) = doubt {
+        print_line(format!("note: {doubt}").as_bytes())?;
+    }
+    if !found && let Ok(body) = serde_json::from_slice(response.body()) {
+        show_paths(&body)?;
+    }
     if arguments.save {
         let test =
             record::test(descriptor, &query, options.as_deref(), &response).map_err(Failed::new)?;
@@ -134,6 +150,55 @@ fn show(descriptor: &str, outcome: Outcome) -> Result<(), Failed> {
         print_line(format!("  {place} = {value}{path}").as_bytes())?;
     }
     Ok(())
+}
+
+/// Where something stands in an answer in which no customer was found, without the values.
+fn show_paths(body: &Value) -> Result<(), Failed> {
+    let mut paths = BTreeMap::new();
+    places("$", body, &mut paths);
+    print_line(b"in the answer stand, for the paths of the descriptor:")?;
+    for (path, what) in paths.iter().take(MOST_PATHS) {
+        print_line(format!("  {path}   {what}").as_bytes())?;
+    }
+    if paths.len() > MOST_PATHS {
+        print_line(format!("  and {} more", paths.len() - MOST_PATHS).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The path of each value that holds no others, and its type.
+fn places(path: &str, value: &Value, paths: &mut BTreeMap<String, &'static str>) {
+    let what = match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, member) in members {
+                places(&format!("{path}{}", step(name)), member, paths);
+            }
+            return;
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                places(&format!("{path}[*]"), item, paths);
+            }
+            return;
+        }
+        Value::Object(_) => "an empty object",
+        Value::Array(_) => "an empty array",
+        Value::String(_) => "a text",
+        Value::Number(_) => "a number",
+        Value::Bool(_) => "true or false",
+        Value::Null => "null",
+    };
+    paths.entry(path.to_owned()).or_insert(what);
+}
+
+/// A member's name, as JSONPath writes it.
+fn step(name: &str) -> String {
+    let short = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if short {
+        return format!(".{name}");
+    }
+    format!("[{}]", Value::from(name))
 }
 
 /// Each value with its place and, without numbers, the key of its field.

@@ -176,7 +176,7 @@ impl Answers {
                 }
             } else {
                 self.check(&String::from_utf8_lossy(&row[1]), provider)?;
-                self.ids.insert(hashed(&row[0]));
+                self.ids.insert(hashed(record::as_it_came(&row[0])));
             }
             end = after;
         }
@@ -236,7 +236,7 @@ mod tests {
             let _ = std::fs::remove_file(&path);
             let mut answers = open(&path, format);
             let mut ends = vec![std::fs::metadata(&path).unwrap().len()];
-            for id in ["j-1", "j \"2\"", "j-3"] {
+            for id in ["=j-1", "j \"2\"", "j-3"] {
                 let id = id.replace('"', "\\\"");
                 assert!(answers.add(&result(&id)).unwrap().is_some());
                 ends.push(std::fs::metadata(&path).unwrap().len());
@@ -252,6 +252,7 @@ mod tests {
                     records.saturating_sub(1) as u64,
                     "{format:?}, cut at {cut}"
                 );
+                assert_eq!(answers.has("=j-1"), records > 1);
                 assert_eq!(answers.has("j \"2\""), records > 2);
                 drop(answers);
                 let kept = std::fs::read(&path).unwrap();

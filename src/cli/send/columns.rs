@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::sheet::{Row, Sheet};
-use crate::{cli::Failed, job::Lane};
+use crate::{cli::Failed, lane::Lane};
 
 /// AMQP carries ids of this length at most.
 const LONGEST_ID: usize = 255;
@@ -24,10 +24,14 @@ impl std::str::FromStr for Mapping {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((criterion, column)) if !criterion.trim().is_empty() => Ok(Self {
-                criterion: criterion.trim().to_owned(),
-                column: column.trim().to_owned(),
-            }),
+            Some((criterion, column))
+                if !criterion.trim().is_empty() && !column.trim().is_empty() =>
+            {
+                Ok(Self {
+                    criterion: criterion.trim().to_owned(),
+                    column: column.trim().to_owned(),
+                })
+            }
             _ => Err("expected CRITERION=COLUMN, as phone=Mobile".into()),
         }
     }
@@ -98,6 +102,13 @@ impl Columns {
 
     /// The job of a row with this id.
     pub fn asked(&self, row: &Row, id: &str) -> Asked {
+        if let Some(field) = row.flaw {
+            return Asked::Nothing(format!(
+                "row {}: the quotation mark that opens field {field} is not closed before the row ends, or more stands \
+                 behind that which closes it; a mark within a quoted field is written twice",
+                row.number
+            ));
+        }
         let mut query = Map::new();
         for (criterion, column, at) in &self.criteria {
             let value = row.fields.get(*at).unwrap_or_default().trim();
@@ -105,6 +116,13 @@ impl Columns {
                 return Asked::Nothing(format!(
                     "`{criterion}`: column {column} of row {} has bytes that are none in the file's coding; \
                      name the right one by --encoding",
+                    row.number
+                ));
+            }
+            if value.contains(['\n', '\r']) {
+                return Asked::Nothing(format!(
+                    "`{criterion}`: column {column} of row {} holds several lines, expected one; \
+                     is a quotation mark left open in it?",
                     row.number
                 ));
             }
@@ -217,6 +235,7 @@ mod tests {
         Row {
             number: 7,
             fields: fields.to_vec().into(),
+            flaw: None,
         }
     }
 
@@ -249,6 +268,7 @@ mod tests {
                 "expected 4 fields, got 5",
             ),
             (&["c-1", "84\u{FFFD}1"], "--encoding"),
+            (&["c-1", "84\n2"], "several lines"),
             (&[&"i".repeat(256), "84"], "256 bytes"),
         ] {
             let Asked::Nothing(problem) = asked(fields) else {

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    path::Path,
+    process::ExitCode,
     rc::Rc,
     time::Duration,
 };
@@ -16,15 +18,18 @@ use super::{
     OUTSTANDING,
     columns::Asked,
     open,
+    run::{Interrupted, Run},
     sheet::{Row, Rows},
-    table::{Interrupted, Run},
+    table::Arguments,
 };
 use crate::{
-    broker::{BrokerError, Fate, Message, Names, Route, Session},
+    broker::{BrokerError, Fate, Message, Route, Session, reconnect_delay},
     cli::{Failed, lines::envelope},
     failure::{ErrorKind, Failure},
-    provider::Outcome,
+    message::Names,
+    outcome::Outcome,
     result::LookupResult,
+    settings::Settings,
 };
 
 /// Jobs on their way: enough to keep a provider busy, and few to ask again after a kill.
@@ -32,6 +37,44 @@ const WINDOW: usize = 1000;
 
 /// Results are looked for where none came for so long.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
+
+/// Passes in a row that reach the broker, are interrupted, and have no result: a queue that has no leader, as after the
+/// loss of its nodes, will not get one.
+const MUTE_PASSES: u32 = 3;
+
+/// Passes over the table until all of it is answered.
+pub(super) async fn passes(
+    settings: Settings,
+    arguments: &Arguments,
+    table: &Path,
+    timeout: Duration,
+) -> Result<ExitCode, Failed> {
+    let mut run = Run::begin(settings, arguments, table, timeout)?;
+    let (mut failures, mut mute) = (0, 0);
+    loop {
+        let before = run.answers.count();
+        let ended = Pass::over(&mut run).await;
+        mute = run.mute(mute, before);
+        if mute == MUTE_PASSES {
+            run.tell(
+                "the reply queue gives nothing; what is not answered is asked again, by a new one",
+            );
+            run.bookmark
+                .begin_anew(&run.sheet.fingerprint(), run.answers.count())?;
+        }
+        match ended {
+            Ok(()) => break,
+            Err(Interrupted::Broker(problem)) if run.may_try_again() => {
+                run.tell(&format!("{problem}; trying again"));
+                tokio::time::sleep(reconnect_delay(failures)).await;
+                failures += 1;
+            }
+            Err(Interrupted::Broker(problem)) => return Err(run.failed(&problem)),
+            Err(Interrupted::Failed(failed)) => return Err(failed),
+        }
+    }
+    run.finish()
+}
 
 /// A pass.
 pub(super) struct Pass<'a> {

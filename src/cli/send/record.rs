@@ -110,8 +110,28 @@ fn joined<'a>(values: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// A spreadsheet takes a field that begins so for a formula, and runs it: a name is not to be one. A sign before
-/// digits stays, since a number begins with it.
+/// digits stays, since a number begins with it. [`as_it_came`] takes it back.
 fn harmless(field: &str) -> String {
+    if is_formula(field.trim_start_matches(MARK)) {
+        format!("{MARK}{field}")
+    } else {
+        field.to_owned()
+    }
+}
+
+/// What stood in a field before [`harmless`] marked it.
+pub(super) fn as_it_came(field: &[u8]) -> &[u8] {
+    let marked = |text: &str| text.starts_with(MARK) && is_formula(text.trim_start_matches(MARK));
+    match std::str::from_utf8(field) {
+        Ok(text) if marked(text) => &field[MARK.len_utf8()..],
+        _ => field,
+    }
+}
+
+/// What a spreadsheet shows a field behind, as it stands.
+const MARK: char = '\'';
+
+fn is_formula(field: &str) -> bool {
     let rest = field.trim_start_matches(['+', '-']);
     let is_number = |rest: &str| {
         rest.starts_with(|first: char| first.is_ascii_digit())
@@ -120,9 +140,9 @@ fn harmless(field: &str) -> String {
                 .all(|letter| !letter.is_alphabetic() && !"=!*/@".contains(letter))
     };
     match field.chars().next() {
-        Some('=' | '@' | '\t' | '\r') => format!("'{field}"),
-        Some('+' | '-') if !is_number(rest) => format!("'{field}"),
-        _ => field.to_owned(),
+        Some('=' | '@' | '\t' | '\r') => true,
+        Some('+' | '-') => !is_number(rest),
+        _ => false,
     }
 }
 
@@ -171,10 +191,13 @@ mod tests {
             ("+84 (907) 089-782", "+84 (907) 089-782"),
             ("+84 1; +84 2", "+84 1; +84 2"),
             ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+            ("'=1+1", "''=1+1"),
+            ("'Ada", "'Ada"),
             ("Ada", "Ada"),
             ("", ""),
         ] {
             assert_eq!(harmless(field), expected);
+            assert_eq!(as_it_came(expected.as_bytes()), field.as_bytes());
         }
     }
 }

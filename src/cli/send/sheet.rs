@@ -7,14 +7,20 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use csv::{Reader, ReaderBuilder, StringRecord};
+use csv::{ReaderBuilder, StringRecord};
 use encoding_rs_io::{DecodeReaderBytes, DecodeReaderBytesBuilder};
 
-use super::{coding::Coding, separator};
+use super::{coding::Coding, quotes, separator};
 use crate::cli::Failed;
 
 /// What is looked at for the separator, in bytes of text.
 const BEGINNING: u64 = 64 * 1024;
+
+/// What is read at once, in bytes of text.
+const PART: u64 = 64 * 1024;
+
+/// How files of spreadsheet programs begin that are no text.
+const WORKBOOKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xD0\xCF\x11\xE0"];
 
 /// A table in a file.
 #[derive(Debug)]
@@ -34,12 +40,22 @@ pub(super) struct Sheet {
 pub(super) struct Row {
     /// Counted from 1 below the header.
     pub number: u64,
+    /// All of them; of a row whose quotes are not sound those before the flaw.
     pub fields: StringRecord,
+    /// The field, counted from 1, whose quotes are not sound.
+    pub flaw: Option<usize>,
 }
 
 /// The rows that are still to be read.
 pub(super) struct Rows {
-    reader: Reader<Decoded>,
+    input: Decoded,
+    separator: u8,
+    /// Fields of the header; 0 before it is read.
+    width: usize,
+    /// Text that was read, and how much of it is taken.
+    text: Vec<u8>,
+    taken: usize,
+    is_all: bool,
     number: u64,
 }
 
@@ -53,6 +69,12 @@ impl Sheet {
         separator: Option<u8>,
     ) -> Result<Self, Failed> {
         let told = |error: io::Error| Failed::misused(format_args!("{}: {error}", path.display()));
+        if is_workbook(path).map_err(told)? {
+            return Err(Failed::misused(format_args!(
+                "{}: expected a text with separators, got a spreadsheet program's workbook; save it as CSV",
+                path.display()
+            )));
+        }
         let found = Coding::recognise(File::open(path).map_err(told)?).map_err(told)?;
         // A mark is no guess.
         let coding = coding.filter(|_| !found.marked).unwrap_or(found);
@@ -71,11 +93,24 @@ impl Sheet {
             rows: 0,
         };
         let mut rows = sheet.read()?;
-        let header = rows
-            .reader
-            .headers()
-            .map_err(|error| sheet.unread(&error))?;
-        sheet.header = header.iter().map(|name| name.trim().to_owned()).collect();
+        let Some(header) = rows.record().map_err(told)? else {
+            return Err(Failed::misused(format_args!(
+                "{}: expected a table with a header, got nothing",
+                path.display()
+            )));
+        };
+        if header.flaw.is_some() {
+            return Err(Failed::misused(format_args!(
+                "{}: expected a header, got a line whose quotation marks do not fit",
+                path.display()
+            )));
+        }
+        sheet.header = header
+            .fields
+            .iter()
+            .map(|name| name.trim().to_owned())
+            .collect();
+        let mut rows = sheet.read()?;
         while rows.next(&sheet)?.is_some() {
             sheet.rows += 1;
         }
@@ -88,11 +123,20 @@ impl Sheet {
             |error: io::Error| Failed::misused(format_args!("{}: {error}", self.path.display()));
         let mut text = decoded(&self.path, self.coding).map_err(told)?;
         io::copy(&mut text.by_ref().take(self.before_header), &mut io::sink()).map_err(told)?;
-        let reader = ReaderBuilder::new()
-            .delimiter(self.separator)
-            .flexible(true)
-            .from_reader(text);
-        Ok(Rows { reader, number: 0 })
+        let mut rows = Rows {
+            input: text,
+            separator: self.separator,
+            width: 0,
+            text: Vec::new(),
+            taken: 0,
+            is_all: false,
+            number: 0,
+        };
+        if !self.header.is_empty() {
+            rows.record().map_err(told)?;
+            rows.width = self.header.len();
+        }
+        Ok(rows)
     }
 
     /// What was recognised, in words.
@@ -125,28 +169,96 @@ impl Sheet {
         };
         read().unwrap_or_default()
     }
-
-    fn unread(&self, error: &csv::Error) -> Failed {
-        Failed::misused(format_args!("{}: {error}", self.path.display()))
-    }
 }
 
 impl Rows {
     /// The next row that holds anything.
     pub fn next(&mut self, sheet: &Sheet) -> Result<Option<Row>, Failed> {
         loop {
-            let mut fields = StringRecord::new();
-            let read = self.reader.read_record(&mut fields);
-            if !read.map_err(|error| sheet.unread(&error))? {
-                return Ok(None);
-            }
+            let row = self.record().map_err(|error| {
+                Failed::misused(format_args!("{}: {error}", sheet.path.display()))
+            })?;
+            let Some(mut row) = row else { return Ok(None) };
             self.number += 1;
-            if fields.iter().any(|field| !field.trim().is_empty()) {
-                let number = self.number;
-                return Ok(Some(Row { number, fields }));
+            row.number = self.number;
+            if row.flaw.is_some() || row.fields.iter().any(|field| !field.trim().is_empty()) {
+                return Ok(Some(row));
             }
         }
     }
+
+    /// The next record of any line that is not empty.
+    fn record(&mut self) -> io::Result<Option<Row>> {
+        loop {
+            let rest = &self.text[self.taken..];
+            let Some(record) = quotes::first(rest, self.separator, self.is_all) else {
+                if self.is_all {
+                    return Ok(None);
+                }
+                self.read_on()?;
+                continue;
+            };
+            let row = self.row(&rest[..record.length], &record)?;
+            self.taken += row.as_ref().map_or(record.length, |(_, length)| *length);
+            if let Some((row, _)) = row {
+                return Ok(Some(row));
+            }
+        }
+    }
+
+    /// The record as a row, and its length. A text of several lines that makes another number of fields than the
+    /// header has is no text: a mark was not closed there, and another row's closes it.
+    fn row(&self, text: &[u8], record: &quotes::Record) -> io::Result<Option<(Row, usize)>> {
+        let Some(fields) = self.fields(text)? else {
+            return Ok(None);
+        };
+        let is_right = record.is_sound && (self.width == 0 || fields.len() == self.width);
+        let Some(line) = record.line.filter(|_| !is_right) else {
+            let row = Row {
+                number: 0,
+                fields,
+                flaw: None,
+            };
+            return Ok(Some((row, record.length)));
+        };
+        let fields = self.fields(&text[..line.length])?.unwrap_or_default();
+        let fields = fields.iter().take(line.field).collect();
+        let flaw = Some(line.field + 1);
+        Ok(Some((
+            Row {
+                number: 0,
+                fields,
+                flaw,
+            },
+            line.length,
+        )))
+    }
+
+    fn fields(&self, text: &[u8]) -> io::Result<Option<StringRecord>> {
+        let mut reader = ReaderBuilder::new()
+            .delimiter(self.separator)
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(text.len().max(1))
+            .from_reader(text);
+        let mut fields = StringRecord::new();
+        let is_one = reader.read_record(&mut fields).map_err(io::Error::other)?;
+        Ok(is_one.then_some(fields))
+    }
+
+    fn read_on(&mut self) -> io::Result<()> {
+        self.text.drain(..self.taken);
+        self.taken = 0;
+        let read = self.input.by_ref().take(PART).read_to_end(&mut self.text)?;
+        self.is_all = read == 0;
+        Ok(())
+    }
+}
+
+fn is_workbook(path: &Path) -> io::Result<bool> {
+    let mut beginning = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut beginning)?;
+    Ok(WORKBOOKS.contains(&&*beginning))
 }
 
 fn decoded(path: &Path, coding: Coding) -> io::Result<Decoded> {
@@ -218,6 +330,51 @@ mod tests {
                     (3, vec!["4".into(), "Zoë".into(), "849\n11".into()])
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn no_row_takes_what_is_another_rows() {
+        for (text, expected) in [
+            (
+                "Id,Name,Mobile\n2,\"Bob,84907089782\n3,Eve,84911111111\n4,\"Ada, K\",84922222222\n",
+                vec![(1, 1, Some(2)), (2, 3, None), (3, 3, None)],
+            ),
+            // Another row's mark closes it, and so the fields are too few.
+            (
+                "Id,Name,Mobile\n2,\"Bob,84907089782\n3,Eve,84911111111,\"\n4,Ada,84922222222\n",
+                vec![(1, 1, Some(2)), (2, 3, Some(4)), (3, 3, None)],
+            ),
+            (
+                "Id,Name,Mobile\n2,\"Bob\" Jr,84907089782\n3,Eve,84911111111\n",
+                vec![(1, 1, Some(2)), (2, 3, None)],
+            ),
+            ("Id,Name,Mobile\n2,Eve,\"8491", vec![(1, 2, Some(3))]),
+        ] {
+            let (_file, sheet) = opened(text.as_bytes());
+            let mut rows = sheet.read().unwrap();
+            let mut found = Vec::new();
+            while let Some(row) = rows.next(&sheet).unwrap() {
+                found.push((row.number, row.fields.len(), row.flaw));
+            }
+            assert_eq!(found, expected, "{text:?}");
+            assert_eq!(sheet.rows, expected.len() as u64);
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (bytes, words) in [
+            (&b"PK\x03\x04\x14\x00"[..], "save it as CSV"),
+            (b"\xD0\xCF\x11\xE0\xA1", "save it as CSV"),
+            (b"", "got nothing"),
+            (b"\n\n", "got nothing"),
+            (b"Id,\"Mobile\n1,84\n", "quotation marks"),
+        ] {
+            std::fs::write(file.path(), bytes).unwrap();
+            let failed = Sheet::open(file.path(), None, None).unwrap_err();
+            assert!(failed.message.contains(words), "{}", failed.message);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The ledgers in memory: a quota of one worker alone.
 
 use super::{Answer, Counts, Log, Terms, Turn};
-use crate::{clock::Moment, job::Lane};
+use crate::{clock::Moment, lane::Lane};
 
 /// What the ledgers at the broker count, and how they space bulk, for one worker alone.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Terms;
-use crate::{clock::Moment, job::Lane};
+use crate::{clock::Moment, lane::Lane};
 
 /// Longest wait before a full ledger is asked again.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +37,12 @@ impl Pace {
     /// Another quota counts.
     pub fn change(&mut self, terms: &Terms) {
         self.mean = terms.pace;
+    }
+
+    /// The mean time between two requests of the quota.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        self.mean
     }
 
     /// How long to wait before the next may ask.

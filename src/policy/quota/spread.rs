@@ -37,6 +37,9 @@
 //! A window besides lets a rush through, which comes back; one each interval counts the calls twice, so the window is
 //! full before its end.
 //!
+//! Where a quota is counted in several ledgers, each spreads its part by itself: the rates add up, and a call goes to
+//! whichever has room.
+//!
 //! None of this is what the limit rests on. Whatever bulk is let through here, it asks the ledgers as before; two
 //! workers that look at the same moment may at worst use the headroom. A worker that is killed or frozen holds
 //! nothing back, since messages expire by themselves.
@@ -109,7 +112,7 @@ impl Terms {
     #[must_use]
     pub fn longest_spacing(&self) -> Duration {
         self.ttl
-            .mul_f64(LEAST_PART / CAREFUL / f64::from(self.requests))
+            .mul_f64(LEAST_PART / CAREFUL / f64::from(self.requests.max(1)))
             * self.together()
     }
 
@@ -121,7 +124,9 @@ impl Terms {
             return Turn::Held;
         }
         let spacing = self.spacing(counts);
-        if waiting.saturating_add(counts.all as usize) <= BURST {
+        // All ledgers of a quota are used alike, so that what counts in one tells what counts in all, within one each.
+        let all = counts.all.saturating_mul(self.parts) as usize;
+        if waiting.saturating_add(all) < BURST + self.parts as usize {
             Turn::AtOnce(spacing)
         } else {
             Turn::Spaced(spacing)
@@ -135,7 +140,7 @@ impl Terms {
         if calls == 0 {
             return 0;
         }
-        let more = u64::from(calls) * u64::from(calls) / (9 * u64::from(self.requests));
+        let more = u64::from(calls) * u64::from(calls) / (9 * u64::from(self.requests.max(1)));
         let headroom = u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1);
         headroom.min(self.requests / 4)
     }

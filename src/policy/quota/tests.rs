@@ -1,6 +1,7 @@
 //! A model of broker, workers and provider: any schedule, any delays, kills and freezes at any point.
 
 mod fleet; // how long calls wait beside bulk, in a fleet
+mod parts; // several ledgers, on nodes that die and return
 
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -228,7 +229,7 @@ proptest! {
                     }
                 }
                 Answer::Full(room_at) => prop_assert!(room_at.is_some_and(|room_at| room_at > at(ask.at))),
-                Answer::Gone => prop_assert!(false),
+                Answer::Held(_) | Answer::Gone => prop_assert!(false),
             }
         }
         seen.sort_unstable();

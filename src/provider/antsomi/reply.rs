@@ -4,7 +4,7 @@ use crate::{
     customer::{Customer, Page, Phone},
     failure::{ErrorKind, Failure},
     json::{Malformed, Node},
-    provider::Outcome,
+    outcome::Outcome,
 };
 
 /// Everybody on the page, and how many there are on all pages; or why it tells nothing of them.

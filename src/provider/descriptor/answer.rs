@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::{
-    field::{Field, Holds},
+    field::{At, Field, Holds},
     mistakes::Mistakes,
     path::Path,
     shape::{
         AnswerShape, ContactsShape, CustomerShape, EmailsShape, FieldShape, LocationsShape,
         PageShape, PhonesShape,
     },
+    template::{Slots, Values},
 };
 use crate::{
     customer::{Contact, Customer, Email, Location, Page, Phone},
@@ -27,23 +28,78 @@ pub struct Answer {
     page: PageRule,
 }
 
+/// Something that stands at a node of an answer.
+trait Read {
+    type Of;
+
+    /// None where what it cannot be without is missing.
+    fn read(&self, at: At) -> Option<Self::Of>;
+
+    /// Those of its fields whose values may be codes.
+    fn fields(&self) -> Vec<&Field>;
+}
+
+/// A list of such things.
+#[derive(Debug)]
+struct Each<R> {
+    each: Path,
+    rule: R,
+}
+
+impl<R: Read> Each<R> {
+    /// One for each node. A node that is a list itself stands for its elements, since some APIs leave the list out where
+    /// there is one alone.
+    fn read(&self, at: At) -> Vec<R::Of> {
+        let mut all = Vec::new();
+        for node in self.each.nodes(at.node) {
+            match node {
+                Value::Array(items) => {
+                    all.extend(
+                        items
+                            .iter()
+                            .filter_map(|item| self.rule.read(at.node(item))),
+                    );
+                }
+                node => all.extend(self.rule.read(at.node(node))),
+            }
+        }
+        all
+    }
+}
+
+/// A list that the descriptor may leave out.
+fn list<R: Read>(each: Option<&Each<R>>, at: At) -> Vec<R::Of> {
+    each.map(|each| each.read(at)).unwrap_or_default()
+}
+
+fn text(field: Option<&Field>, at: At) -> Option<String> {
+    field?.text(at)
+}
+
+fn date(field: Option<&Field>, at: At) -> Option<String> {
+    field?.date(at)
+}
+
+fn truth(field: Option<&Field>, at: At) -> Option<bool> {
+    field?.truth(at)
+}
+
 #[derive(Debug)]
 struct CustomerRule {
     customer_id: Field,
     account_id: Option<Field>,
     name: Option<Field>,
     kind: Option<Field>,
-    phones: Option<PhoneRule>,
-    emails: Option<EmailRule>,
-    locations: Option<LocationRule>,
-    contacts: Option<ContactRule>,
+    phones: Option<Each<PhoneRule>>,
+    emails: Option<Each<EmailRule>>,
+    locations: Option<Each<LocationRule>>,
+    contacts: Option<Each<ContactRule>>,
     created_at: Option<Field>,
     changed_at: Option<Field>,
 }
 
 #[derive(Debug)]
 struct PhoneRule {
-    each: Path,
     number: Field,
     extension: Option<Field>,
     kind: Option<Field>,
@@ -55,24 +111,21 @@ struct PhoneRule {
 
 #[derive(Debug)]
 struct EmailRule {
-    each: Path,
     address: Field,
     primary: Option<Field>,
 }
 
 #[derive(Debug)]
 struct LocationRule {
-    each: Path,
     id: Field,
 }
 
 #[derive(Debug)]
 struct ContactRule {
-    each: Path,
     id: Option<Field>,
     name: Option<Field>,
-    phones: Option<PhoneRule>,
-    emails: Option<EmailRule>,
+    phones: Option<Each<PhoneRule>>,
+    emails: Option<Each<EmailRule>>,
     primary: Option<Field>,
 }
 
@@ -85,9 +138,9 @@ struct PageRule {
 
 impl Answer {
     /// Compiles the section.
-    pub fn new(shape: &AnswerShape, mistakes: &mut Mistakes) -> Option<Self> {
+    pub fn new(shape: &AnswerShape, slots: &Slots, mistakes: &mut Mistakes) -> Option<Self> {
         let customers = mistakes.note("answer.customers", Path::parse(&shape.customers));
-        let mut compiler = Compiler(mistakes);
+        let mut compiler = Compiler { slots, mistakes };
         let customer = compiler.customer("answer.customer", &shape.customer);
         let page = compiler.page("answer.page", &shape.page);
         Some(Self {
@@ -97,18 +150,22 @@ impl Answer {
         })
     }
 
-    /// The customers of an answer, and its page.
+    /// The customers of an answer to what was `asked`, and its page.
     ///
     /// # Errors
     /// A customer without an id, or more customers than a lookup can have.
-    pub fn read(&self, body: &Value) -> Result<(Vec<Customer>, Option<Page>), Malformed> {
+    pub fn read(
+        &self,
+        body: &Value,
+        asked: &Values,
+    ) -> Result<(Vec<Customer>, Option<Page>), Malformed> {
         let mut customers = Vec::new();
         for (number, node) in self.customers.nodes(body).enumerate() {
             if number == MOST_CUSTOMERS {
                 let problem = format!("expected at most {MOST_CUSTOMERS} customers, got more");
                 return Err(Malformed::at("answer.customers", problem));
             }
-            let customer = self.customer.read(node).ok_or_else(|| {
+            let customer = self.customer.read(At { node, asked }).ok_or_else(|| {
                 let problem = format!(
                     "expected a string or a whole number in customer {number} (counted from 0)"
                 );
@@ -119,9 +176,30 @@ impl Answer {
         Ok((customers, self.page(body)))
     }
 
+    /// Why nobody may have been found who is there: the list of customers is missing, or the answer counts some.
+    pub fn doubt(&self, body: &Value) -> Option<String> {
+        let list = self.customers.list();
+        if let Some(list) = list.filter(|list| list.nodes(body).next().is_none()) {
+            return Some(format!(
+                "nothing stands at {list}, which counts as nobody found; where such an answer is an error, say so: \
+                 [[classes]] with where = {{ path = \"{list}\", exists = false }} and class = \"bad_response\""
+            ));
+        }
+        let total = self.page(body)?.total.filter(|total| *total > 0)?;
+        Some(format!(
+            "answer.page.total is {total}, but answer.customers leads to nobody; is its path right?"
+        ))
+    }
+
     /// The words of an answer that its fields name themselves.
     pub fn words(&self) -> Vec<String> {
-        self.customer.fields().flat_map(Field::words).collect()
+        let fields = self.customer.fields().into_iter();
+        fields.flat_map(Field::words).collect()
+    }
+
+    /// The fields of a customer that the descriptor names.
+    pub fn fills(&self) -> Vec<&'static str> {
+        self.customer.fills()
     }
 
     /// What an answer says of its pages.
@@ -131,122 +209,129 @@ impl Answer {
 }
 
 impl CustomerRule {
-    /// Those whose values may be codes.
-    fn fields(&self) -> impl Iterator<Item = &Field> {
-        let contacts = self.contacts.as_ref();
-        let phones = self.phones.iter();
-        let phones = phones.chain(contacts.and_then(|contacts| contacts.phones.as_ref()));
-        let emails = self.emails.iter();
-        let emails = emails.chain(contacts.and_then(|contacts| contacts.emails.as_ref()));
-        let of_phones = phones.flat_map(|rule| rule.kind.iter().chain(&rule.primary));
-        let of_emails = emails.flat_map(|rule| &rule.primary);
-        let of_contacts = contacts.into_iter().flat_map(|rule| &rule.primary);
-        let own = self.kind.iter();
-        own.chain(of_phones).chain(of_emails).chain(of_contacts)
+    fn fills(&self) -> Vec<&'static str> {
+        let named = [
+            ("customer_id", true),
+            ("account_id", self.account_id.is_some()),
+            ("name", self.name.is_some()),
+            ("type", self.kind.is_some()),
+            ("phones", self.phones.is_some()),
+            ("emails", self.emails.is_some()),
+            ("locations", self.locations.is_some()),
+            ("contacts", self.contacts.is_some()),
+            ("created_at", self.created_at.is_some()),
+            ("changed_at", self.changed_at.is_some()),
+        ];
+        let named = named.into_iter().filter(|(_, is_named)| *is_named);
+        named.map(|(name, _)| name).collect()
     }
+}
 
-    fn read(&self, node: &Value) -> Option<Customer> {
+impl Read for CustomerRule {
+    type Of = Customer;
+
+    fn read(&self, at: At) -> Option<Customer> {
         Some(Customer {
-            customer_id: self.customer_id.text(node)?,
-            account_id: text(self.account_id.as_ref(), node),
-            name: text(self.name.as_ref(), node),
-            kind: text(self.kind.as_ref(), node),
-            phones: self
-                .phones
-                .as_ref()
-                .map(|rule| rule.read(node))
-                .unwrap_or_default(),
-            emails: self
-                .emails
-                .as_ref()
-                .map(|rule| rule.read(node))
-                .unwrap_or_default(),
-            locations: self
-                .locations
-                .as_ref()
-                .map(|rule| rule.read(node))
-                .unwrap_or_default(),
-            contacts: self
-                .contacts
-                .as_ref()
-                .map(|rule| rule.read(node))
-                .unwrap_or_default(),
-            created_at: date(self.created_at.as_ref(), node),
-            changed_at: date(self.changed_at.as_ref(), node),
+            customer_id: self.customer_id.text(at)?,
+            account_id: text(self.account_id.as_ref(), at),
+            name: text(self.name.as_ref(), at),
+            kind: text(self.kind.as_ref(), at),
+            phones: list(self.phones.as_ref(), at),
+            emails: list(self.emails.as_ref(), at),
+            locations: list(self.locations.as_ref(), at),
+            contacts: list(self.contacts.as_ref(), at),
+            created_at: date(self.created_at.as_ref(), at),
+            changed_at: date(self.changed_at.as_ref(), at),
+            ..Customer::default()
         })
     }
-}
 
-impl PhoneRule {
-    fn read(&self, node: &Value) -> Vec<Phone> {
-        let phone = |node: &Value| {
-            Some(Phone {
-                number: self.number.text(node)?,
-                extension: text(self.extension.as_ref(), node),
-                kind: text(self.kind.as_ref(), node),
-                kind_code: self
-                    .kind_code
-                    .as_ref()
-                    .and_then(|field| field.integer(node)),
-                primary: truth(self.primary.as_ref(), node),
-                changed_at: date(self.changed_at.as_ref(), node),
-                id: text(self.id.as_ref(), node),
-            })
-        };
-        self.each.nodes(node).filter_map(phone).collect()
+    fn fields(&self) -> Vec<&Field> {
+        let phones = self.phones.iter().flat_map(|each| each.rule.fields());
+        let emails = self.emails.iter().flat_map(|each| each.rule.fields());
+        let contacts = self.contacts.iter().flat_map(|each| each.rule.fields());
+        let own = self.kind.iter();
+        own.chain(phones).chain(emails).chain(contacts).collect()
     }
 }
 
-impl EmailRule {
-    fn read(&self, node: &Value) -> Vec<Email> {
-        let email = |node: &Value| {
-            Some(Email {
-                address: self.address.text(node)?,
-                primary: truth(self.primary.as_ref(), node),
-            })
-        };
-        self.each.nodes(node).filter_map(email).collect()
+impl Read for PhoneRule {
+    type Of = Phone;
+
+    fn read(&self, at: At) -> Option<Phone> {
+        Some(Phone {
+            number: self.number.text(at)?,
+            extension: text(self.extension.as_ref(), at),
+            kind: text(self.kind.as_ref(), at),
+            kind_code: self.kind_code.as_ref().and_then(|field| field.integer(at)),
+            primary: truth(self.primary.as_ref(), at),
+            changed_at: date(self.changed_at.as_ref(), at),
+            id: text(self.id.as_ref(), at),
+        })
+    }
+
+    fn fields(&self) -> Vec<&Field> {
+        self.kind.iter().chain(&self.primary).collect()
     }
 }
 
-impl LocationRule {
-    fn read(&self, node: &Value) -> Vec<Location> {
-        let location = |node: &Value| {
-            Some(Location {
-                id: self.id.text(node)?,
-            })
-        };
-        self.each.nodes(node).filter_map(location).collect()
+impl Read for EmailRule {
+    type Of = Email;
+
+    fn read(&self, at: At) -> Option<Email> {
+        Some(Email {
+            address: self.address.text(at)?,
+            primary: truth(self.primary.as_ref(), at),
+        })
+    }
+
+    fn fields(&self) -> Vec<&Field> {
+        self.primary.iter().collect()
     }
 }
 
-impl ContactRule {
-    fn read(&self, node: &Value) -> Vec<Contact> {
-        let contact = |node: &Value| {
-            let contact = Contact {
-                id: text(self.id.as_ref(), node),
-                name: text(self.name.as_ref(), node),
-                phones: self
-                    .phones
-                    .as_ref()
-                    .map(|rule| rule.read(node))
-                    .unwrap_or_default(),
-                emails: self
-                    .emails
-                    .as_ref()
-                    .map(|rule| rule.read(node))
-                    .unwrap_or_default(),
-                primary: truth(self.primary.as_ref(), node),
-            };
-            (contact != Contact::default()).then_some(contact)
+impl Read for LocationRule {
+    type Of = Location;
+
+    fn read(&self, at: At) -> Option<Location> {
+        let id = self.id.text(at)?;
+        Some(Location { id })
+    }
+
+    fn fields(&self) -> Vec<&Field> {
+        Vec::new()
+    }
+}
+
+impl Read for ContactRule {
+    type Of = Contact;
+
+    /// An object is a person, even where nothing can be read of it.
+    fn read(&self, at: At) -> Option<Contact> {
+        let contact = Contact {
+            id: text(self.id.as_ref(), at),
+            name: text(self.name.as_ref(), at),
+            phones: list(self.phones.as_ref(), at),
+            emails: list(self.emails.as_ref(), at),
+            primary: truth(self.primary.as_ref(), at),
         };
-        self.each.nodes(node).filter_map(contact).collect()
+        (at.node.is_object() || contact != Contact::default()).then_some(contact)
+    }
+
+    fn fields(&self) -> Vec<&Field> {
+        let phones = self.phones.iter().flat_map(|each| each.rule.fields());
+        let emails = self.emails.iter().flat_map(|each| each.rule.fields());
+        self.primary.iter().chain(phones).chain(emails).collect()
     }
 }
 
 impl PageRule {
     fn read(&self, body: &Value) -> Option<Page> {
-        let number = |field: &Option<Field>| field.as_ref()?.integer(body);
+        let at = At {
+            node: body,
+            asked: &Values::new(),
+        };
+        let number = |field: &Option<Field>| field.as_ref()?.integer(at);
         let page = Page {
             total: number(&self.total),
             page: number(&self.page),
@@ -256,28 +341,16 @@ impl PageRule {
     }
 }
 
-fn text(field: Option<&Field>, node: &Value) -> Option<String> {
-    field?.text(node)
-}
-
-fn date(field: Option<&Field>, node: &Value) -> Option<String> {
-    field?.date(node)
-}
-
-fn truth(field: Option<&Field>, node: &Value) -> Option<bool> {
-    field?.truth(node)
-}
-
 /// Compiles and notes what is wrong.
-struct Compiler<'a>(&'a mut Mistakes);
+struct Compiler<'a> {
+    slots: &'a Slots,
+    mistakes: &'a mut Mistakes,
+}
 
 impl Compiler<'_> {
-    fn path(&mut self, key: &str, text: &str) -> Option<Path> {
-        self.0.note(key, Path::parse(text))
-    }
-
     fn field(&mut self, key: &str, name: &str, holds: Holds, shape: &FieldShape) -> Field {
-        Field::new(&format!("{key}.{name}"), holds, shape, self.0)
+        let key = format!("{key}.{name}");
+        Field::new(&key, holds, shape, self.slots, self.mistakes)
     }
 
     fn optional(
@@ -288,6 +361,13 @@ impl Compiler<'_> {
         shape: Option<&FieldShape>,
     ) -> Option<Field> {
         shape.map(|shape| self.field(key, name, holds, shape))
+    }
+
+    fn each<R>(&mut self, key: &str, each: &str, rule: R) -> Option<Each<R>> {
+        let each = self
+            .mistakes
+            .note(&format!("{key}.each"), Path::parse(each))?;
+        Some(Each { each, rule })
     }
 
     fn customer(&mut self, key: &str, shape: &CustomerShape) -> CustomerRule {
@@ -305,9 +385,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn phones(&mut self, key: &str, shape: Option<&PhonesShape>) -> Option<PhoneRule> {
+    fn phones(&mut self, key: &str, shape: Option<&PhonesShape>) -> Option<Each<PhoneRule>> {
         let shape = shape?;
-        let each = self.path(&format!("{key}.each"), &shape.each);
         let rule = PhoneRule {
             number: self.field(key, "number", Holds::Id, &shape.number),
             extension: self.optional(key, "extension", Holds::Id, shape.extension.as_ref()),
@@ -316,44 +395,39 @@ impl Compiler<'_> {
             primary: self.optional(key, "primary", Holds::Truth, shape.primary.as_ref()),
             changed_at: self.optional(key, "changed_at", Holds::Date, shape.changed_at.as_ref()),
             id: self.optional(key, "id", Holds::Id, shape.id.as_ref()),
-            each: each?,
         };
-        Some(rule)
+        self.each(key, &shape.each, rule)
     }
 
-    fn emails(&mut self, key: &str, shape: Option<&EmailsShape>) -> Option<EmailRule> {
+    fn emails(&mut self, key: &str, shape: Option<&EmailsShape>) -> Option<Each<EmailRule>> {
         let shape = shape?;
-        let each = self.path(&format!("{key}.each"), &shape.each);
         let rule = EmailRule {
             address: self.field(key, "address", Holds::Text, &shape.address),
             primary: self.optional(key, "primary", Holds::Truth, shape.primary.as_ref()),
-            each: each?,
         };
-        Some(rule)
+        self.each(key, &shape.each, rule)
     }
 
-    fn locations(&mut self, key: &str, shape: Option<&LocationsShape>) -> Option<LocationRule> {
+    fn locations(
+        &mut self,
+        key: &str,
+        shape: Option<&LocationsShape>,
+    ) -> Option<Each<LocationRule>> {
         let shape = shape?;
-        let each = self.path(&format!("{key}.each"), &shape.each);
-        let rule = LocationRule {
-            id: self.field(key, "id", Holds::Id, &shape.id),
-            each: each?,
-        };
-        Some(rule)
+        let id = self.field(key, "id", Holds::Id, &shape.id);
+        self.each(key, &shape.each, LocationRule { id })
     }
 
-    fn contacts(&mut self, key: &str, shape: Option<&ContactsShape>) -> Option<ContactRule> {
+    fn contacts(&mut self, key: &str, shape: Option<&ContactsShape>) -> Option<Each<ContactRule>> {
         let shape = shape?;
-        let each = self.path(&format!("{key}.each"), &shape.each);
         let rule = ContactRule {
             id: self.optional(key, "id", Holds::Id, shape.id.as_ref()),
             name: self.optional(key, "name", Holds::Text, shape.name.as_ref()),
             phones: self.phones(&format!("{key}.phones"), shape.phones.as_ref()),
             emails: self.emails(&format!("{key}.emails"), shape.emails.as_ref()),
             primary: self.optional(key, "primary", Holds::Truth, shape.primary.as_ref()),
-            each: each?,
         };
-        Some(rule)
+        self.each(key, &shape.each, rule)
     }
 
     fn page(&mut self, key: &str, shape: &PageShape) -> PageRule {

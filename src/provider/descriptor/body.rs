@@ -69,6 +69,19 @@ impl Json {
         }
     }
 
+    /// Its texts with placeholders.
+    pub fn templates<'a>(&'a self, templates: &mut Vec<&'a Template>) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Text(template) => templates.push(template),
+            Self::Array(items) => items.iter().for_each(|item| item.templates(templates)),
+            Self::Object(members) => {
+                let members = members.iter();
+                members.for_each(|(_, member)| member.templates(templates));
+            }
+        }
+    }
+
     /// The slots that stand in it.
     pub fn slots(&self, slots: &mut Vec<usize>) {
         match self {

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{
     condition::Condition,
-    document,
+    field::{At, Field, Holds},
     mistakes::Mistakes,
-    path::Path,
     shape::{ClassName, ClassShape, StatusShape},
+    template::{Slots, Values},
 };
 
 /// One of `[[classes]]`, compiled.
@@ -18,7 +18,7 @@ pub struct ClassRule {
     condition: Option<Condition>,
     /// None where the status decides, and its words alone count.
     pub class: Option<ClassName>,
-    message: Option<Path>,
+    message: Option<Field>,
 }
 
 /// Statuses from 100 to 599.
@@ -26,37 +26,49 @@ pub struct ClassRule {
 struct Statuses([bool; 500]);
 
 /// Compiles the classes, each with its key.
-pub fn compile(shapes: &[(String, ClassShape)], mistakes: &mut Mistakes) -> Vec<ClassRule> {
-    let mut taken = Statuses::none();
-    let mut rules = Vec::new();
+pub fn compile(
+    shapes: &[(String, ClassShape)],
+    slots: &Slots,
+    mistakes: &mut Mistakes,
+) -> Vec<ClassRule> {
+    let mut rules: Vec<ClassRule> = Vec::new();
     for (key, shape) in shapes {
-        let statuses = Statuses::parse(&format!("{key}.status"), shape.status.as_deref(), mistakes);
-        if statuses.are_all_in(&taken) {
-            mistakes.add(
-                key,
-                "cannot be reached: the classes before it decide on all of its statuses; expected it before them, or a `where` there",
-            );
-        }
-        if shape.condition.is_none() {
-            taken.add(&statuses);
-        }
         if shape.class.is_none() && shape.message.is_none() {
             mistakes.add(key, "expected class, or message, or both");
         }
+        let statuses = Statuses::parse(&format!("{key}.status"), shape.status.as_deref(), mistakes);
         let condition = shape
             .condition
             .as_ref()
-            .and_then(|condition| Condition::new(&format!("{key}.where"), condition, mistakes));
-        let message = shape
-            .message
-            .as_deref()
-            .and_then(|path| mistakes.note(&format!("{key}.message"), Path::parse(path)));
-        rules.push(ClassRule {
+            .map(|condition| Condition::new(&format!("{key}.where"), condition, mistakes));
+        let message = shape.message.as_ref().map(|message| {
+            Field::new(
+                &format!("{key}.message"),
+                Holds::Words,
+                message,
+                slots,
+                mistakes,
+            )
+        });
+        // One whose condition is wrong decides nothing.
+        let condition = match condition {
+            Some(None) => continue,
+            Some(condition) => condition,
+            None => None,
+        };
+        let rule = ClassRule {
             statuses,
             condition,
             class: shape.class,
             message,
-        });
+        };
+        if rule.is_hidden_by(&rules) {
+            mistakes.add(
+                key,
+                "cannot be reached: classes before it decide on all that it is for; expected it before them, or a stricter `where` there",
+            );
+        }
+        rules.push(rule);
     }
     rules
 }
@@ -78,14 +90,30 @@ impl ClassRule {
 
     /// The provider's own words.
     pub fn words(&self, body: Option<&Value>) -> Option<String> {
-        let words = self.message.as_ref()?.nodes(body?);
-        let words: Vec<String> = words
-            .filter_map(|node| match document::number(node) {
-                None => node.as_str().map(str::to_owned),
-                Some(number) => Some(number.into_owned()),
-            })
-            .collect();
-        (!words.is_empty()).then(|| words.join(" "))
+        let at = At {
+            node: body?,
+            asked: &Values::new(),
+        };
+        self.message.as_ref()?.text(at)
+    }
+
+    /// Whether one of those before it goes for every answer that it goes for.
+    fn is_hidden_by(&self, before: &[Self]) -> bool {
+        let hidden = |status: u16| {
+            let before = before.iter().filter(|rule| rule.statuses.has(status));
+            let conditions: Vec<_> = before.map(|rule| rule.condition.as_ref()).collect();
+            let follows = |other: Option<&Condition>| match (other, &self.condition) {
+                (None, _) => true,
+                (Some(other), Some(own)) => own.implies(other),
+                (Some(_), None) => false,
+            };
+            conditions.iter().copied().any(follows)
+                || Condition::are_all(conditions.iter().flatten().copied())
+        };
+        let mut statuses = (100..600)
+            .filter(|status| self.statuses.has(*status))
+            .peekable();
+        statuses.peek().is_some() && statuses.all(hidden)
     }
 }
 
@@ -121,21 +149,6 @@ impl Statuses {
     fn has(&self, status: u16) -> bool {
         let at = usize::from(status).checked_sub(100);
         at.and_then(|at| self.0.get(at)).copied().unwrap_or(false)
-    }
-
-    fn add(&mut self, others: &Self) {
-        for (own, other) in self.0.iter_mut().zip(&others.0) {
-            *own |= other;
-        }
-    }
-
-    fn are_all_in(&self, others: &Self) -> bool {
-        self.0.iter().any(|status| *status)
-            && self
-                .0
-                .iter()
-                .zip(&others.0)
-                .all(|(own, other)| !own || *other)
     }
 }
 

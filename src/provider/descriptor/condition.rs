@@ -13,13 +13,13 @@ pub struct Condition {
     asks: Asks,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Place {
     Body(Path),
     Header(HeaderName),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Asks {
     Equals(toml::Value),
     Contains(String),
@@ -68,6 +68,29 @@ impl Condition {
         }
     }
 
+    /// Whether every answer that says this says the other, too.
+    pub fn implies(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (own, other_place) if own == other_place => self.asks.implies(&other.asks),
+            // What stands in a body stands in JSON.
+            (Place::Body(_), Place::Body(root)) => {
+                root.is_root()
+                    && other.asks == Asks::Exists(true)
+                    && self.asks != Asks::Exists(false)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every answer says one of these.
+    pub fn are_all<'a>(conditions: impl Iterator<Item = &'a Self> + Clone) -> bool {
+        let of = |exists: bool| {
+            let one = move |condition: &&'a Self| condition.asks == Asks::Exists(exists);
+            conditions.clone().filter(one)
+        };
+        of(true).any(|there| of(false).any(|absent| there.place == absent.place))
+    }
+
     /// Whether the answer says it; of several nodes one is enough.
     pub fn holds(&self, headers: &HeaderMap, body: Option<&Value>) -> bool {
         match &self.place {
@@ -88,6 +111,19 @@ impl Condition {
 }
 
 impl Asks {
+    /// Of the same place: whether this says the other, too.
+    fn implies(&self, other: &Self) -> bool {
+        let text = match self {
+            Self::Equals(toml::Value::String(text)) | Self::Contains(text) => Some(text),
+            _ => None,
+        };
+        match other {
+            Self::Exists(true) => *self != Self::Exists(false),
+            Self::Contains(part) => text.is_some_and(|text| text.contains(part)),
+            other => self == other,
+        }
+    }
+
     fn any<'a>(&self, mut nodes: impl Iterator<Item = &'a Value>) -> bool {
         match self {
             Self::Equals(expected) => nodes.any(|node| equal(expected, node)),

@@ -9,23 +9,29 @@ use toml::{Table, Value};
 use super::{
     mistakes::Mistakes,
     shape::{
-        AnswerShape, Auth, ClassShape, Criterion, CustomerShape, RequestShape, TestShape, WaitShape,
+        AnswerShape, Auth, ClassShape, Criterion, CustomerShape, FieldShape, RequestShape,
+        TestShape, WaitShape,
     },
 };
+use crate::config::CountKeys;
+
+/// Criteria or options by name; none for one that is told to be wrong.
+pub type Criteria = BTreeMap<String, Option<Criterion>>;
 
 /// The sections of a file. One that is missing or wrong is none, and stands among the mistakes.
 pub struct Sections {
     pub title: Option<String>,
     pub need: Option<Vec<Vec<String>>>,
     pub auth: Option<Auth>,
-    pub criteria: BTreeMap<String, Criterion>,
-    pub options: BTreeMap<String, Criterion>,
+    pub criteria: Criteria,
+    pub options: Criteria,
     /// With their keys, as `request[1]`.
     pub requests: Vec<(String, RequestShape)>,
     pub answer: Option<AnswerShape>,
     /// With their keys, as `classes[0]`.
     pub classes: Vec<(String, ClassShape)>,
     pub wait: Option<WaitShape>,
+    pub count: Vec<CountKeys>,
     /// With their keys, as `tests[0]`.
     pub tests: Vec<(String, TestShape)>,
 }
@@ -51,16 +57,17 @@ pub fn sections(text: &str, mistakes: &mut Mistakes) -> Option<Sections> {
             "auth",
             "a table with `kind`: header, query, basic, oauth or none",
         ),
-        criteria: root.named("criteria"),
+        criteria: root.criteria(),
         options: root.named("options"),
         requests: root.requests(),
         answer: root.answer(),
         classes: root.listed("classes"),
         wait: root.take("wait"),
+        count: root.take("count").unwrap_or_default(),
         tests: root.listed("tests"),
     };
     root.nothing_is_left(
-        "title, need, auth, criteria, options, request, answer, classes, wait or tests",
+        "title, need, auth, criteria, options, request, answer, classes, wait, count or tests",
     );
     Some(sections)
 }
@@ -110,14 +117,23 @@ impl Reader<'_> {
         .ok()
     }
 
+    fn criteria(&mut self) -> Criteria {
+        let given = self.table.get("criteria");
+        if given.is_none_or(|given| given.as_table().is_some_and(Table::is_empty)) {
+            self.mistakes
+                .add("criteria", "missing; expected at least one [criteria.NAME]");
+        }
+        self.named("criteria")
+    }
+
     /// A table of tables.
-    fn named<T: DeserializeOwned>(&mut self, key: &str) -> BTreeMap<String, T> {
+    fn named(&mut self, key: &str) -> Criteria {
         let table: Table = self.take(key).unwrap_or_default();
         let read = |(name, value): (String, Value)| {
-            let value = self.read(&format!("{key}.{name}"), value)?;
-            Some((name, value))
+            let value = self.read(&format!("{key}.{name}"), value);
+            (name, value)
         };
-        table.into_iter().filter_map(read).collect()
+        table.into_iter().map(read).collect()
     }
 
     /// A list of tables, each with its key.
@@ -173,7 +189,7 @@ impl Reader<'_> {
         let customer = CustomerShape {
             customer_id: self
                 .required("customer_id", "a path to the provider's id")
-                .unwrap_or_default(),
+                .unwrap_or_else(|| FieldShape::of("$")),
             account_id: self.take("account_id"),
             name: self.take("name"),
             kind: self.take("type"),
@@ -225,6 +241,17 @@ fn in_our_words(message: &str) -> String {
         .strip_prefix("invalid type: ")
         .and_then(|rest| rest.rsplit_once(", expected "))
     {
+        let expected = match expected {
+            "a sequence" => "a list",
+            "a map" => "a table",
+            other if other.starts_with("struct ") => "a table",
+            other => other,
+        };
+        let came = match came {
+            "map" => "a table",
+            "sequence" => "a list",
+            other => other,
+        };
         return format!("got {came}, expected {expected}");
     }
     message

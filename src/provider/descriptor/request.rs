@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     body::Json,
@@ -15,6 +16,10 @@ use crate::{json::Malformed, provider::encoded};
 /// One `[request]`, compiled.
 #[derive(Debug)]
 pub struct Request {
+    /// The slots without which it is not sent.
+    needs: Vec<usize>,
+    /// The slots that stand in it.
+    uses: Vec<usize>,
     method: Method,
     path: Vec<Segment>,
     parameters: Vec<(String, Parameter)>,
@@ -65,26 +70,38 @@ impl Request {
             let expected = "a GET has no body; expected method = \"POST\"";
             compiler.mistakes.add(&format!("{key}.body"), expected);
         }
-        Self {
+        let path = compiler.path(&format!("{key}.path"), &shape.path);
+        let mut needs = compiler.when(&format!("{key}.when"), &shape.when);
+        needs.extend(path.iter().flat_map(|segment| segment.0.slots()));
+        let mut request = Self {
+            needs,
+            uses: Vec::new(),
             method,
-            path: compiler.path(&format!("{key}.path"), &shape.path),
+            path,
             parameters: compiler.parameters(&format!("{key}.query"), &shape.query.0),
             headers: compiler.headers(&format!("{key}.headers"), &shape.headers.0),
             body: shape
                 .body
                 .as_ref()
                 .and_then(|body| compiler.json(&format!("{key}.body"), body)),
-        }
+        };
+        request.uses = request.slots();
+        request
     }
 
-    /// The slots that its path needs.
-    pub fn needs(&self) -> impl Iterator<Item = usize> {
-        self.path.iter().flat_map(|segment| segment.0.slots())
+    /// The slots that its path needs, and those that it says.
+    pub fn needs(&self) -> &[usize] {
+        &self.needs
     }
 
     /// All slots that stand in it.
-    pub fn uses(&self) -> Vec<usize> {
-        let mut slots: Vec<usize> = self.needs().collect();
+    pub fn uses(&self) -> &[usize] {
+        &self.uses
+    }
+
+    fn slots(&self) -> Vec<usize> {
+        let path = self.path.iter();
+        let mut slots: Vec<usize> = path.flat_map(|segment| segment.0.slots()).collect();
         for (_, parameter) in &self.parameters {
             match parameter {
                 Parameter::Text(template) => slots.extend(template.slots()),
@@ -94,6 +111,25 @@ impl Request {
         slots.extend(self.headers.iter().flat_map(|(_, value)| value.slots()));
         self.body.iter().for_each(|body| body.slots(&mut slots));
         slots
+    }
+
+    /// The slots whose values stand inside other text, where the API may read them as a part of that.
+    pub fn inside_text(&self) -> impl Iterator<Item = usize> {
+        let mut templates: Vec<&Template> = self.headers.iter().map(|(_, value)| value).collect();
+        for (_, parameter) in &self.parameters {
+            match parameter {
+                Parameter::Text(template) => templates.push(template),
+                Parameter::Json(json) => json.templates(&mut templates),
+            }
+        }
+        if let Some(body) = &self.body {
+            body.templates(&mut templates);
+        }
+        let mixed = |template: &&Template| template.whole().is_none();
+        templates
+            .into_iter()
+            .filter(mixed)
+            .flat_map(Template::slots)
     }
 
     /// The names of its headers.
@@ -106,7 +142,7 @@ impl Request {
         self.parameters.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The request below `base`; none where its path cannot be filled.
+    /// The request below `base`; none where something that it needs is absent.
     ///
     /// # Errors
     /// The value that no such place can hold.
@@ -116,13 +152,15 @@ impl Request {
         values: &Values,
         rules: &[Rule],
     ) -> Result<Option<http::Request<Bytes>>, Malformed> {
-        let Some(path) = self.path(values, rules)? else {
+        if self.needs.iter().any(|slot| values[*slot].is_none()) {
             return Ok(None);
-        };
-        let mut address = format!("{base}{path}");
+        }
+        let mut address = String::with_capacity(base.len() + 128);
+        address.push_str(base);
+        self.path(values, rules, &mut address)?;
         for (number, (name, value)) in self.filled(values).enumerate() {
             address.push(if number == 0 { '?' } else { '&' });
-            address.extend(encoded(name));
+            address.extend(encoded_name(name));
             address.push('=');
             address.extend(encoded(&value));
         }
@@ -152,25 +190,21 @@ impl Request {
         Ok(Some(request))
     }
 
-    fn path(&self, values: &Values, rules: &[Rule]) -> Result<Option<String>, Malformed> {
-        let mut path = String::new();
+    fn path(&self, values: &Values, rules: &[Rule], address: &mut String) -> Result<(), Malformed> {
         for segment in &self.path {
-            let Some(text) = segment
-                .0
-                .fill(values, |value, text| text.extend(encoded(value)))
-            else {
-                return Ok(None);
-            };
-            // Addresses are normalised on their way: these two would walk up the path.
-            if matches!(text.as_str(), "." | ".." | "") && segment.0.slots().next().is_some() {
+            address.push('/');
+            let begun = address.len();
+            // Nothing that a segment needs is absent.
+            segment.0.fill_into(values, address, |value, text| {
+                text.extend(encoded(value));
+            });
+            if segment.0.slots().next().is_some() && walks(&address[begun..]) {
                 let expected =
                     "expected another value than \"\", \".\" and \"..\", which no path can hold";
                 return Err(Malformed::at(first_of(&segment.0, rules), expected));
             }
-            path.push('/');
-            path.push_str(&text);
         }
-        Ok(Some(path))
+        Ok(())
     }
 
     fn filled(&self, values: &Values) -> impl Iterator<Item = (&str, String)> {
@@ -202,6 +236,12 @@ fn header(
         })
 }
 
+/// Whether a segment would walk up the path, since addresses are normalised on their way; some trim it before.
+fn walks(segment: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+    matches!(decoded.trim(), "" | "." | "..")
+}
+
 /// The path of the first value that stands in a template.
 fn first_of<'a>(template: &Template, rules: &'a [Rule]) -> &'a str {
     template
@@ -228,6 +268,24 @@ impl Compiler<'_> {
             return None;
         }
         Some(template)
+    }
+
+    /// The slots of criteria that are named without braces.
+    fn when(&mut self, key: &str, names: &[String]) -> Vec<usize> {
+        let mut slots = Vec::new();
+        for name in names {
+            match self.slots.get(&format!("query.{name}")) {
+                Some(slot) => slots.push(slot),
+                None => self.mistakes.add(
+                    key,
+                    format!(
+                        "{name:?} is no criterion; expected one of {}",
+                        self.slots.criteria()
+                    ),
+                ),
+            }
+        }
+        slots
     }
 
     fn path(&mut self, key: &str, segments: &[String]) -> Vec<Segment> {
@@ -274,6 +332,12 @@ impl Compiler<'_> {
             let Some(name) = self.mistakes.note(&key, parsed) else {
                 continue;
             };
+            if name == CONTENT_TYPE && !speaks_json(text) {
+                let problem = format!(
+                    "got {text:?}, but a body is JSON; expected application/json, or no such header"
+                );
+                self.mistakes.add(&key, problem);
+            }
             if OF_THE_CLIENT.contains(&name.as_str()) {
                 self.mistakes.add(
                     &key,
@@ -303,6 +367,12 @@ impl Compiler<'_> {
     }
 }
 
+/// Whether a `Content-Type` is one of JSON, as `application/vnd.api+json`.
+fn speaks_json(text: &str) -> bool {
+    let kind = text.split(';').next().unwrap_or_default();
+    kind.to_ascii_lowercase().contains("json") || text.contains('{')
+}
+
 /// A segment of the path whose plain text is as RFC 3986 allows.
 fn segment(template: Template, last: bool) -> Result<Segment, String> {
     let plain = template.literal();
@@ -326,6 +396,24 @@ fn segment(template: Template, last: bool) -> Result<Segment, String> {
         }
         None => Ok(Segment(template)),
     }
+}
+
+/// A parameter's name as it is written, as `$filter`, where RFC 3986 allows and a form has no other use for it.
+fn encoded_name(name: &str) -> impl Iterator<Item = &str> {
+    const APART: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'$')
+        .remove(b'!')
+        .remove(b'*')
+        .remove(b'(')
+        .remove(b')')
+        .remove(b',')
+        .remove(b':')
+        .remove(b'@');
+    utf8_percent_encode(name, APART)
 }
 
 /// RFC 3986's pchar; a percent sign begins what is encoded already.

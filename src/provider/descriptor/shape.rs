@@ -1,13 +1,16 @@
 //! What may stand in a descriptor's file, as types. Their documentation is the reference of each key
 //! (`lookup-worker schema provider` prints it for editors).
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::ordered::Ordered;
-use crate::{config::Grant, failure::ErrorKind};
+use crate::{
+    config::{CountKeys, Grant},
+    failure::ErrorKind,
+};
 
 /// An HTTP API that answers customer lookups in JSON. It holds no secret and no address: those stand in the
 /// configuration.
@@ -40,6 +43,10 @@ pub struct Descriptor {
     pub classes: Vec<ClassShape>,
     /// Where an answer says how long to wait, besides `Retry-After`.
     pub wait: Option<WaitShape>,
+    /// Where an answer says how many requests are left, one for each window; without it the headers that are usual are
+    /// read. The configuration's `count` goes before.
+    #[serde(default)]
+    pub count: Vec<CountKeys>,
     /// Requests, answers and results that must go together; `lookup-worker provider test` runs them.
     #[serde(default)]
     pub tests: Vec<TestShape>,
@@ -94,11 +101,19 @@ pub struct Criterion {
     pub kind: Type,
     /// How a telephone number is written; for strings.
     pub format: Option<Format>,
-    /// What it must match as a whole (a regular expression, linear in time); for strings.
+    /// What it must match as a whole (a regular expression, linear in time); for strings and ids.
     pub pattern: Option<String>,
+    /// The least that it may be; for integers.
+    pub minimum: Option<i64>,
     /// What goes where a job has none; for options.
     #[schemars(with = "Option<serde_json::Value>")]
     pub default: Option<toml::Value>,
+    /// What a job must have beside it, by the names of the same section.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// What a job must not have beside it, by the names of the same section.
+    #[serde(default)]
+    pub excludes: Vec<String>,
 }
 
 /// The JSON type of a criterion.
@@ -107,6 +122,8 @@ pub struct Criterion {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Type {
     String,
+    /// A string, or an integer of at least 0, which goes as its digits.
+    Id,
     Integer,
     Boolean,
     Array,
@@ -129,6 +146,10 @@ pub enum Format {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestShape {
+    /// Criteria without which it is not sent, besides those in its path: of several requests the first that has all it
+    /// needs is sent.
+    #[serde(default)]
+    pub when: Vec<String>,
     /// The method.
     #[serde(default)]
     pub method: Method,
@@ -295,22 +316,11 @@ pub struct PageShape {
 /// A field: a path, or a table that says more.
 #[derive(Debug, Clone, Default, JsonSchema)]
 #[schemars(with = "FieldForms")]
-pub struct FieldShape {
-    /// Where the value stands.
-    pub path: Option<String>,
-    /// Several places, of which those that have a value are put together.
-    pub join: Option<Vec<String>>,
-    /// What stands between them; nothing where it is left out.
-    pub with: Option<String>,
-    /// Of a date: `rfc3339`, `epoch_s`, `epoch_ms`, or a pattern of strftime's letters.
-    pub format: Option<String>,
-    /// Words for codes; a code that is not among them has none.
-    pub map: Option<BTreeMap<String, String>>,
-    /// Of a truth: it is one where the value is just this.
-    pub equals: Option<toml::Value>,
-    /// A regular expression whose first group is the value.
-    pub pattern: Option<String>,
-}
+pub struct FieldShape(pub FieldTable);
+
+/// A text, or a list of them.
+#[derive(Debug, Clone)]
+pub struct Texts(pub Vec<String>);
 
 /// The forms of a field, for the schema.
 #[derive(JsonSchema)]
@@ -323,17 +333,29 @@ enum FieldForms {
     Table(Box<FieldTable>),
 }
 
-#[derive(Deserialize, JsonSchema)]
+/// A path and what is to be done with its value.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FieldTable {
-    path: Option<String>,
-    join: Option<Vec<String>>,
-    with: Option<String>,
-    format: Option<String>,
-    map: Option<BTreeMap<String, String>>,
+pub struct FieldTable {
+    /// Where the value stands; of several paths the first that has one.
+    pub path: Option<Texts>,
+    /// Several fields, of which those that have a value are put together.
+    pub join: Option<Vec<FieldShape>>,
+    /// What stands between them; nothing where it is left out.
+    pub with: Option<String>,
+    /// What is put before the value, where there is one.
+    pub before: Option<String>,
+    /// Of a date: `rfc3339`, `epoch_s`, `epoch_ms`, or a pattern of strftime's letters; of several the first that fits.
+    pub format: Option<Texts>,
+    /// Words for codes; a code that is not among them has none.
+    pub map: Option<BTreeMap<String, String>>,
+    /// Of a truth: it is one where the value is just this.
     #[schemars(with = "Option<serde_json::Value>")]
-    equals: Option<toml::Value>,
-    pattern: Option<String>,
+    pub equals: Option<toml::Value>,
+    /// A regular expression whose first group is the value.
+    pub pattern: Option<String>,
+    /// What the job asked for, as `"{query.id}"`: it stands in where the answer has no value.
+    pub or: Option<String>,
 }
 
 /// What an answer means.
@@ -347,8 +369,8 @@ pub struct ClassShape {
     pub condition: Option<ConditionShape>,
     /// `found`, `not_found`, or a kind of failure. Without it the status decides, and `message` alone counts.
     pub class: Option<ClassName>,
-    /// Where the provider's words stand.
-    pub message: Option<String>,
+    /// Where the provider's words stand; of several nodes all are told.
+    pub message: Option<FieldShape>,
 }
 
 /// A status, or a hundred of them.
@@ -439,7 +461,7 @@ pub enum WaitForm {
     EpochS,
     /// A moment, in milliseconds since 1970.
     EpochMs,
-    /// A date, in any form that `Retry-After` may have.
+    /// A date, in any form that `Retry-After` may have; one without a zone is in UTC.
     Date,
 }
 
@@ -539,35 +561,43 @@ impl<'de> Deserialize<'de> for ParameterShape {
     }
 }
 
+impl FieldShape {
+    /// A path alone.
+    pub fn of(path: impl Into<String>) -> Self {
+        Self(FieldTable {
+            path: Some(Texts(vec![path.into()])),
+            ..FieldTable::default()
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for FieldShape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(path) => Ok(Self {
-                path: Some(path),
-                ..Self::default()
-            }),
-            table @ toml::Value::Table(_) => {
-                let FieldTable {
-                    path,
-                    join,
-                    with,
-                    format,
-                    map,
-                    equals,
-                    pattern,
-                } = table.try_into().map_err(in_one_line)?;
-                Ok(Self {
-                    path,
-                    join,
-                    with,
-                    format,
-                    map,
-                    equals,
-                    pattern,
-                })
-            }
+            toml::Value::String(path) => Ok(Self::of(path)),
+            table @ toml::Value::Table(_) => table.try_into().map(Self).map_err(in_one_line),
             other => Err(expected("a path, or a table with one", &other)),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(vec![text])),
+            list @ toml::Value::Array(_) => list.try_into().map(Self).map_err(in_one_line),
+            other => Err(expected("a text, or a list of them", &other)),
+        }
+    }
+}
+
+impl JsonSchema for Texts {
+    fn schema_name() -> Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<OneOrSeveral<String>>()
     }
 }
 

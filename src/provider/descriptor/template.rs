@@ -11,7 +11,41 @@ use super::{
 pub type Values = Vec<Option<Value>>;
 
 /// The names that may stand in a template, as `query.phone`, and their slots.
-pub type Slots = HashMap<String, usize>;
+#[derive(Debug, Default)]
+pub struct Slots {
+    known: HashMap<String, usize>,
+    /// Of any criterion, where `[criteria]` is told to be wrong as a whole.
+    any: Option<usize>,
+}
+
+impl Slots {
+    /// The slots of these rules.
+    pub fn new(rules: &[Rule], any: Option<usize>) -> Self {
+        let slots = rules.iter().enumerate();
+        let known = slots.map(|(slot, rule)| (rule.path.clone(), slot));
+        Self {
+            known: known.collect(),
+            any,
+        }
+    }
+
+    /// The criteria, for a mistake.
+    pub fn criteria(&self) -> String {
+        let names = self
+            .known
+            .keys()
+            .filter_map(|name| name.strip_prefix("query."));
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.join(", ")
+    }
+
+    /// The slot of a name.
+    pub fn get(&self, name: &str) -> Option<usize> {
+        let any = self.any.filter(|_| name.starts_with("query."));
+        self.known.get(name).copied().or(any)
+    }
+}
 
 /// A text, and where values stand in it.
 #[derive(Debug, Clone)]
@@ -54,7 +88,7 @@ impl Template {
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
-            parts.push(Part::Value(*slot));
+            parts.push(Part::Value(slot));
         }
         plain.push_str(rest);
         if !plain.is_empty() || parts.is_empty() {
@@ -98,18 +132,32 @@ impl Template {
     /// The text with its values, each written by `write`; none where one of them is absent.
     pub fn fill(&self, values: &Values, write: impl Fn(&str, &mut String)) -> Option<String> {
         let mut text = String::new();
+        self.fill_into(values, &mut text, write).then_some(text)
+    }
+
+    /// The same at the end of `text`; tells whether no value was absent.
+    pub fn fill_into(
+        &self,
+        values: &Values,
+        text: &mut String,
+        write: impl Fn(&str, &mut String),
+    ) -> bool {
         for part in &self.0 {
             match part {
                 Part::Text(plain) => text.push_str(plain),
-                Part::Value(slot) => write(values[*slot].as_ref()?.text(), &mut text),
+                Part::Value(slot) => match &values[*slot] {
+                    Some(value) => write(value.text(), text),
+                    None => return false,
+                },
             }
         }
-        Some(text)
+        true
     }
 }
 
 fn nothing_fills(name: &str, slots: &Slots) -> String {
-    let mut known: Vec<String> = slots.keys().map(|name| format!("{{{name}}}")).collect();
+    let known = slots.known.keys();
+    let mut known: Vec<String> = known.map(|name| format!("{{{name}}}")).collect();
     known.sort();
     format!(
         "nothing fills {{{name}}}; expected one of {}, or {{{{ for a brace",
@@ -121,8 +169,13 @@ fn nothing_fills(name: &str, slots: &Slots) -> String {
 mod tests {
     use super::*;
 
+    fn slots(names: &[&str]) -> Slots {
+        let rules: Vec<Rule> = names.iter().map(|name| Rule::any("query", name)).collect();
+        Slots::new(&rules, None)
+    }
+
     fn filled(text: &str) -> Option<String> {
-        let slots = Slots::from([("query.a".into(), 0), ("query.b".into(), 1)]);
+        let slots = slots(&["a", "b"]);
         let values = vec![Some(Value::Text("x".into())), None];
         Template::parse(text, &slots)
             .unwrap()
@@ -139,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_that_nothing_fills_is_named() {
-        let slots = Slots::from([("query.a".into(), 0)]);
+        let slots = slots(&["a"]);
         let problem = Template::parse("{query.c}", &slots).unwrap_err();
         assert!(problem.starts_with("nothing fills {query.c}; expected one of {query.a}"));
         assert!(Template::parse("a}", &slots).is_err());

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use toml::Table;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     failure::{ErrorKind, Failure},
     json::Malformed,
-    provider::Outcome,
+    outcome::Outcome,
     result::LookupResult,
 };
 
@@ -109,7 +109,10 @@ pub fn run(descriptor: &Descriptor, text: &str) -> Report {
         });
     }
     let keys = keys(&text.parse().unwrap_or_default());
-    let untested = keys.into_iter().filter(|key| !exercised.contains(key));
+    // The names of headers have no case.
+    let is_tested =
+        |key: &String| exercised.contains(key) || exercised.contains(&key.to_ascii_lowercase());
+    let untested = keys.into_iter().filter(|key| !is_tested(key));
     Report {
         untested: untested.collect(),
         verdicts,
@@ -136,7 +139,7 @@ impl Run<'_> {
             self.request(expected, &asked);
         }
         match &self.test.answer {
-            Some(answer) => self.answer(answer),
+            Some(answer) => self.answer(answer, &asked),
             None if self.test.result.is_some() => self
                 .differences
                 .push("answer: missing; expected one beside `result`".into()),
@@ -164,7 +167,7 @@ impl Run<'_> {
             .iter()
             .map(|(name, value)| (name.clone(), json_of(value)))
             .collect();
-        self.whole("request.query", &wanted, &sent);
+        self.whole("request.query", &read(wanted), &read(sent));
         for (name, value) in &expected.headers {
             let sent = request.headers().get(name).map(http::HeaderValue::as_bytes);
             let sent = sent.map(String::from_utf8_lossy).unwrap_or_default();
@@ -173,10 +176,10 @@ impl Run<'_> {
         let wanted = expected.body.as_ref().map_or(Value::Null, json_of);
         let sent = serde_json::from_slice(request.body()).unwrap_or_default();
         self.whole("request.body", &wanted, &sent);
-        self.exercised.extend(asked.uses.iter().map(|slot| {
-            let path = &self.descriptor.rules[*slot].path;
-            path.replacen("query.", "criteria.", 1)
-        }));
+        let rules = self.descriptor.rules.iter().zip(&asked.values);
+        let sent = rules.filter(|(_, value)| value.is_some());
+        self.exercised
+            .extend(sent.map(|(rule, _)| rule.path.replacen("query.", "criteria.", 1)));
         let key = self.descriptor.request_key(asked.number);
         let names = sent_names(request.uri().query().unwrap_or_default());
         self.exercised
@@ -185,12 +188,12 @@ impl Run<'_> {
             expected
                 .headers
                 .keys()
-                .map(|name| format!("{key}.headers.{name}")),
+                .map(|name| format!("{key}.headers.{}", name.to_ascii_lowercase())),
         );
         self.exercised.insert(format!("{key}.body"));
     }
 
-    fn answer(&mut self, answer: &TestAnswer) {
+    fn answer(&mut self, answer: &TestAnswer, asked: &Asked) {
         let mut response = Response::builder().status(answer.status);
         for (name, value) in &answer.headers {
             response = response.header(name, value);
@@ -208,12 +211,18 @@ impl Run<'_> {
             .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok())
             .and_then(|date| Timestamp::try_from(date).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH);
-        if self.test.result.is_some() {
+        if let Some(expected) = &self.test.result {
             let class = self.descriptor.class(&response);
             self.exercised
                 .extend(class.map(|number| format!("classes[{number}]")));
+            let message = expected.get("error").and_then(|error| error.get("message"));
+            let told = class.filter(|number| {
+                message.is_some() && self.descriptor.has_words(*number, &response)
+            });
+            self.exercised
+                .extend(told.map(|number| format!("classes[{number}].message")));
         }
-        let outcome = self.descriptor.read(&response, now);
+        let outcome = self.descriptor.read(&asked.values, &response, now);
         if let Some(wait) = &self.test.wait {
             let came = match &outcome {
                 Outcome::Failed(failure) => failure.retry_after,
@@ -241,9 +250,18 @@ impl Run<'_> {
             return;
         };
         let expected = json_of(expected);
+        // What was not expected says why: a wrong path, a status without a class, a query that is no job.
+        let failure = match &outcome {
+            Outcome::Failed(failure) if expected["status"] != "failed" => {
+                Some(failure.full_message())
+            }
+            _ => None,
+        };
         let result = LookupResult::new(String::new(), String::new(), outcome, 1, Timestamp::now());
         let came = serde_json::to_value(&result).unwrap_or_default();
         subset("result", &expected, &came, &mut self.differences);
+        self.differences
+            .extend(failure.map(|message| format!("result.error: {message}")));
         for customer in expected["customers"].as_array().into_iter().flatten() {
             fields("answer.customer", customer, &mut self.exercised);
         }
@@ -298,6 +316,21 @@ fn parameters(query: &str) -> Value {
             Value::Null => *slot = Value::from(&*value),
             Value::Array(several) => several.push(Value::from(&*value)),
             one => *one = json!([one.take(), &*value]),
+        }
+    }
+    parameters
+}
+
+/// Parameters, those that hold JSON read, since the order of its members says nothing.
+fn read(mut parameters: Value) -> Value {
+    for value in parameters
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
+        let json = value.as_str().filter(|text| text.starts_with(['{', '[']));
+        if let Some(json) = json.and_then(|text| serde_json::from_str(text).ok()) {
+            *value = json;
         }
     }
     parameters
@@ -396,8 +429,11 @@ fn keys(root: &Table) -> Vec<String> {
         }
     }
     let classes = root.get("classes").and_then(toml::Value::as_array);
-    let classes = classes.map_or(0, Vec::len);
-    keys.extend((0..classes).map(|number| format!("classes[{number}]")));
+    for (number, class) in classes.into_iter().flatten().enumerate() {
+        let key = format!("classes[{number}]");
+        keys.extend(class.get("message").map(|_| format!("{key}.message")));
+        keys.push(key);
+    }
     keys.extend(root.get("wait").map(|_| "wait".to_owned()));
     keys
 }

@@ -78,7 +78,7 @@ fn read(descriptor: &Descriptor, status: u16, body: &str) -> Outcome {
         .status(status)
         .body(Bytes::from(body.to_owned()))
         .unwrap();
-    descriptor.read(&response, Timestamp::UNIX_EPOCH)
+    descriptor.read(&Values::new(), &response, Timestamp::UNIX_EPOCH)
 }
 
 /// The example with one text replaced.
@@ -238,7 +238,11 @@ fn of_two_waits_the_later_counts_and_only_where_a_retry_helps() {
             .header("X-RateLimit-Reset", reset)
             .body(Bytes::new())
             .unwrap();
-        match crm().read(&response, Timestamp::from_second(1000).unwrap()) {
+        match crm().read(
+            &Values::new(),
+            &response,
+            Timestamp::from_second(1000).unwrap(),
+        ) {
             Outcome::Failed(failure) => failure.retry_after.map(|wait| wait.as_secs()),
             _ => None,
         }
@@ -288,6 +292,21 @@ fn every_mistake_is_told_by_its_key_and_all_at_once() {
             "\"v3\"",
             "\"..\"",
             "`request.path[0]`: expected another segment",
+        ),
+        (
+            "Accept = \"application/json\"",
+            "Content-Type = \"application/x-www-form-urlencoded\"",
+            "`request.headers.Content-Type`: got \"application/x-www-form-urlencoded\", but a body is JSON",
+        ),
+        (
+            "method = \"GET\"",
+            "when = [\"fax\"]",
+            "`request.when`: \"fax\" is no criterion; expected one of email, phone",
+        ),
+        (
+            "phones = { each = \"$.phones[*]\", number = \"$.value\", kind = \"$.label\", primary = \"$.main\" }",
+            "phones = \"$.phone\"",
+            "`answer.customer.phones`: got string \"$.phone\", expected a table",
         ),
         (
             "\"v3\"",
@@ -361,6 +380,16 @@ fn every_mistake_is_told_by_its_key_and_all_at_once() {
             "`wait.as`: unknown value `epoch`",
         ),
         (
+            "\"$.results[*]\"",
+            "\"results\"",
+            "`answer.customers`: expected a JSONPath such as \"$.results[*]\": no `$`, which stands for the whole, at character 1",
+        ),
+        (
+            "[\"v3\", \"contacts\", \"{query.phone}\"]",
+            "\"v3\"",
+            "`request.path`: got string \"v3\", expected a list",
+        ),
+        (
             "title",
             "title = \"a\"\ntitle",
             "expected TOML: duplicate key",
@@ -380,13 +409,108 @@ fn every_mistake_is_told_by_its_key_and_all_at_once() {
 
 #[test]
 fn a_class_that_cannot_be_reached_is_told() {
-    let told = mistake(
-        "[wait]",
-        "[[classes]]\nstatus = [\"4xx\"]\nclass = \"rejected\"\n[[classes]]\nstatus = [404]\nclass = \"not_found\"\n[wait]",
-    );
+    let class = |status: &str, condition: &str| {
+        format!("[[classes]]\nstatus = [{status}]\n{condition}\nclass = \"rejected\"\n")
+    };
+    let exists = "where = { path = \"$.a\", exists = true }";
+    let absent = "where = { path = \"$.a\", exists = false }";
+    let json = "where = { path = \"$\", exists = true }";
+    let holds = |text: &str| format!("where = {{ path = \"$['a']\", contains = \"{text}\" }}");
+    let is = |value: &str| format!("where = {{ path = \"$.a\", equals = {value} }}");
+    let header = "where = { header = \"X-A\", exists = true }";
+    for (before, condition, hidden) in [
+        (vec![class("\"4xx\"", "")], String::new(), true),
+        (vec![class("\"4xx\"", "")], exists.to_owned(), true),
+        (vec![class("404", exists)], exists.to_owned(), true),
+        (vec![class("404", exists)], is("1"), true),
+        (vec![class("404", exists)], holds("x"), true),
+        (vec![class("404", exists)], absent.to_owned(), false),
+        (vec![class("404", exists)], String::new(), false),
+        (
+            vec![class("404", exists), class("404", absent)],
+            String::new(),
+            true,
+        ),
+        (
+            vec![class("404", exists), class("404", absent)],
+            header.to_owned(),
+            true,
+        ),
+        (vec![class("404", &holds("x"))], is("\"axb\""), true),
+        (vec![class("404", &holds("x"))], holds("axb"), true),
+        (vec![class("404", &holds("axb"))], holds("x"), false),
+        (vec![class("404", &is("1"))], is("1"), true),
+        (vec![class("404", &is("1"))], is("\"1\""), false),
+        (vec![class("404", json)], is("1"), true),
+        (vec![class("404", json)], absent.to_owned(), false),
+        (vec![class("404", json)], header.to_owned(), false),
+        (vec![class("403", "")], String::new(), false),
+    ] {
+        let classes = [before.concat(), class("404", &condition)].concat();
+        let told = changed("[wait]", &format!("{classes}[wait]"))
+            .err()
+            .unwrap_or_default();
+        let expected = format!("`classes[{}]`: cannot be reached", before.len() + 1);
+        assert_eq!(told.starts_with(&expected), hidden, "{classes}: {told}");
+    }
+    let parts = [
+        class("404", ""),
+        class("403", ""),
+        class("403, 404", exists),
+    ]
+    .concat();
+    let told = mistake("[wait]", &format!("{parts}[wait]"));
     assert!(
-        told.starts_with("`classes[2]`: cannot be reached"),
+        told.starts_with("`classes[3]`: cannot be reached"),
         "{told}"
+    );
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    for (from, to, expected) in [
+        (
+            "type = \"string\"\nformat = \"digits\"",
+            "type = \"strin\"",
+            "`criteria.phone.type`",
+        ),
+        (
+            "format = \"digits\"",
+            "pattern = \"(\"",
+            "`criteria.phone.pattern`",
+        ),
+        (
+            "[criteria.email]\ntype = \"string\"",
+            "[criteria.email]\nkind = \"string\"",
+            "`criteria.email",
+        ),
+        ("default = 25", "default = \"x\"", "`options.limit.default`"),
+        (
+            "where = { path = \"$.code\", equals = 301 }",
+            "where = { path = \"$.\", equals = 301 }",
+            "`classes[0].where.path`",
+        ),
+        ("\"$.id\"", "\"$.\"", "`answer.customer.customer_id`"),
+        ("kind = \"header\"", "kind = \"heade\"", "`auth"),
+        (
+            "customer_id = \"$.id\"\n",
+            "",
+            "`answer.customer.customer_id`",
+        ),
+    ] {
+        let told = mistake(from, to);
+        assert_eq!(told.lines().count(), 1, "{from} -> {to}: {told}");
+        assert!(told.starts_with(expected), "{told}");
+    }
+    let none = CRM
+        .replace(
+            "[criteria.phone]\ntype = \"string\"\nformat = \"digits\"\n",
+            "",
+        )
+        .replace("[criteria.email]\ntype = \"string\"\n", "");
+    assert_eq!(
+        Descriptor::parse(&none).unwrap_err(),
+        "`criteria`: missing; expected at least one [criteria.NAME]"
     );
 }
 
@@ -456,6 +580,209 @@ changed_at = { path = "$.changed", format = "epoch_s" }"#,
     );
 }
 
+/// The one customer that an answer's body comes to, by the example with other fields.
+fn customer(fields: &str, body: &str) -> serde_json::Value {
+    let from = "created_at = { path = \"$.createdAt\", format = \"rfc3339\" }";
+    let descriptor = changed(from, fields).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    match read(&descriptor, 200, &format!(r#"{{"results":[{body}]}}"#)) {
+        Outcome::Found(customers, _) => serde_json::to_value(&customers[0]).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn of_several_places_and_forms_the_first_that_fits_is_read() {
+    let fields = r#"type = { path = ["$.type.value", "$.type"] }
+created_at = { path = ["$.a", "$.b"], format = ["epoch_ms", "%b %d, %Y %I:%M %p GMT%:z", "%b %d, %Y"] }"#;
+    for (body, kind, created) in [
+        (
+            r#"{"id":1,"type":{"value":"x"},"a":"","b":86400000}"#,
+            "x",
+            "1970-01-02T00:00:00Z",
+        ),
+        (
+            r#"{"id":1,"type":"y","b":"May 2, 2024"}"#,
+            "y",
+            "2024-05-02T00:00:00",
+        ),
+        (
+            r#"{"id":1,"type":"y","a":"May 2, 2024 4:15 PM GMT+05:30","b":1}"#,
+            "y",
+            "2024-05-02T16:15:00+05:30",
+        ),
+    ] {
+        let customer = customer(fields, body);
+        assert_eq!(customer["type"], kind, "{body}");
+        assert_eq!(customer["created_at"], created, "{body}");
+    }
+    let short = r#"{"id":1,"b":"May 2, 24"}"#;
+    assert!(customer(fields, short).get("created_at").is_none());
+}
+
+#[test]
+fn parts_are_put_together_each_with_what_stands_before_it() {
+    let fields = r#"account_id = { join = [{ path = "$.country", pattern = '^\+?(.+)$', before = "+" }, "$.area", "$.no"], with = " " }"#;
+    for (body, number) in [
+        (
+            r#"{"id":1,"country":"+1","area":408,"no":"234 3456"}"#,
+            "+1 408 234 3456",
+        ),
+        (r#"{"id":1,"country":" ","area":408,"no":"234"}"#, "408 234"),
+    ] {
+        assert_eq!(customer(fields, body)["account_id"], number);
+    }
+    assert!(customer(fields, r#"{"id":1}"#).get("account_id").is_none());
+}
+
+#[test]
+fn a_list_may_be_left_out_around_one_element() {
+    let fields = "locations = { each = \"$.places\", id = \"$.id\" }\n\
+                  contacts = { each = \"$.people\", name = \"$.name\" }";
+    for body in [
+        r#"{"id":1,"places":[{"id":7},null,{"id":""}],"people":[{"name":"Ann"},"x",3]}"#,
+        r#"{"id":1,"places":{"id":7},"people":{"name":"Ann"}}"#,
+    ] {
+        let customer = customer(fields, body);
+        assert_eq!(customer["locations"], json!([{"id": "7"}]), "{body}");
+        assert_eq!(customer["contacts"], json!([{"name": "Ann"}]), "{body}");
+    }
+    let unread = customer(fields, r#"{"id":1,"people":[{"other":1}]}"#);
+    assert_eq!(
+        unread["contacts"],
+        json!([{}]),
+        "it is a person all the same"
+    );
+}
+
+#[test]
+fn what_was_asked_for_stands_in_where_the_answer_does_not_repeat_it() {
+    let descriptor = changed(
+        "customer_id = \"$.id\"",
+        "customer_id = { path = \"$.id\", or = \"{query.phone}\" }",
+    )
+    .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let asked = descriptor
+        .request("https://crm.test", &raw(&json!({"phone": "+1 408"})), None)
+        .unwrap();
+    let id = |body: &str| {
+        let response = Response::new(Bytes::from(body.to_owned()));
+        match descriptor.read(&asked.values, &response, Timestamp::UNIX_EPOCH) {
+            Outcome::Found(customers, _) => customers[0].customer_id.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(id(r#"{"results":[{"id":7}]}"#), "7");
+    assert_eq!(id(r#"{"results":[{"name":"x"}]}"#), "1408");
+    // A value that is not sent is not what was asked for: two jobs that send the same request may share its answer.
+    let two = CRM
+        .replacen(
+            "customer_id = \"$.id\"",
+            "customer_id = { path = \"$.id\", or = \"{query.email}\" }",
+            1,
+        )
+        .replacen("query = { q = \"{query.email}\",", "query = {", 1)
+        .replacen("[request]", "[[request]]", 1)
+        .replacen(
+            "[answer]",
+            "[[request]]\npath = [\"{query.email}\"]\n[answer]",
+            1,
+        );
+    let two = Descriptor::parse(&two).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let query = raw(&json!({"phone": "1", "email": "a@b.test"}));
+    let asked = two.request("https://crm.test", &query, None).unwrap();
+    let response = Response::new(Bytes::from_static(br#"{"results":[{}]}"#));
+    assert!(matches!(
+        two.read(&asked.values, &response, Timestamp::UNIX_EPOCH),
+        Outcome::Failed(_)
+    ));
+}
+
+#[test]
+fn an_id_is_a_text_or_a_whole_number_and_goes_as_text() {
+    let ids = changed("format = \"digits\"", "")
+        .and_then(|_| {
+            Descriptor::parse(&CRM.replacen(
+                "type = \"string\"\nformat = \"digits\"",
+                "type = \"id\"\npattern = \"[A-Z0-9]*[A-Z1-9][A-Z0-9]*\"",
+                1,
+            ))
+        })
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    for (id, path) in [(json!(7), "7"), (json!("0A1"), "0A1"), (json!(7.0), "7")] {
+        let uri = uri(&ids, &json!({"phone": id})).unwrap();
+        assert!(uri.starts_with("https://crm.test/base/v3/contacts/"));
+        assert!(uri.ends_with(&format!("/{path}?limit=25")), "{uri}");
+    }
+    let long = "123456789012345678901234567890";
+    let query = RawValue::from_string(format!(r#"{{"phone":{long}}}"#)).unwrap();
+    let asked = ids.request("https://crm.test", &query, None).unwrap();
+    assert!(asked.request.uri().path().ends_with(long));
+    for id in [
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(true),
+        json!([1]),
+        json!(""),
+        json!("a"),
+    ] {
+        let told = uri(&ids, &json!({"phone": id})).unwrap_err();
+        assert!(told.starts_with("`query.phone`: expected "), "{told}");
+    }
+}
+
+#[test]
+fn what_an_option_needs_excludes_and_must_be_at_least_is_told() {
+    let tied = changed(
+        "[options.limit]\ntype = \"integer\"\ndefault = 25",
+        "[options.limit]\ntype = \"integer\"\nminimum = 1\nneeds = [\"page\"]\nexcludes = [\"from\"]\n\
+         [options.page]\ntype = \"integer\"\n[options.from]\ntype = \"integer\"\ndefault = 1",
+    );
+    let told = tied.as_ref().err().map_or("", String::as_str);
+    assert!(told.contains("no request uses it"), "{told}");
+    let text = CRM
+        .replacen(
+            "[options.limit]\ntype = \"integer\"\ndefault = 25",
+            "[options.limit]\ntype = \"integer\"\nminimum = 1\nneeds = [\"page\"]\nexcludes = [\"from\"]\n\
+             [options.page]\ntype = \"integer\"\n[options.from]\ntype = \"integer\"\ndefault = 1",
+            1,
+        )
+        .replacen("limit = \"{options.limit}\"", "limit = \"{options.limit}\", p = \"{options.page}\", f = \"{options.from}\"", 1);
+    let tied = Descriptor::parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let asked = |options| {
+        request(&tied, &json!({"phone": "7"}), Some(&options))
+            .map(|request| request.uri().to_string())
+    };
+    assert!(
+        asked(json!({"limit": 5, "page": 1}))
+            .unwrap()
+            .ends_with("limit=5&p=1&f=1")
+    );
+    assert!(asked(json!({"page": 0})).unwrap().ends_with("?p=0&f=1"));
+    for (options, expected) in [
+        (
+            json!({"limit": 0, "page": 1}),
+            "`options.limit`: expected an integer of at least 1",
+        ),
+        (
+            json!({"limit": 5}),
+            "`options.limit`: expected with options.page",
+        ),
+        (
+            json!({"limit": 5, "page": 1, "from": 1}),
+            "`options.limit`: expected without options.from",
+        ),
+    ] {
+        assert_eq!(asked(options).unwrap_err(), expected);
+    }
+    let told = mistake("default = 25", "needs = [\"limit\", \"pag\"]");
+    assert_eq!(
+        told.matches("expected another name of [options]").count(),
+        2,
+        "{told}"
+    );
+}
+
 #[test]
 fn of_several_requests_the_first_that_can_be_filled_is_sent() {
     let two = CRM.replacen("[request]", "[[request]]", 1).replacen(
@@ -479,6 +806,95 @@ fn of_several_requests_the_first_that_can_be_filled_is_sent() {
         uri(&two, &json!({"email": "a", "phone": "7"}))
             .unwrap()
             .contains("/contacts/7?q=a")
+    );
+}
+
+/// A POST search by one of two criteria.
+const SEARCH: &str = r#"
+[auth]
+kind = "none"
+[criteria.phone]
+type = "string"
+[criteria.email]
+type = "string"
+[[request]]
+when = ["email"]
+method = "POST"
+path = ["search"]
+body = { field = "email", value = "{query.email}" }
+[[request]]
+when = ["phone"]
+method = "POST"
+path = ["search"]
+body = { field = "phone", value = "{query.phone}" }
+[answer]
+customers = "$.data[*]"
+[answer.customer]
+customer_id = "$.id"
+"#;
+
+#[test]
+fn a_request_is_sent_where_its_criteria_are_there() {
+    let search = Descriptor::parse(SEARCH).unwrap();
+    for (query, sent) in [
+        (
+            json!({"phone": "1"}),
+            json!({"field": "phone", "value": "1"}),
+        ),
+        (
+            json!({"email": "a@b.test"}),
+            json!({"field": "email", "value": "a@b.test"}),
+        ),
+        (
+            json!({"phone": "1", "email": "a@b.test"}),
+            json!({"field": "email", "value": "a@b.test"}),
+        ),
+    ] {
+        let body = request(&search, &query, None).unwrap().into_body();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body, sent);
+    }
+    let needed = search.query_schema()["allOf"][0]["anyOf"].clone();
+    assert_eq!(needed[1]["required"], json!(["phone"]));
+}
+
+#[test]
+fn a_request_that_can_never_be_sent_is_told() {
+    for first in ["", "when = [\"phone\"]\n"] {
+        let text = SEARCH.replacen("when = [\"email\"]\n", first, 1);
+        let problem = Descriptor::parse(&text).unwrap_err();
+        assert!(
+            problem.contains("`request[1]`: can never be sent: request[0]"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_says_nothing_of_customers_is_doubtful() {
+    let doubt = |body: &'static str| crm().doubt(&Response::new(Bytes::from(body)));
+    let missing = doubt(r#"{"error":"rate limit"}"#).unwrap();
+    assert!(missing.contains("nothing stands at $.results"), "{missing}");
+    let counted = doubt(r#"{"results":[],"total":1}"#).unwrap();
+    assert!(counted.contains("total is 1"), "{counted}");
+    assert_eq!(doubt(r#"{"results":[],"total":0}"#), None);
+    assert_eq!(doubt(r#"{"results":[]}"#), None);
+}
+
+#[test]
+fn a_value_of_any_kind_inside_other_text_is_told() {
+    assert_eq!(crm().loose(), Vec::<&str>::new());
+    let inside = changed("q = \"{query.email}\"", "q = \"email = '{query.email}'\"").unwrap();
+    assert_eq!(inside.loose(), ["query.email"]);
+    let patterned = CRM
+        .replace("q = \"{query.email}\"", "q = \"email = '{query.email}'\"")
+        .replace(
+            "[criteria.email]\ntype = \"string\"",
+            "[criteria.email]\ntype = \"string\"\npattern = \"[^']+\"",
+        );
+    assert_eq!(
+        Descriptor::parse(&patterned).unwrap().loose(),
+        Vec::<&str>::new()
     );
 }
 
@@ -513,5 +929,24 @@ mod property {
                 prop_assert_eq!(body, json!({"a": value, "b": [format!("x{value}")]}));
             }
         }
+    }
+}
+
+#[test]
+fn a_compiled_kind_fills_what_its_descriptor_does() {
+    use crate::provider::{Kind, antsomi, egain, kapture, omeda, plume};
+    for (kind, fills) in [
+        ("antsomi", antsomi::Antsomi::FILLS),
+        ("egain", egain::EGain::FILLS),
+        ("kapture", kapture::Kapture::FILLS),
+        ("omeda", omeda::Omeda::FILLS),
+        ("plume", plume::Plume::FILLS),
+    ] {
+        let file = format!(
+            "{}/examples/providers/{kind}.toml",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let text = std::fs::read_to_string(file).unwrap();
+        assert_eq!(Descriptor::parse(&text).unwrap().fills(), fills, "{kind}");
     }
 }

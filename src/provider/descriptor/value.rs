@@ -44,9 +44,10 @@ pub struct Rule {
     pub kind: Type,
     pub default: Option<Value>,
     /// A blank one would match nobody, or everybody.
-    must_be_filled: bool,
+    pub must_be_filled: bool,
     format: Option<Format>,
-    pattern: Option<Regex>,
+    pattern: Option<(String, Regex)>,
+    minimum: Option<i64>,
 }
 
 impl Rule {
@@ -55,12 +56,17 @@ impl Rule {
     /// # Errors
     /// The key below the criterion's own, and what was expected there.
     pub fn new(group: &str, name: &str, shape: &Criterion) -> Result<Self, (&'static str, String)> {
-        if shape.kind != Type::String && shape.format.is_some() {
+        let takes = |kinds: &[Type]| kinds.contains(&shape.kind);
+        if shape.format.is_some() && !takes(&[Type::String]) {
             return Err(("format", "expected a criterion of type string".into()));
         }
-        if shape.pattern.is_some() && (shape.kind != Type::String || shape.format.is_some()) {
-            let expected = "expected a criterion of type string without a format";
+        if shape.pattern.is_some() && (shape.format.is_some() || !takes(&[Type::String, Type::Id]))
+        {
+            let expected = "expected a criterion of type string or id without a format";
             return Err(("pattern", expected.into()));
+        }
+        if shape.minimum.is_some() && !takes(&[Type::Integer]) {
+            return Err(("minimum", "expected a criterion of type integer".into()));
         }
         if shape.default.is_some() && group == "query" {
             let expected =
@@ -68,12 +74,11 @@ impl Rule {
             return Err(("default", expected.into()));
         }
         let mut rule = Self {
-            path: format!("{group}.{name}"),
             kind: shape.kind,
-            default: None,
-            must_be_filled: group == "query",
             format: shape.format,
             pattern: shape.pattern.as_deref().map(anchored).transpose()?,
+            minimum: shape.minimum,
+            ..Self::any(group, name)
         };
         rule.default = shape
             .default
@@ -81,6 +86,40 @@ impl Rule {
             .map(|default| rule.default(default))
             .transpose()?;
         Ok(rule)
+    }
+
+    /// Its name, without the group.
+    pub fn name(&self) -> &str {
+        self.path.split_once('.').map_or("", |(_, name)| name)
+    }
+
+    /// The pattern, as it stands in the descriptor.
+    pub fn pattern(&self) -> Option<&str> {
+        self.pattern.as_ref().map(|(text, _)| text.as_str())
+    }
+
+    /// Whether it may be a text of any kind, with marks that mean something where it goes.
+    pub fn is_any_text(&self) -> bool {
+        let is_number = matches!(self.format, Some(Format::Digits | Format::E164));
+        matches!(self.kind, Type::String | Type::Id) && !is_number && self.pattern.is_none()
+    }
+
+    /// The least that it may be: an id is no negative number.
+    pub fn least(&self) -> Option<i64> {
+        self.minimum.or((self.kind == Type::Id).then_some(0))
+    }
+
+    /// In the place of one that cannot be compiled, so that what names it is no mistake of its own.
+    pub fn any(group: &str, name: &str) -> Self {
+        Self {
+            path: format!("{group}.{name}"),
+            kind: Type::String,
+            default: None,
+            must_be_filled: group == "query",
+            format: None,
+            pattern: None,
+            minimum: None,
+        }
     }
 
     fn default(&self, default: &toml::Value) -> Result<Value, (&'static str, String)> {
@@ -111,20 +150,45 @@ impl Rule {
             ))
         };
         match (self.kind, json.as_bytes().first()) {
-            (Type::String, Some(b'"')) => match serde_json::from_str(json) {
+            (Type::String | Type::Id, Some(b'"')) => match serde_json::from_str(json) {
                 Ok(text) => self.text(text).map(Value::Text),
                 Err(_) => refuse("a string of whole characters"),
             },
+            (Type::Id, Some(b'0'..=b'9')) => match json::whole(json) {
+                Some(number) => self.text(number.into_owned()).map(Value::Text),
+                None => refuse(self.kind.in_words()),
+            },
             (Type::Integer, Some(b'-' | b'0'..=b'9')) => match json::whole(json) {
+                Some(number) if self.is_too_small(&number) => {
+                    let least = self.minimum.unwrap_or_default();
+                    return Err(Malformed::at(
+                        &self.path,
+                        format!("expected an integer of at least {least}"),
+                    ));
+                }
                 Some(number) => Ok(Value::Json(number.into_owned())),
                 None => refuse("an integer"),
             },
+            (Type::Array | Type::Object, Some(b'[' | b'{'))
+                if self.must_be_filled && holds_nothing(json) =>
+            {
+                refuse(&format!("{} that is not empty", self.kind.in_words()))
+            }
             (Type::Boolean, Some(b't' | b'f'))
             | (Type::Array, Some(b'['))
             | (Type::Object, Some(b'{')) => Ok(Value::Json(json.to_owned())),
             (kind, _) => refuse(kind.in_words()),
         }
         .map(Some)
+    }
+
+    /// One that is beyond 64 bits is so to the side of its sign.
+    fn is_too_small(&self, number: &str) -> bool {
+        self.minimum.is_some_and(|least| {
+            number
+                .parse::<i64>()
+                .map_or(number.starts_with('-'), |number| number < least)
+        })
     }
 
     fn text(&self, text: String) -> Result<String, Malformed> {
@@ -142,7 +206,7 @@ impl Rule {
             Some(Format::E164) => phone::written(&text, PhoneFormat::Digits, &self.path)
                 .map(|digits| format!("+{digits}")),
             Some(Format::AsIs) | None => match &self.pattern {
-                Some(pattern) if !pattern.is_match(&text) => Err(Malformed::at(
+                Some((_, pattern)) if !pattern.is_match(&text) => Err(Malformed::at(
                     &self.path,
                     "expected a text that the provider's pattern matches, got another",
                 )),
@@ -152,8 +216,10 @@ impl Rule {
     }
 }
 
-fn anchored(pattern: &str) -> Result<Regex, (&'static str, String)> {
-    regex(&format!("^(?:{pattern})$")).map_err(|problem| ("pattern", problem))
+/// The pattern as it stands, and anchored.
+fn anchored(pattern: &str) -> Result<(String, Regex), (&'static str, String)> {
+    let anchored = regex(&format!("^(?:{pattern})$")).map_err(|problem| ("pattern", problem))?;
+    Ok((pattern.to_owned(), anchored))
 }
 
 /// A regular expression, bounded in size.
@@ -175,12 +241,18 @@ impl Type {
     fn in_words(self) -> &'static str {
         match self {
             Self::String => "a string",
+            Self::Id => "a string or an integer of at least 0",
             Self::Integer => "an integer",
             Self::Boolean => "a boolean",
             Self::Array => "an array",
             Self::Object => "an object",
         }
     }
+}
+
+/// Whether an array or object is empty.
+fn holds_nothing(json: &str) -> bool {
+    json[1..json.len() - 1].trim_ascii().is_empty()
 }
 
 fn came(json: &str) -> &'static str {

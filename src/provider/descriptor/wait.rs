@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::Offset};
 use serde_json::Value;
 
 use super::{
@@ -81,10 +81,15 @@ impl WaitForm {
             Self::Seconds => return Duration::try_from_secs_f64(number()?.ceil()).ok(),
             Self::EpochS => moment(number()?)?,
             Self::EpochMs => moment(number()? / 1000.0)?,
-            Self::Date => wait::date_of(text)?,
+            Self::Date => wait::date_of(text).or_else(|| in_utc(text))?,
         };
         Some(class::until(moment, now))
     }
+}
+
+/// A date without a zone: of an API's own header the provider's clock is the likelier, and that is UTC.
+fn in_utc(text: &str) -> Option<Timestamp> {
+    Offset::UTC.to_timestamp(text.parse().ok()?).ok()
 }
 
 fn moment(seconds: f64) -> Option<Timestamp> {

@@ -5,7 +5,8 @@ use jiff::{Timestamp, civil, tz::Offset};
 use crate::{
     customer::{Contact, Customer, Email, Page, Phone},
     json::{Malformed, Node},
-    provider::{Outcome, date},
+    outcome::Outcome,
+    provider::date,
 };
 
 /// What a failure's body says.

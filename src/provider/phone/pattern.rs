@@ -37,6 +37,10 @@ pub(super) fn schema() -> Schema {
                 "not": {"pattern": trunk},
             },
             {
+                "$comment": "Nothing behind a zero in brackets.",
+                "pattern": r"[0-9][^0-9]*\( *0 *\)[^0-9]*$",
+            },
+            {
                 "$comment": "Two zeros in brackets.",
                 "pattern": r"[0-9][^0-9]*\( *0 *\)[^+]*\( *0 *\)",
             },

@@ -70,6 +70,14 @@ fn a_trunk_zero_in_brackets_behind_a_country_code_is_left_out() {
 }
 
 #[test]
+fn a_country_code_alone_is_nobodys_number() {
+    for phone in ["+84 (0)", "84(0) ", "+39 ( 0 ) -"] {
+        let refusal = sent(phone).unwrap_err();
+        assert!(refusal.contains("behind '(0)'"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_number_that_went_through_a_float_is_refused() {
     for phone in [
         "84907089782.0",
@@ -155,4 +163,31 @@ fn as_is_leaves_all_but_the_empty_as_it_is() {
         "+84 907 x5"
     );
     assert!(written(" ", PhoneFormat::AsIs, "query.phone").is_err());
+}
+
+#[test]
+fn two_notations_may_be_one_number() {
+    for (one, other) in [
+        ("84907089782", "+84 907-089-782"),
+        ("84907089782", "0907089782"),
+        ("84907089782", "0084907089782"),
+        ("84907089782", "84907089782.0"),
+        ("+84 (0)907 089 782", "84907089782"),
+        ("907089782", "84907089782"),
+        ("0012", "12"),
+        ("", ""),
+    ] {
+        assert!(may_be_one(one, other), "{one} {other}");
+        assert!(may_be_one(other, one), "{other} {one}");
+    }
+    for (one, other) in [
+        ("84907089782", "84907089783"),
+        ("84907089782", "089782"),
+        ("112", "84112"),
+        ("84907089782", "84908089782"),
+        ("84907089782", ""),
+    ] {
+        assert!(!may_be_one(one, other), "{one} {other}");
+        assert!(!may_be_one(other, one), "{other} {one}");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{Counted, Metrics};
-use crate::{failure::ErrorKind, job::Lane};
+use crate::{dead_letter::AsksFor, failure::ErrorKind, lane::Lane};
 
 /// The metrics of one provider, looked up once.
 #[derive(Debug, Clone)]
@@ -16,9 +16,12 @@ pub struct ProviderMetrics {
     job_seconds: [Histogram; 2],
     received: [IntCounter; 2],
     found: [IntCounter; 2],
+    /// Dead letters by whom they ask for; there from the start, so that the first one is an increase.
+    asking: [IntCounter; 2],
     requests_found: IntCounter,
     /// Jobs that are being worked on.
     pub in_flight: IntGauge,
+    parked: IntGauge,
     /// 1 while no attempts are made but probes.
     pub circuit_open: IntGauge,
     /// 1 while the next job will be the probe.
@@ -45,8 +48,10 @@ impl ProviderMetrics {
             job_seconds: lanes.map(|lane| all.job_seconds.with_label_values(&[name, lane])),
             received: lanes.map(|lane| all.received.with_label_values(&[name, lane])),
             found: lanes.map(|lane| all.results.with_label_values(&[name, lane, "found", ""])),
+            asking: AsksFor::ALL.map(|whom| all.asking.with_label_values(&[name, whom.as_str()])),
             requests_found: all.requests.with_label_values(&[name, "found"]),
             in_flight: all.in_flight.with_label_values(&[name]),
+            parked: all.parked.with_label_values(&[name]),
             circuit_open: all.circuit_open.with_label_values(&[name]),
             circuit_half_open: all.circuit_half_open.with_label_values(&[name]),
             suspects: all.suspects.with_label_values(&[name]),
@@ -64,6 +69,12 @@ impl ProviderMetrics {
     #[must_use]
     pub fn begins(&self) -> Counted {
         Counted::new(&self.in_flight)
+    }
+
+    /// A parked job is held until it is due.
+    #[must_use]
+    pub fn parks(&self) -> Counted {
+        Counted::new(&self.parked)
     }
 
     /// A job was delivered.
@@ -84,15 +95,21 @@ impl ProviderMetrics {
         self.request_seconds.observe(took.as_secs_f64());
     }
 
-    /// What was seen at the broker: jobs in the queues of both lanes, how long all that wait will take, requests
-    /// of the present window.
-    pub fn backlog(&self, queued: [u32; 2], time: Option<Duration>, used: Option<u32>) {
+    /// What was seen: jobs in the queues of both lanes at the broker, those that are held here and wait, how long all
+    /// that wait will take, requests of the present window.
+    pub fn backlog(
+        &self,
+        queued: [u32; 2],
+        held: [usize; 2],
+        time: Option<Duration>,
+        used: Option<u32>,
+    ) {
         for lane in Lane::ALL {
-            let gauge = self
-                .all
-                .queued
-                .with_label_values(&[self.name.as_str(), lane.as_str()]);
-            gauge.set(queued[lane as usize].into());
+            let labels = [self.name.as_str(), lane.as_str()];
+            let queued = queued[lane as usize].into();
+            self.all.queued.with_label_values(&labels).set(queued);
+            let held = i64::try_from(held[lane as usize]).unwrap_or(i64::MAX);
+            self.all.waiting.with_label_values(&labels).set(held);
         }
         if let Some(time) = time {
             let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -133,5 +150,6 @@ impl ProviderMetrics {
             .dead_lettered
             .with_label_values(&[self.name.as_str(), error])
             .inc();
+        self.asking[AsksFor::by(error) as usize].inc();
     }
 }

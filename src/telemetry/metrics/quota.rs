@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{Counted, Families, JOB_SECONDS, name};
-use crate::job::Lane;
+use super::{
+    Counted, Families, name,
+    waits::{AllWaits, ByLane, Waits},
+};
+use crate::{clock::Moment, lane::Lane};
+
+/// Finer than those of jobs: a permission is waited for in parts of the quota's mean interval.
+const WAIT_SECONDS: [f64; 24] = [
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 7.5, 10.0,
+    15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1800.0, 7200.0,
+];
 
 /// Of all providers.
 #[derive(Debug, Clone)]
@@ -16,6 +25,9 @@ pub(super) struct QuotaVecs {
     void: IntCounterVec,
     waiting: IntGaugeVec,
     wait_seconds: HistogramVec,
+    provider_remaining: IntGaugeVec,
+    provider_holds: IntGaugeVec,
+    pub waits: AllWaits,
 }
 
 impl QuotaVecs {
@@ -51,8 +63,20 @@ impl QuotaVecs {
                 name::QUOTA_WAIT_SECONDS,
                 "From asking for a permission to having it.",
                 &["provider", "lane"],
-                &JOB_SECONDS,
+                &WAIT_SECONDS,
             ),
+            provider_remaining: families.gauges(
+                name::QUOTA_PROVIDER_REMAINING,
+                "Requests that the provider's last answers say are left, of the window with the fewest; no series where \
+                     they say nothing.",
+                &["provider"],
+            ),
+            provider_holds: families.gauges(
+                name::QUOTA_PROVIDER_HOLDS,
+                "1 while requests of this worker wait since the provider's own count leaves none for them.",
+                &["provider"],
+            ),
+            waits: AllWaits::default(),
         }
     }
 
@@ -65,6 +89,10 @@ impl QuotaVecs {
             permissions: lanes.map(|lane| self.permissions.with_label_values(&[name, lane])),
             waiting: lanes.map(|lane| self.waiting.with_label_values(&[name, lane])),
             wait_seconds: lanes.map(|lane| self.wait_seconds.with_label_values(&[name, lane])),
+            waits: self.waits.of(name),
+            provider: name.to_owned(),
+            provider_remaining: self.provider_remaining.clone(),
+            provider_holds: self.provider_holds.with_label_values(&[name]),
         }
     }
 
@@ -84,13 +112,56 @@ pub struct QuotaMetrics {
     permissions: [IntCounter; 2],
     waiting: [IntGauge; 2],
     wait_seconds: [Histogram; 2],
+    waits: ByLane,
+    provider: String,
+    provider_remaining: IntGaugeVec,
+    provider_holds: IntGauge,
+}
+
+/// Somebody who waits for a permission, until dropped; however it ends, it took so long.
+#[derive(Debug)]
+pub struct Wait {
+    _counted: Counted,
+    begun: Moment,
+    waits: Waits,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let now = Moment::now();
+        self.waits.note(now.since(self.begun), now);
+    }
 }
 
 impl QuotaMetrics {
     /// Somebody begins to wait.
     #[must_use]
-    pub fn waits(&self, lane: Lane) -> Counted {
-        Counted::new(&self.waiting[lane as usize])
+    pub fn waits(&self, lane: Lane) -> Wait {
+        Wait {
+            _counted: Counted::new(&self.waiting[lane as usize]),
+            begun: Moment::now(),
+            waits: self.waits[lane as usize].clone(),
+        }
+    }
+
+    /// Somebody has a permission without having waited.
+    pub fn permitted_at_once(&self, lane: Lane) {
+        self.permitted(lane, Duration::ZERO);
+        self.waits[lane as usize].note(Duration::ZERO, Moment::now());
+    }
+
+    /// What the provider's answers say is left, and whether requests wait for that.
+    pub fn of_provider(&self, remaining: Option<u32>, holds: bool) {
+        let labels = [self.provider.as_str()];
+        match remaining {
+            Some(remaining) => {
+                let gauge = self.provider_remaining.with_label_values(&labels);
+                gauge.set(remaining.into());
+            }
+            // It fails where there was no number before.
+            None => _ = self.provider_remaining.remove_label_values(&labels),
+        }
+        self.provider_holds.set(holds.into());
     }
 
     /// Somebody has a permission, after this long.

@@ -1,16 +1,20 @@
 // Asks the worker every other second and shows what it says. Counters come as they are; what happens a second, and
-// how long requests take, is the difference between two answers.
+// how long requests take, is the difference between two answers. What was before the page was opened the worker keeps.
 "use strict";
 
 const EVERY = 2000; // ms from one answer to the next question
 const PATIENCE = 5000; // ms for an answer
-const COURSE = 60; // answers remembered: two minutes
+const REMEMBERED = 60; // answers: two minutes
+const COURSE = 900; // seconds that the course shows: a quarter of an hour
+const SOON = 2; // seconds of waiting for quota that are not worth a word
+const LOOK = 5; // seconds from one look of the course to the next
 const RECENT = 10; // seconds over which the rate is taken
 const A_MINUTE = 60; // seconds over which the latency is taken
 
 const WORDS = {
   consuming: "✓ connected and consuming",
   ready: "✓ ready",
+  quota: "◔ waits for quota",
   idle: "– not asked",
   paused: "‖ paused",
   circuit_open: "✕ circuit open",
@@ -22,16 +26,33 @@ const WORDS = {
 const at = (id) => document.getElementById(id);
 const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
 let answers = []; // the oldest first
+let looks = []; // the same in short, for the course
+let passing = false; // whether the last of them is not to stay
 
 // Sets text only where it is another, so that what reads the page aloud stays silent.
 function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
-function showState(element, state) {
+function showState(element, state, more = "") {
   if (element.dataset.state !== state) element.dataset.state = state;
-  say(element, WORDS[state]);
+  say(element, WORDS[state] + more);
 }
+
+// How it stands with a provider: what the worker says, or what that means for its jobs.
+function standing({ state, backlog_seconds }) {
+  if (state !== "ready") return [state];
+  // Without the broker, or while it takes nothing, there are no jobs to ask for.
+  if (!answers.at(-1).ready) return ["idle"];
+  return backlog_seconds > SOON ? ["quota", `, about ${time(backlog_seconds)}`] : ["ready"];
+}
+
+// Jobs of a lane that wait, at the broker and in the worker's hands; before the broker was asked nobody knows.
+function waiting({ queued, held }, lane) {
+  return queued[lane] === undefined ? undefined : queued[lane] + (held[lane] ?? 0);
+}
+
+const allWaiting = (provider) => sum(provider.queued) + sum(provider.held);
 
 function showTrouble(element, text) {
   element.hidden = !text;
@@ -88,13 +109,48 @@ function latency(name) {
   return [quantile(0.5, from, to), `99 % within ${quantile(0.99, from, to)}`];
 }
 
-// The rate between any two answers, as an area.
-function course(name) {
-  const rates = answers.slice(1).map((answer, index) => rate(name, answers[index], answer));
-  const most = Math.max(1, ...rates);
-  const x = (index) => (120 * (COURSE - rates.length + index + 1)) / COURSE;
-  const points = rates.map((value, index) => `L${x(index)} ${24 - (22 * value) / most}`);
-  return points.length ? `M${x(0)} 24 ${points.join(" ")} L120 24` : "M120 24";
+// A status as the worker's own looks are.
+function look({ uptime_seconds, ready, providers }) {
+  const brief = ([name, provider]) =>
+    [name, { state: ready ? provider.state : null, answered: sum(provider.results), waiting: allWaiting(provider) }];
+  return { uptime_seconds, providers: Object.fromEntries(Object.entries(providers).map(brief)) };
+}
+
+// The times between any two looks, and what was then.
+function stretches(name) {
+  return looks.slice(1).flatMap((to, index) => {
+    const [from, [was, is]] = [looks[index], [looks[index], to].map((look) => look.providers[name])];
+    if (!was || !is) return [];
+    const seconds = to.uptime_seconds - from.uptime_seconds;
+    const rate = Math.max(0, is.answered - was.answered) / seconds;
+    return [{ begin: from.uptime_seconds, end: to.uptime_seconds, seconds, rate, state: was.state ?? "not_ready", waiting: is.waiting }];
+  });
+}
+
+// The rate as an area, and a ground where the provider was not well.
+function course(times) {
+  const most = Math.max(1, ...times.map(({ rate }) => rate));
+  const x = (second) => (120 * (1 - (looks.at(-1).uptime_seconds - second) / COURSE)).toFixed(2);
+  const points = times.map(({ end, rate }) => `L${x(end)} ${(24 - (22 * rate) / most).toFixed(2)}`);
+  const unwell = times.filter(({ state }) => state !== "ready");
+  return {
+    rate: points.length ? `M${x(times[0].begin)} 24 ${points.join(" ")} L120 24` : "M120 24",
+    unwell: unwell.map(({ begin, end }) => `M${x(begin)} 24V0H${x(end)}V24Z`).join("") || "M0 24",
+  };
+}
+
+// The same in words: how long it was in which state, and how long ago that was.
+function story(times) {
+  if (times.length === 0) return "–";
+  const now = looks.at(-1).uptime_seconds;
+  const states = [...new Set(times.map(({ state }) => state))].filter((state) => state !== "ready");
+  const told = states.map((state) => {
+    const those = times.filter((time) => time.state === state);
+    const [long, ago] = [those.reduce((all, { seconds }) => all + seconds, 0), now - those.at(-1).end];
+    return `${WORDS[state].slice(2)} for ${time(long)}, ${ago < LOOK ? "until now" : `the last ${time(ago)} ago`}`;
+  });
+  const most = Math.max(...times.map(({ waiting }) => waiting));
+  return [...told, ...(most ? [`up to ${number(most)} waiting`] : [])].join("; ") || "all was well, and none waited";
 }
 
 function results(provider) {
@@ -104,10 +160,30 @@ function results(provider) {
   return `${number(found)} found, ${number(not_found)} not found, ${number(failed)} failed${told && ` (${told})`}`;
 }
 
-function quota({ quota, backlog_seconds }) {
+// What each provider of a lookup came to, in words.
+function steps({ steps = {} }) {
+  const told = Object.entries(steps).map(([provider, counts]) => {
+    const words = Object.entries(counts).filter(([, count]) => count > 0);
+    const said = words.map(([status, count]) => `${number(count)} ${status.replace("_", " ")}`).join(", ");
+    return `${provider}: ${said || "not asked yet"}`;
+  });
+  return told.join("; ");
+}
+
+function quota({ quota, backlog_seconds, steps }) {
+  if (steps) return "that of each step's provider";
   if (!quota) return "no limit";
   const used = quota.used === undefined ? `${number(quota.limit)} in a window` : `${number(quota.used)} of ${number(quota.limit)} used`;
-  return backlog_seconds > 0 ? `${used}; what waits takes ${time(backlog_seconds)}` : used;
+  const waits = backlog_seconds > 0 ? `; what waits takes ${time(backlog_seconds)}` : "";
+  return used + waits + (quota.held ? `; ${quota.held}` : "");
+}
+
+// How long calls and bulk waited for a permission, half of them and nearly all, in the last quarter of an hour.
+function waits({ quota }) {
+  const within = (seconds) => (seconds > 0 ? `within ${time(seconds)}` : "at once");
+  const told = Object.entries(quota?.waits ?? {}).map(([lane, { count, p50_seconds, p99_seconds }]) =>
+    `${lane}: half ${within(p50_seconds)}, 99 % ${within(p99_seconds)}, of ${number(count)}`);
+  return told.join("; ") || "none asked for one";
 }
 
 function showBar(bar, quota) {
@@ -127,28 +203,34 @@ function showProvider(name, provider) {
     at("providers").append(card);
   }
   card.className = `card ${provider.state}`;
-  // Without the broker, or while it takes nothing, there are no jobs to ask for.
-  const idle = provider.state === "ready" && !answers.at(-1).ready;
-  showState(card.querySelector(".state"), idle ? "idle" : provider.state);
+  showState(card.querySelector(".state"), ...standing(provider));
   showTrouble(card.querySelector(".trouble"), provider.trouble);
-  card.querySelector("path").setAttribute("d", course(name));
+  const times = stretches(name);
+  for (const [what, path] of Object.entries(course(times))) card.querySelector(`path.${what}`).setAttribute("d", path);
   const [half, most] = latency(name);
   const figures = {
     half,
     most,
     rate: `${number(rate(name, since(RECENT), answers.at(-1)))} a second`,
     "in-flight": number(provider.in_flight),
-    interactive: number(provider.queued.interactive),
-    bulk: number(provider.queued.bulk),
+    parked: number(provider.parked),
+    interactive: number(waiting(provider, "interactive")),
+    bulk: number(waiting(provider, "bulk")),
     quota: quota(provider),
+    waits: waits(provider),
+    story: story(times),
     results: results(provider),
+    steps: steps(provider),
   };
+  card.querySelector(".steps").hidden = !provider.steps;
+  card.querySelector(".waits").hidden = !provider.quota;
   for (const [what, text] of Object.entries(figures)) say(card.querySelector(`[data-is=${what}]`), text);
   showBar(card.querySelector(".bar"), provider.quota);
 }
 
-function showDeadLetters(providers) {
-  const letters = Object.entries(providers).flatMap(([name, provider]) =>
+// Jobs for providers that nobody has are dead letters, but no provider.
+function showDeadLetters({ providers, for_nobody }) {
+  const letters = Object.entries({ ...providers, "no such provider": for_nobody }).flatMap(([name, provider]) =>
     Object.entries(provider.dead_letters).map(([error, count]) => [name, error, count]));
   at("dead-letters").hidden = letters.length === 0;
   at("no-dead-letters").hidden = letters.length > 0;
@@ -164,9 +246,11 @@ function showDeadLetters(providers) {
 }
 
 function show(status) {
-  // Another process counts from nothing.
-  if (status.uptime_seconds < (answers.at(-1)?.uptime_seconds ?? 0)) answers = [];
-  answers = [...answers, status].slice(-COURSE - 1);
+  answers = [...answers, status].slice(-REMEMBERED - 1);
+  // The last is always of now, and the next takes its place until it is old enough to stay.
+  if (passing) looks.pop();
+  passing = looks.length > 0 && status.uptime_seconds - looks.at(-1).uptime_seconds < LOOK;
+  looks = [...looks, look(status)].filter((look) => status.uptime_seconds - look.uptime_seconds <= COURSE);
   const state = status.ready ? "consuming" : "not_ready";
   document.body.className = "";
   showState(at("state"), state);
@@ -176,13 +260,13 @@ function show(status) {
   say(at("rate"), all((name) => rate(name, since(RECENT), status)));
   say(at("in-flight"), all((_, provider) => provider.in_flight));
   const known = providers.some(([, provider]) => "bulk" in provider.queued);
-  say(at("waiting"), known ? all((_, provider) => sum(provider.queued)) : "–");
+  say(at("waiting"), known ? all((_, provider) => allWaiting(provider)) : "–");
   say(at("dead"), number(status.dead_letters));
   for (const card of [...at("providers").children]) {
     if (!(card.id.slice("provider-".length) in status.providers)) card.remove();
   }
   for (const [name, provider] of providers) showProvider(name, provider);
-  showDeadLetters(status.providers);
+  showDeadLetters(status);
   const times = ["not connected yet", "connected once"][status.connects] ?? `connected ${status.connects} times`;
   const panics = status.panics ? `, ${status.panics} panics caught` : "";
   say(at("about"), `Version ${status.version}, up for ${time(status.uptime_seconds)}, ${times}${panics}.`);
@@ -201,10 +285,10 @@ function gone() {
   document.title = "✕ lookup-worker";
 }
 
-// What the worker says, or nothing.
-async function answer() {
+// What the worker says there, or nothing.
+async function answer(path) {
   try {
-    const answer = await fetch("status.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     return answer.ok ? await answer.json() : undefined;
   } catch {
     return undefined;
@@ -212,8 +296,13 @@ async function answer() {
 }
 
 async function ask() {
-  const status = await answer();
+  const status = await answer("status.json");
   setTimeout(ask, EVERY);
+  // What was before the page was opened; another process counts from nothing.
+  if (status && status.uptime_seconds < (answers.at(-1)?.uptime_seconds ?? Infinity)) {
+    const past = (await answer("history.json")) ?? [];
+    [answers, passing, looks] = [[], false, past.filter((look) => look.uptime_seconds < status.uptime_seconds)];
+  }
   if (status) show(status);
   else gone();
 }

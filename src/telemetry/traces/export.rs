@@ -26,7 +26,7 @@ use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
-use crate::provider::http::{Client, Options};
+use crate::http::{Client, Options};
 
 /// Longest wait for the collector's answer.
 const LIMIT: Duration = Duration::from_secs(2);

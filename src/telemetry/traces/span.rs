@@ -12,7 +12,7 @@ use opentelemetry::{
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use super::Recorder;
-use crate::{broker::header, failure::Failure};
+use crate::{failure::Failure, message::header};
 
 /// What the exchange without a name is called in traces.
 pub const DEFAULT_EXCHANGE: &str = "amq.default";
@@ -77,6 +77,18 @@ impl Span {
             span.go_along(request.headers_mut());
         }
         span
+    }
+
+    /// A step of this job's lookup, which asks this provider.
+    #[must_use]
+    pub fn step(&self, provider: &str) -> Self {
+        let Some(job) = &self.0 else {
+            return Self::default();
+        };
+        let builder = SpanBuilder::from_name(format!("step {provider}"))
+            .with_kind(SpanKind::Internal)
+            .with_attributes([KeyValue::new("lookup.provider", provider.to_owned())]);
+        job.recorder.open(builder, &job.context)
     }
 
     /// This job is answered by a request that was made for another.

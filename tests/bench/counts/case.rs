@@ -7,15 +7,20 @@ use http::Response;
 use jiff::Timestamp;
 use lookup_worker::{
     job::{Envelope, Job},
-    provider::{Adapter, Outcome},
+    outcome::Outcome,
+    provider::Adapter,
     result::LookupResult,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::target;
 
+/// Kind `http`, described as this kind is: the same jobs and the same answers.
+const DESCRIBED: &str = "plume";
+
 /// The answer of each kind's document, of the tests' fixtures.
-const ANSWERS: [(&str, &str); 5] = [
+const ANSWERS: [(&str, &str); 6] = [
+    ("http", "the-document-s-answer"),
     ("antsomi", "the-document-s-answer"),
     ("omeda", "the-document-s-answer-with-its-comma-mended"),
     ("kapture", "the-document-s-answer"),
@@ -57,8 +62,9 @@ impl Case {
             Part::Answer
         };
         let (_, file) = ANSWERS.iter().find(|(of, _)| *of == kind).expect("a kind");
+        let of = if kind == "http" { DESCRIBED } else { kind };
         let body = json!({
-            "query": target::query(kind),
+            "query": target::query(of),
             "deadline_ms": 60_000,
             "context": { "crm": "a-crm", "ticket": 4711, "tags": ["one", "two"], "note": "returned as it is" },
         });
@@ -68,10 +74,13 @@ impl Case {
             correlation_id: Some("call-4711".into()),
             ..Envelope::default()
         };
-        let response = Response::new(Bytes::from(answer(kind, file)));
+        let response = Response::new(Bytes::from(answer(of, file)));
         Self {
             part,
-            adapter: target::plain(kind),
+            adapter: match kind {
+                "http" => target::described(DESCRIBED, &Map::new()).expect("a descriptor"),
+                kind => target::plain(kind),
+            },
             envelope,
             body: body.to_string().into_bytes(),
             response,

@@ -12,7 +12,10 @@ use lapin::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::amqp::{Client, Job};
+use crate::{
+    amqp::{Client, Job},
+    setup::{Asked, Setup},
+};
 
 /// Where a worker publishes results.
 pub const RESULTS: &str = "lookup.results";
@@ -22,9 +25,13 @@ const QUIET: Duration = Duration::from_secs(60);
 const AT_ONCE: u32 = 5000;
 
 /// Job `n`, of about 240 bytes, with a number of its own.
-pub fn job(n: u32) -> Job {
+pub fn job(n: u32, asked: Asked) -> Job {
+    let criterion = match asked {
+        Asked::Antsomi | Asked::AntsomiByLookup => "phone",
+        Asked::Plume | Asked::PlumeByDescriptor => "account_id",
+    };
     let body = json!({
-        "query": { "phone": phone(n) },
+        "query": { criterion: phone(n) },
         "deadline_ms": 86_400_000,
         "context": { "n": n, "note": "What a caller wants to have back with the result, and the worker returns as it \
             is: a ticket, a queue, who asked, and the like; some hundred bytes." },
@@ -36,22 +43,35 @@ fn phone(n: u32) -> String {
     format!("849{n:09}")
 }
 
-/// The name of the `n`th of so many providers.
-pub fn provider(n: u32) -> String {
+/// The name of the `n`th provider.
+pub fn name(n: u32) -> String {
     format!("p{n}")
 }
 
-/// Publishes so many jobs, the same share to each provider, and returns when all are confirmed.
-pub async fn publish(client: &Client, jobs: u32, providers: u32) {
-    for of in 0..providers {
-        let key = provider(of);
-        let mut numbers = (of..jobs).step_by(providers as usize).peekable();
+/// The routing key of its jobs: its name, or that of the lookup whose step it is.
+pub fn key(n: u32, asked: Asked) -> String {
+    match asked {
+        Asked::AntsomiByLookup => format!("l{n}"),
+        _ => name(n),
+    }
+}
+
+/// Publishes a run's jobs, the same share to each provider, and returns when all are confirmed.
+pub async fn publish(client: &Client, setup: &Setup) {
+    for of in 0..setup.providers {
+        let key = key(of, setup.asked);
+        let mut numbers = (of..setup.jobs)
+            .step_by(setup.providers as usize)
+            .peekable();
         while numbers.peek().is_some() {
             client
                 .publish_all(
                     "lookup.jobs",
                     &key,
-                    numbers.by_ref().take(AT_ONCE as usize).map(job),
+                    numbers
+                        .by_ref()
+                        .take(AT_ONCE as usize)
+                        .map(|n| job(n, setup.asked)),
                 )
                 .await;
         }

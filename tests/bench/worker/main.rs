@@ -1,7 +1,7 @@
 //! What the worker costs, with a real broker, a provider in a process of its own, and the program as it is released.
 //!
 //! ```sh
-//! cargo bench --bench worker                        # the tables of docs/performance.md; a quarter of an hour
+//! cargo bench --bench worker                        # the tables of docs/performance.md; more than a quarter of an hour
 //! cargo bench --bench worker -- --quick             # a minute or two: whether it works, no figures to quote
 //! cargo bench --bench worker -- --only concurrency --concurrency 512 --jobs 200000
 //! ```
@@ -16,6 +16,8 @@ mod process; // what a process has used
 mod provider; // a provider that answers at once, or after a delay
 mod run; // one run of each sort
 mod series; // runs that differ in one thing, as a table
+mod setup; // in what runs differ
+mod wire; // what is spoken with a provider, and its certificate
 
 // The parts that the tests stand on.
 #[allow(dead_code, reason = "shared with the tests")]
@@ -31,19 +33,23 @@ mod keeper;
 #[path = "../../it/worker.rs"]
 mod worker;
 
-use std::{env, fs, time::Duration};
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
 use run::Place;
+use wire::{Certified, Wire};
 
 /// What can be varied, a table each.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Series {
+    Wires,
     Concurrency,
     Backlog,
     Providers,
     Workers,
+    Kinds,
+    Lookups,
 }
 
 #[derive(Parser)]
@@ -58,7 +64,7 @@ struct Arguments {
     /// How often each run is made; figures are the median of all rounds.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Lookups in flight, of the first table.
+    /// Lookups in flight, of the table by them.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128, 512])]
     concurrency: Vec<u16>,
     /// Jobs a second, where latency is measured.
@@ -73,6 +79,9 @@ struct Arguments {
     /// Only these tables.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Series>,
+    /// What is spoken with the provider, in all tables but the first.
+    #[arg(long, value_enum, default_value_t = Wire::H2)]
+    wire: Wire,
     /// Also a backlog of 1,000,000 jobs.
     #[arg(long)]
     large: bool,
@@ -82,6 +91,9 @@ struct Arguments {
     /// Be the provider, on this port; the program starts itself so.
     #[arg(long, hide = true)]
     provider: Option<u16>,
+    /// Be a provider that speaks https, with this certificate and its key.
+    #[arg(long, hide = true, num_args = 2)]
+    certificate: Vec<PathBuf>,
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -107,15 +119,20 @@ fn main() {
         .build()
         .expect("a runtime");
     if let Some(port) = arguments.provider {
-        runtime.block_on(provider::serve(port, arguments.delay()));
+        let certified = Certified::of(&arguments.certificate, arguments.wire);
+        let serve = provider::serve(port, certified, arguments.delay());
+        tokio::task::LocalSet::new().block_on(&runtime, serve);
     } else {
         runtime.block_on(measure(&arguments));
     }
 }
 
 async fn measure(arguments: &Arguments) {
-    let place = Place::open(arguments.delay());
+    let place = Place::open(arguments.wire, arguments.delay());
     println!("{}", conditions(&place));
+    if arguments.wants(Series::Wires) {
+        series::wires(&place, arguments).await;
+    }
     if arguments.wants(Series::Concurrency) {
         series::concurrency(&place, arguments).await;
     }
@@ -127,6 +144,12 @@ async fn measure(arguments: &Arguments) {
     }
     if arguments.wants(Series::Workers) {
         series::workers(&place, arguments).await;
+    }
+    if arguments.wants(Series::Kinds) {
+        series::kinds(&place, arguments).await;
+    }
+    if arguments.wants(Series::Lookups) {
+        series::lookups(&place, arguments).await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! One run of each sort, on queues of its own. Whatever is not right ends the program.
 
 use std::{
-    fmt::Write,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +14,9 @@ use crate::{
     figures::Figure,
     jobs::{self, Results},
     process::{cpu_seconds, peak_mib},
-    provider::{Provider, TOKEN},
+    provider::Provider,
+    setup::Setup,
+    wire::Wire,
     worker::Worker,
 };
 
@@ -31,18 +32,11 @@ const LEAST_CPU_SECONDS: f64 = 0.1;
 /// What runs have in common.
 pub struct Place {
     broker: Broker,
-    fast: Provider,
+    wire: Wire,
+    /// One for each of [`Wire::ALL`].
+    fast: Vec<Provider>,
     slow: Provider,
     delay: Duration,
-}
-
-/// In what they differ.
-#[derive(Clone, Copy)]
-pub struct Setup {
-    pub jobs: u32,
-    pub concurrency: u16,
-    pub providers: u32,
-    pub workers: u32,
 }
 
 /// What a run with a full queue gave.
@@ -57,19 +51,21 @@ pub struct Throughput {
 }
 
 impl Place {
-    /// Broker and providers, started.
-    pub fn open(delay: Duration) -> Self {
-        let (broker, fast, slow) = (
-            Broker::start(),
-            Provider::start(Duration::ZERO),
-            Provider::start(delay),
-        );
+    /// Broker and providers, started; this wire is the usual one.
+    pub fn open(wire: Wire, delay: Duration) -> Self {
+        let fast = Wire::ALL.map(|wire| Provider::start(wire, Duration::ZERO));
         Self {
-            broker,
-            fast,
-            slow,
+            broker: Broker::start(),
+            wire,
+            fast: fast.into(),
+            slow: Provider::start(wire, delay),
             delay,
         }
+    }
+
+    fn fast(&self, wire: Wire) -> &Provider {
+        let at = Wire::ALL.iter().position(|one| *one == wire);
+        &self.fast[at.expect("one of all")]
     }
 
     /// As RabbitMQ tells it.
@@ -80,14 +76,18 @@ impl Place {
     /// Jobs wait, the workers are started: how fast they are done, and what it costs. From the first look that
     /// shows results to the one that shows them all: without start, but with warming up.
     pub async fn throughput(&self, setup: Setup) -> Throughput {
-        let vhost = self.broker.vhost();
-        let mut workers = vec![declared(&vhost, &self.fast, setup).await];
+        self.throughput_over(self.wire, setup).await
+    }
+
+    /// The same, over a wire that may not be the usual one.
+    pub async fn throughput_over(&self, wire: Wire, setup: Setup) -> Throughput {
+        let (vhost, provider) = (self.broker.vhost(), self.fast(wire));
+        let mut workers = vec![declared(&vhost, provider, &setup).await];
         let client = Client::connect(&vhost.url()).await;
-        jobs::publish(&client, setup.jobs, setup.providers).await;
+        jobs::publish(&client, &setup).await;
 
         workers[0].start_again();
-        workers
-            .extend((1..setup.workers).map(|_| Worker::start(&config(&vhost, &self.fast, setup))));
+        workers.extend((1..setup.workers).map(|_| Worker::start(&setup.config(&vhost, provider))));
         let used = |workers: &[Worker]| {
             let cpu: f64 = workers.iter().map(|worker| cpu_seconds(worker.pid())).sum();
             (cpu, cpu_seconds(self.broker.pid()))
@@ -123,7 +123,7 @@ impl Place {
             "one result for each job"
         );
         Results::of(&client, setup.jobs).await.all().await;
-        assert_nothing_left(&client, setup).await;
+        assert_nothing_left(&client, &setup).await;
         let (began, before, (cpu_before, broker_before)) = first.expect("results");
         let counted = f64::from(setup.jobs - before);
         let per_1000 =
@@ -140,25 +140,21 @@ impl Place {
     /// its result's arrival, less what the provider takes.
     pub async fn latency(&self, concurrency: u16, rate: u32, seconds: u32) -> Figure {
         let (warm_up, jobs) = (WARM_UP_SECONDS * rate, (WARM_UP_SECONDS + seconds) * rate);
-        let setup = Setup {
-            jobs,
-            concurrency,
-            providers: 1,
-            workers: 1,
-        };
+        let setup = Setup::new(jobs, concurrency);
         let vhost = self.broker.vhost();
-        let mut worker = declared(&vhost, &self.slow, setup).await;
+        let mut worker = declared(&vhost, &self.slow, &setup).await;
         worker.start_again();
         worker.wait_ready().await;
         let client = Client::connect(&vhost.url()).await;
         let mut results = Results::of(&client, jobs).await;
 
-        let (mut latencies, mut confirms, key) = (Figure::default(), Vec::new(), jobs::provider(0));
+        let (mut latencies, mut confirms, key) =
+            (Figure::default(), Vec::new(), jobs::key(0, setup.asked));
         let (began, period) = (Instant::now(), Duration::from_secs(1) / rate);
         let mut due = schedule(began, period, jobs);
         while results.left() > 0 {
             tokio::select! {
-                Some(n) = due.recv() => confirms.push(client.send("lookup.jobs", &key, &jobs::job(n)).await),
+                Some(n) = due.recv() => confirms.push(client.send("lookup.jobs", &key, &jobs::job(n, setup.asked)).await),
                 n = results.next() => if n >= warm_up {
                     latencies.add((began + n * period).elapsed().saturating_sub(self.delay).as_secs_f64() * 1000.0);
                 },
@@ -173,16 +169,11 @@ impl Place {
 
     /// Milliseconds from the start of the process to the result of a job that waited for it.
     pub async fn start(&self, concurrency: u16) -> f64 {
-        let setup = Setup {
-            jobs: 1,
-            concurrency,
-            providers: 1,
-            workers: 1,
-        };
+        let setup = Setup::new(1, concurrency);
         let vhost = self.broker.vhost();
-        let mut worker = declared(&vhost, &self.fast, setup).await;
+        let mut worker = declared(&vhost, self.fast(self.wire), &setup).await;
         let client = Client::connect(&vhost.url()).await;
-        jobs::publish(&client, 1, 1).await;
+        jobs::publish(&client, &setup).await;
         let mut results = Results::of(&client, 1).await;
         let began = Instant::now();
         worker.start_again();
@@ -208,8 +199,8 @@ fn schedule(began: Instant, period: Duration, jobs: u32) -> UnboundedReceiver<u3
 }
 
 /// A worker that has declared its queues, and ended.
-async fn declared(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> Worker {
-    let mut worker = Worker::start(&config(vhost, provider, setup));
+async fn declared(vhost: &Vhost<'_>, provider: &Provider, setup: &Setup) -> Worker {
+    let mut worker = Worker::start(&setup.config(vhost, provider));
     worker.wait_ready().await;
     stop(&mut worker).await;
     worker
@@ -225,25 +216,10 @@ async fn stop(worker: &mut Worker) {
     );
 }
 
-/// Nothing is looked up twice or together, and no quota binds: one request for each job.
-fn config(vhost: &Vhost<'_>, provider: &Provider, setup: Setup) -> String {
-    let (url, base_url, concurrency) = (vhost.url(), provider.url(), setup.concurrency);
-    let mut text = format!(
-        "[amqp]\nurl = \"{url}\"\n\n[worker]\nconcurrency = {concurrency}\n\n[log]\nlevel = \"warn\"\n"
-    );
-    for name in (0..setup.providers).map(jobs::provider) {
-        let _ = write!(
-            text,
-            "\n[providers.{name}]\nkind = \"antsomi\"\nbase_url = \"{base_url}\"\ntoken = \"{TOKEN}\"\n\
-             quota = {{ requests = 1000000000, per = \"1m\", scope = \"worker\" }}\nbatch = {{ max_size = 1 }}\n"
-        );
-    }
-    text
-}
-
 /// No job waits, and none was given up. Asked after the workers' end: what they had not acknowledged would be back.
-async fn assert_nothing_left(client: &Client, setup: Setup) {
-    let jobs = (0..setup.providers).map(|n| format!("lookup.jobs.{}.bulk", jobs::provider(n)));
+async fn assert_nothing_left(client: &Client, setup: &Setup) {
+    let jobs =
+        (0..setup.providers).map(|n| format!("lookup.jobs.{}.bulk", jobs::key(n, setup.asked)));
     for queue in jobs.chain(["lookup.dead".to_owned(), "lookup.unrouted".to_owned()]) {
         assert_eq!(client.depth(&queue).await, Some(0), "{queue} is empty");
     }

@@ -1,10 +1,14 @@
 //! Runs that differ in one thing, as a table. In each round they are made in turn, so that a loud minute of the
 //! machine falls on all of them.
 
+use std::fmt::Display;
+
 use crate::{
     Arguments,
     figures::Figure,
-    run::{Place, Setup},
+    run::{Place, Throughput},
+    setup::{Asked, Setup},
+    wire::Wire,
 };
 
 const USUAL: u16 = 128;
@@ -23,8 +27,7 @@ struct Throughputs {
 const COLUMNS: &str = "jobs/s | CPU s / 1,000 jobs | broker's CPU s / 1,000 jobs | peak MiB";
 
 impl Throughputs {
-    async fn add(&mut self, place: &Place, setup: Setup) {
-        let run = place.throughput(setup).await;
+    fn add(&mut self, run: &Throughput) {
         self.jobs_per_second.add(run.jobs_per_second);
         run.cpu.into_iter().for_each(|cpu| self.cpu.add(cpu));
         run.broker_cpu
@@ -68,17 +71,8 @@ pub async fn concurrency(place: &Place, arguments: &Arguments) {
             } else {
                 arguments.jobs
             };
-            row.full
-                .add(
-                    place,
-                    Setup {
-                        jobs,
-                        concurrency,
-                        providers: 1,
-                        workers: 1,
-                    },
-                )
-                .await;
+            let setup = Setup::new(jobs, concurrency);
+            row.full.add(&place.throughput(setup).await);
             let latency = place
                 .latency(concurrency, rate(arguments, concurrency), arguments.seconds)
                 .await;
@@ -120,6 +114,17 @@ fn rate(arguments: &Arguments, concurrency: u16) -> u32 {
         .max(1)
 }
 
+/// Throughput by what is spoken with the provider.
+pub async fn wires(place: &Place, arguments: &Arguments) {
+    let mut rows = Wire::ALL.map(|wire| (wire, Throughputs::default()));
+    for _ in 0..arguments.rounds {
+        for (wire, row) in &mut rows {
+            row.add(&place.throughput_over(*wire, usual(arguments)).await);
+        }
+    }
+    print_throughputs("what is spoken", &rows);
+}
+
 /// Throughput by the jobs that wait.
 pub async fn backlog(place: &Place, arguments: &Arguments) {
     let sizes: &[u32] = match (arguments.quick, arguments.large) {
@@ -127,13 +132,8 @@ pub async fn backlog(place: &Place, arguments: &Arguments) {
         (_, false) => &[1000, 10_000, 100_000],
         (_, true) => &[1000, 10_000, 100_000, 1_000_000],
     };
-    let setup = |jobs| Setup {
-        jobs,
-        concurrency: USUAL,
-        providers: 1,
-        workers: 1,
-    };
-    full(place, arguments, "jobs waiting", sizes, setup).await;
+    let rows = sizes.iter().map(|jobs| (*jobs, Setup::new(*jobs, USUAL)));
+    full(place, arguments, "jobs waiting", rows).await;
 }
 
 /// Throughput by the providers that the same jobs are for.
@@ -142,7 +142,8 @@ pub async fn providers(place: &Place, arguments: &Arguments) {
         providers,
         ..usual(arguments)
     };
-    full(place, arguments, "providers", &[1, 5, 20], setup).await;
+    let rows = [1, 5, 20].map(|providers| (providers, setup(providers)));
+    full(place, arguments, "providers", rows).await;
 }
 
 /// Throughput by the workers that share the same jobs.
@@ -151,42 +152,67 @@ pub async fn workers(place: &Place, arguments: &Arguments) {
         workers,
         ..usual(arguments)
     };
-    full(place, arguments, "workers", &[1, 2, 4], setup).await;
+    let rows = [1, 2, 4].map(|workers| (workers, setup(workers)));
+    full(place, arguments, "workers", rows).await;
+}
+
+/// Throughput of a kind that is compiled in, and of its descriptor.
+pub async fn kinds(place: &Place, arguments: &Arguments) {
+    let rows = [
+        ("compiled in", Asked::Plume),
+        ("by its descriptor", Asked::PlumeByDescriptor),
+    ];
+    let rows = rows.map(|(name, asked)| (name, of(asked, arguments)));
+    full(place, arguments, "Plume", rows).await;
+}
+
+/// Throughput of jobs that ask a provider, and of those that ask it as the only step of a lookup.
+pub async fn lookups(place: &Place, arguments: &Arguments) {
+    let rows = [
+        ("by itself", Asked::Antsomi),
+        ("as the only step of a lookup", Asked::AntsomiByLookup),
+    ];
+    let rows = rows.map(|(name, asked)| (name, of(asked, arguments)));
+    full(place, arguments, "Antsomi", rows).await;
+}
+
+fn of(asked: Asked, arguments: &Arguments) -> Setup {
+    Setup {
+        asked,
+        ..usual(arguments)
+    }
 }
 
 fn usual(arguments: &Arguments) -> Setup {
-    Setup {
-        jobs: arguments.jobs,
-        concurrency: USUAL,
-        providers: 1,
-        workers: 1,
-    }
+    Setup::new(arguments.jobs, USUAL)
 }
 
 /// One table of throughputs.
-async fn full(
+async fn full<T: Display>(
     place: &Place,
     arguments: &Arguments,
     what: &str,
-    values: &[u32],
-    setup: impl Fn(u32) -> Setup,
+    rows: impl IntoIterator<Item = (T, Setup)>,
 ) {
-    let mut rows: Vec<(u32, Throughputs)> = values
-        .iter()
-        .map(|value| (*value, Throughputs::default()))
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, setup)| (name, setup, Throughputs::default()))
         .collect();
     for _ in 0..arguments.rounds {
-        for (value, row) in &mut rows {
-            row.add(place, setup(*value)).await;
+        for (_, setup, row) in &mut rows {
+            row.add(&place.throughput(*setup).await);
         }
     }
+    let rows: Vec<_> = rows.into_iter().map(|(name, _, row)| (name, row)).collect();
+    print_throughputs(what, &rows);
+}
+
+fn print_throughputs<T: Display>(what: &str, rows: &[(T, Throughputs)]) {
     let header = format!("{what} | {COLUMNS}");
-    print_table(
-        what,
-        &header,
-        rows.iter()
-            .map(|(value, row)| format!("{value} | {}", row.cells())),
-    );
+    let rows = rows
+        .iter()
+        .map(|(name, row)| format!("{name} | {}", row.cells()));
+    print_table(what, &header, rows);
 }
 
 fn print_table(what: &str, header: &str, rows: impl Iterator<Item = String>) {

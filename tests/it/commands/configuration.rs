@@ -65,6 +65,16 @@ async fn a_bad_value_of_a_section_is_named_with_what_came_and_what_was_expected(
             &["`amqp.url`", "expected one of them"],
         ),
         (
+            "[amqp]\nurls = ['amqp://a', 'amqp://b']\nquota_ledgers = 3",
+            "amqp.quota_ledgers",
+            &["3 ledgers", "no more than there are addresses", "2"],
+        ),
+        (
+            "[amqp]\nquota_ledgers = 0",
+            "amqp.quota_ledgers",
+            &["at least 1"],
+        ),
+        (
             "[amqp]\nprefix = ''",
             "amqp.prefix",
             &["expected 1 to 64 letters"],
@@ -652,6 +662,46 @@ async fn variables_stand_over_the_file_and_may_stand_alone() {
 }
 
 #[tokio::test]
+async fn a_variable_takes_the_place_of_the_files_other_way_to_say_the_same() {
+    let oauth =
+        "oauth = { token_url = 'https://api.example/t', client_id = 'c', client_secret = 's' }\n";
+    for (toml, name, value) in [
+        (
+            format!("[amqp]\nurls = ['amqp://a', 'amqp://b']\n{GOOD}"),
+            "LOOKUP__AMQP__URL",
+            "amqp://c",
+        ),
+        (
+            format!("[amqp]\nurl = 'amqp://a'\n{GOOD}"),
+            "LOOKUP__AMQP__URLS",
+            "amqp://b,amqp://c",
+        ),
+        (
+            format!("{BARE}{oauth}"),
+            "LOOKUP__PROVIDERS__ANTSOMI__TOKEN",
+            "t",
+        ),
+        (
+            format!("{BARE}token_file = '/nowhere/token'\n"),
+            "LOOKUP__PROVIDERS__ANTSOMI__TOKEN",
+            "t",
+        ),
+    ] {
+        let call = Call::new(&["pipe"]).config(&toml).env(name, value);
+        call.run().await.expect(0);
+    }
+    let call = Call::new(&["pipe"]).config(GOOD);
+    let call = call
+        .env(
+            "LOOKUP__PROVIDERS__ANTSOMI__OAUTH__TOKEN_URL",
+            "https://api.example/t",
+        )
+        .env("LOOKUP__PROVIDERS__ANTSOMI__OAUTH__CLIENT_ID", "c")
+        .env("LOOKUP__PROVIDERS__ANTSOMI__OAUTH__CLIENT_SECRET", "s");
+    call.run().await.expect(0);
+}
+
+#[tokio::test]
 async fn a_variable_below_a_quotas_windows_is_refused_and_none_of_them_goes() {
     let windows = "[{ requests = 5, per = '1m' }, { requests = 50, per = '1d' }]";
     let ran = Call::new(&["pipe"])
@@ -829,7 +879,7 @@ async fn several_mistakes_are_told_at_once() {
     let toml = "[worker]\nconcurrency = 0\nshutdown_grace = 'never'\n[amqp]\nnope = 1\n[sky]\n\
         [providers.antsomi]\nkind = 'antsomi'\nbase_url = 'https://api.example'\ntokn = 'hunter2'\n\
         timeout = '1M'\n[providers.omeda]\nkind = 'omeda'\nbase_url = 'http://api.example'\nbrand = 'A'\n\
-        app_id = 'hunter2'\n";
+        app_id = 'hunter2'\n[providers.crm]\nkind = 'salesforce'\ntoken = 'hunter2'\n[providers.plume]\nkind = 'plume'\n";
     let ran = Call::new(&["pipe"]).config(toml).run().await.expect(2);
     let keys = [
         "worker.concurrency",
@@ -840,11 +890,15 @@ async fn several_mistakes_are_told_at_once() {
         "providers.antsomi.token",
         "providers.antsomi.timeout",
         "providers.omeda.base_url",
+        "providers.crm.base_url",
+        "providers.crm.kind",
+        "providers.plume.base_url",
+        "providers.plume.token",
     ];
     for key in keys {
         assert!(ran.err.contains(&format!("  `{key}`: ")), "{key}: {ran:?}");
     }
-    assert!(ran.err.contains("8 mistakes\n"), "{ran:?}");
-    assert_eq!(ran.err.trim_end().lines().count(), 9, "{ran:?}");
+    assert!(ran.err.contains("12 mistakes\n"), "{ran:?}");
+    assert_eq!(ran.err.trim_end().lines().count(), 13, "{ran:?}");
     assert!(!ran.err.contains(SECRET), "{ran:?}");
 }

@@ -283,6 +283,23 @@ async fn send_writes_results_of_a_table_as_json_lines_too_and_tells_what_it_does
     assert_eq!(results.len(), 2);
     assert!(results.iter().all(|result| result["raw"].is_object()));
 
+    let rows = b"Id,Mobile,Name\n1,84907089782,Ada\n2,84911111111,Bob\n3,84922222222,Eve\n";
+    desk.table(rows);
+    for (map, words) in [
+        ("phon=Mobile", "`query.phon`"),
+        ("phone=", "CRITERION=COLUMN"),
+        ("phone=Name", "`query.phone`"),
+    ] {
+        let mut command = program();
+        command.current_dir(desk.folder.path());
+        command.args(["send", "--config", "config.toml", "--csv", "crm.csv"]);
+        command.args(["--provider", "antsomi", "--map", map]);
+        command.args(["--output", "wrong.csv"]);
+        let ran = Ran::from(command.output().expect("send")).expect(2);
+        assert!(ran.err.contains(words), "{ran:?}");
+        assert!(!desk.path("wrong.csv").exists());
+    }
+
     for (arguments, words) in [
         (
             &["--id-column", "Ids"][..],
@@ -301,12 +318,54 @@ async fn send_writes_results_of_a_table_as_json_lines_too_and_tells_what_it_does
     command.env("LOOKUP__AMQP__URL", "amqp://127.0.0.1:1");
     let ran = Ran::from(command.output().expect("send")).expect(1);
     assert!(
-        ran.err.contains("127.0.0.1:1") && ran.err.contains("0 of 2 rows are answered"),
+        ran.err.contains("127.0.0.1:1") && ran.err.contains("0 of 3 rows are answered"),
         "{ran:?}"
     );
     let mut command = program();
     let ran = Ran::from(command.args(["send", "--csv", "x"]).output().expect("send"));
     assert!(ran.expect(2).err.contains("--provider"));
+}
+
+#[tokio::test]
+async fn send_gives_no_row_anothers_number_and_knows_each_id_again() {
+    let vhost = Broker::shared().vhost();
+    let desk = Desk::open(&vhost.url(), Served::start().await).await;
+    desk.table(
+        b"Id,Name,Mobile\n\
+        =1,Ada,84907089782\n\
+        @2,\"Bob,84911111111\n\
+        '=1,Eve,84922222222\n\
+        -4x,\"Mal\" lory,84933333333\n\
+        c-5,\"King, Ada\",84944444444\n",
+    );
+    let ran = desk.send(&["--id-column", "Id"]).await.expect(0);
+    assert!(
+        ran.err.contains("3 found") && ran.err.contains("2 invalid_job"),
+        "{ran:?}"
+    );
+    let rows = |desk: &Desk| -> BTreeSet<(String, String, String)> {
+        let records = desk.records(b',');
+        assert_eq!(records.len(), 5, "{records:?}");
+        let row = |row: Vec<String>| (row[0].clone(), row[4].clone(), row[10].clone());
+        records.into_iter().map(row).collect()
+    };
+    let first = rows(&desk);
+    for (id, customer, words) in [
+        ("'=1", "84907089782", ""),
+        ("'@2", "", "opens field 2"),
+        ("''=1", "84922222222", ""),
+        ("'-4x", "", "opens field 2"),
+        ("c-5", "84944444444", ""),
+    ] {
+        let is_it = |row: &&(String, String, String)| row.0 == id && row.1 == customer;
+        let row = first.iter().find(is_it);
+        let row = row.unwrap_or_else(|| panic!("{id}: {first:?}"));
+        assert!(row.2.contains(words), "{row:?}");
+    }
+    let asked = desk.lookups().await;
+    let ran = desk.send(&["--id-column", "Id"]).await.expect(0);
+    assert!(ran.err.contains("nothing was left to ask"), "{ran:?}");
+    assert_eq!((rows(&desk), desk.lookups().await), (first, asked));
 }
 
 #[tokio::test]

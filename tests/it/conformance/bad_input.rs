@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use lookup_worker::{
-    failure::ErrorKind,
-    provider::{Adapter, Outcome},
-};
+use lookup_worker::{failure::ErrorKind, outcome::Outcome, provider::Adapter};
 use serde_json::value::to_raw_value;
 
 use super::target;

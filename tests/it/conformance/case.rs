@@ -21,7 +21,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use lookup_worker::{
     json::Malformed,
-    provider::{Adapter, Lookup, Outcome},
+    outcome::Outcome,
+    provider::{Adapter, Lookup},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
@@ -141,20 +142,19 @@ impl Case {
                 expected,
             )?;
         }
-        if let Some(expected) = &self.raw {
-            let raw = adapter.raw(response.body()).map(|raw| raw.get().to_owned());
-            same("raw", &raw, &Some(expected.clone()))?;
-        }
-        Ok(())
+        self.check_raw(&adapter, &response)
     }
 
     /// Says in what a descriptor of the kind differs: it refuses in its own words.
-    pub fn check_described(&self, adapter: &Adapter) -> Result<(), String> {
-        if !self.settings.is_empty() {
-            return Ok(());
-        }
-        let lookup = match (self.lookup(adapter), &self.refused) {
-            (Ok(lookup), None) => lookup,
+    pub fn check_described(&self) -> Result<(), String> {
+        let asked = target::described(&self.kind, &self.settings).and_then(|adapter| {
+            let lookup = self
+                .lookup(&adapter)
+                .map_err(|problem| problem.to_string())?;
+            Ok((adapter, lookup))
+        });
+        let (adapter, lookup) = match (asked, &self.refused) {
+            (Ok(asked), None) => asked,
             (Err(_), Some(_)) => return Ok(()),
             (Ok(_), Some(refused)) => return Err(format!("is not refused: {refused}")),
             (Err(refused), None) => return Err(format!("is refused: {refused}")),
@@ -162,13 +162,24 @@ impl Case {
         if let Some(expected) = &self.request {
             same("the request", &Sent::of(&lookup.request), expected)?;
         }
-        if let (Some(response), Some(expected)) = (&self.response, &self.outcome) {
-            let outcome = adapter.read(&lookup, &response.response(), NOW.parse().unwrap());
+        let Some(response) = self.response.as_ref().map(Came::response) else {
+            return Ok(());
+        };
+        if let Some(expected) = &self.outcome {
+            let outcome = adapter.read(&lookup, &response, NOW.parse().unwrap());
             let mut expected = expected.clone();
             expected.as_object_mut().map(|all| all.remove("message"));
             same("the outcome", &told(&outcome, &expected), &expected)?;
         }
-        Ok(())
+        self.check_raw(&adapter, &response)
+    }
+
+    fn check_raw(&self, adapter: &Adapter, response: &Response<Bytes>) -> Result<(), String> {
+        let Some(expected) = &self.raw else {
+            return Ok(());
+        };
+        let raw = adapter.raw(response.body()).map(|raw| raw.get().to_owned());
+        same("raw", &raw, &Some(expected.clone()))
     }
 
     fn lookup(&self, adapter: &Adapter) -> Result<Lookup, Malformed> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use lookup_worker::provider::{Adapter, Outcome};
+use lookup_worker::{outcome::Outcome, provider::Adapter};
 use serde_json::value::to_raw_value;
 
 use super::target;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use lookup_worker::{json, provider::Outcome};
+use lookup_worker::{json, outcome::Outcome};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use lookup_worker::{failure::ErrorKind, provider::Outcome};
+use lookup_worker::{failure::ErrorKind, outcome::Outcome};
 use serde_json::{Value, json, value::to_raw_value};
 
 use super::target;

@@ -100,7 +100,7 @@ async fn every_shell_has_a_script_and_every_command_a_page_of_the_release() {
     assert!(path.join("lookup-worker.1").is_file());
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "check",
     "health",
@@ -108,6 +108,7 @@ const COMMANDS: [&str; 13] = [
     "pipe",
     "send",
     "dead",
+    "explain",
     "pause",
     "resume",
     "sandbox",

@@ -144,7 +144,7 @@ async fn the_worker_reads_the_configuration_that_the_sandbox_writes() {
         let path =
             std::env::temp_dir().join(format!("lookup-sandbox-{name}-{}.toml", process::id()));
         fs::write(&path, text).unwrap();
-        let settings = lookup_worker::config::load(Some(&path));
+        let settings = lookup_worker::settings::load(Some(&path));
         fs::remove_file(&path).unwrap();
         assert_eq!(
             settings.unwrap().providers["antsomi"].adapter.kind(),

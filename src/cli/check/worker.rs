@@ -1,0 +1,88 @@
+//! The worker that runs here by this configuration: what it says of itself and of each provider.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::finding::Finding;
+use crate::{cli::health, lane::Lane, settings::Settings, telemetry::status::State};
+
+/// What is read of `/status.json`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    ready: bool,
+    #[serde(default)]
+    trouble: Option<String>,
+    #[serde(default)]
+    providers: BTreeMap<String, Provider>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Provider {
+    state: State,
+    #[serde(default)]
+    trouble: Option<String>,
+    #[serde(default)]
+    held: BTreeMap<Lane, usize>,
+}
+
+impl Status {
+    /// Whether the worker leaves a provider alone, which a line of its own tells.
+    pub fn leaves_alone(&self, provider: &str) -> bool {
+        let state = self.providers.get(provider).map(|provider| provider.state);
+        matches!(state, Some(State::CircuitOpen | State::Paused))
+    }
+
+    /// Jobs of a provider that wait in its hands, by lane.
+    pub fn held(&self, provider: &str) -> Option<[usize; 2]> {
+        let held = &self.providers.get(provider)?.held;
+        Some(Lane::ALL.map(|lane| held.get(&lane).copied().unwrap_or_default()))
+    }
+}
+
+/// What the worker that runs here says, if one does. Workers on other machines are asked there.
+pub async fn status(settings: &Settings) -> Option<Status> {
+    let answer = health::ask(settings.http.listen, "status.json")
+        .await
+        .ok()?;
+    serde_json::from_slice(answer.body()).ok()
+}
+
+/// A line for the worker, and one for each provider that is not well there.
+pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
+    let listen = settings.http.listen;
+    let Some(status) = status else {
+        let message = format!(
+            "none answers on {listen} (http.listen): how providers stand with it and what it holds is not known"
+        );
+        return vec![Finding::well("worker", message)];
+    };
+    let worker = match status.trouble {
+        None if status.ready => Finding::well("worker", format!("ready, on {listen}")),
+        trouble => {
+            let trouble = trouble.unwrap_or_else(|| "it does not say why".into());
+            Finding::bad("worker", format!("on {listen}: not ready: {trouble}"))
+                .advise("its log tells more")
+        }
+    };
+    let known = |(name, _): &(String, Provider)| settings.providers.contains_key(name);
+    let providers = status.providers.into_iter().filter(known);
+    let states = providers.filter_map(|(name, provider)| of(&name, provider));
+    [worker].into_iter().chain(states).collect()
+}
+
+/// What is not well with a provider, and what to do.
+fn of(name: &str, provider: Provider) -> Option<Finding> {
+    let (check, trouble) = (format!("state {name}"), provider.trouble?);
+    Some(match provider.state {
+        State::CircuitOpen => Finding::bad(check, trouble).advise(format!(
+            "it is probed by itself until it answers. Refused credentials are yours to mend, and SIGHUP then has them tried at \
+             once; the rest is the provider's. `lookup-worker lookup {name} --query …` tries it now"
+        )),
+        State::Paused => Finding::bad(check, trouble)
+            .advise(format!("`lookup-worker resume {name}` ends it")),
+        State::Ready | State::HalfOpen => {
+            Finding::note(check, trouble, "nothing to do: the next job shows whether it is well")
+        }
+    })
+}

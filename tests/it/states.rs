@@ -1,0 +1,298 @@
+//! How a provider stands is told alike by the page, `/readyz`, `check`, metrics and the log: the table of
+//! `docs/operations.md`, a row a state.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::{
+    amqp::{Client, Job},
+    broker::{Broker, Vhost},
+    commands::Call,
+    road::SOON,
+    scripted::{Scripted, answer, found},
+    waits::{plume, wait_for_readyz},
+    worker::Worker,
+};
+
+const KEYS: &str =
+    "token = \"t\"\nbreaker = { failures = 3, cooldown = \"5m\" }\nauth_failure_limit = 3";
+
+const NO_QUOTA: &str = "\"none\"";
+
+/// What is told of plume and of the worker at one moment.
+#[derive(Debug)]
+struct Told {
+    /// The page's word.
+    state: String,
+    ready: bool,
+    backlog_seconds: u64,
+    /// What `/readyz` answers.
+    code: u16,
+    readyz: String,
+    /// The lines of `check` that ask for somebody, or are to be known.
+    failing: BTreeSet<String>,
+    noted: BTreeSet<String>,
+    check: Vec<Value>,
+    /// The metrics that are not 0.
+    raised: BTreeSet<&'static str>,
+    log: String,
+}
+
+const METRICS: [&str; 4] = [
+    "lookup_circuit_open",
+    "lookup_circuit_half_open",
+    "lookup_paused",
+    "lookup_backlog_seconds",
+];
+
+impl Told {
+    async fn by(worker: &Worker, toml: &str) -> Self {
+        let (_, status) = worker.get("/status.json").await.expect("a status");
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        let provider = &status["providers"]["plume"];
+        let (code, readyz) = worker.get("/readyz").await.expect("an answer");
+        let listen = format!("127.0.0.1:{}", worker.http_port());
+        let call = Call::new(&["check", "--json"]).config(toml);
+        let check = call
+            .env("LOOKUP__HTTP__LISTEN", &listen)
+            .run()
+            .await
+            .lines();
+        let lines = |ok: bool| {
+            let such = |line: &&Value| line["ok"] == ok && line["advice"].is_string();
+            let name = |line: &Value| line["check"].as_str().expect("a name").to_owned();
+            check.iter().filter(such).map(name).collect()
+        };
+        let metrics = worker.metrics().await;
+        let is_raised = |name: &&str| {
+            let series = format!("{name}{{provider=\"plume\"}} ");
+            let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
+            value.is_some_and(|value| value != "0")
+        };
+        Self {
+            state: provider["state"].as_str().expect("a state").to_owned(),
+            ready: status["ready"] == true,
+            backlog_seconds: provider["backlog_seconds"].as_u64().unwrap_or_default(),
+            code,
+            readyz,
+            failing: lines(false),
+            noted: lines(true),
+            raised: METRICS.into_iter().filter(is_raised).collect(),
+            check,
+            log: worker.log(),
+        }
+    }
+
+    /// That the page has this word, `/readyz` this line, and that these lines of `check` and these metrics are raised.
+    fn is(&self, state: &str, readyz: &str, failing: &[&str], raised: &[&str]) {
+        assert_eq!(self.state, state, "{self:?}");
+        assert!(self.readyz.contains(readyz), "{readyz}: {self:?}");
+        let failing: BTreeSet<_> = failing.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(self.failing, failing, "{self:?}");
+        assert_eq!(self.raised, raised.iter().copied().collect(), "{self:?}");
+    }
+
+    fn message(&self, check: &str) -> &str {
+        let line = self.check.iter().find(|line| line["check"] == check);
+        line.and_then(|line| line["message"].as_str())
+            .unwrap_or_else(|| panic!("{check}: {self:?}"))
+    }
+}
+
+struct Place<'a> {
+    vhost: Vhost<'a>,
+    server: Scripted,
+    worker: Worker,
+    client: Client,
+    toml: String,
+}
+
+impl Place<'_> {
+    async fn with(
+        keys: &str,
+        quota: &str,
+        answers: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let vhost = Broker::shared().vhost();
+        let server = Scripted::start(answers).await;
+        let toml = plume(&vhost.url(), &server.base, keys).replace("\"none\"", quota);
+        let mut worker = Worker::start(&toml);
+        worker.wait_ready().await;
+        let client = Client::connect(&vhost.url()).await;
+        Self {
+            vhost,
+            server,
+            worker,
+            client,
+            toml,
+        }
+    }
+
+    async fn publish(&self, lane: &str, jobs: usize) {
+        let job = |n| {
+            let body = json!({"query": {"account_id": format!("acc-{n}")}});
+            Job::json(&body).id(&format!("{lane}-{n}"))
+        };
+        let key = format!("plume.{lane}");
+        self.client
+            .publish_all("lookup.jobs", &key, (0..jobs).map(job))
+            .await;
+    }
+
+    async fn told(&self) -> Told {
+        Told::by(&self.worker, &self.toml).await
+    }
+
+    /// Returns once enough is told.
+    async fn until(&self, enough: impl Fn(&Told) -> bool) -> Told {
+        let told = async {
+            loop {
+                let told = self.told().await;
+                if enough(&told) {
+                    return told;
+                }
+            }
+        };
+        let within = tokio::time::timeout(SOON, told).await;
+        if let Ok(told) = within {
+            return told;
+        }
+        panic!("{:?} on {}", self.told().await, self.vhost.url())
+    }
+}
+
+#[tokio::test]
+async fn well_and_its_jobs_wait_for_quota() {
+    let place = Place::with(KEYS, NO_QUOTA, |_, _| found()).await;
+    let told = place.told().await;
+    told.is("ready", "ready\n", &[], &[]);
+    assert_eq!((told.ready, told.code), (true, 200));
+
+    let place = Place::with(KEYS, "{ requests = 5, per = \"5m\" }", |_, _| found()).await;
+    place.publish("bulk", 30).await;
+    let told = place.until(|told| told.backlog_seconds > 60).await;
+    told.is("ready", "ready\n", &[], &["lookup_backlog_seconds"]);
+    assert!(
+        !told.message("backlog plume").starts_with("0 jobs"),
+        "{told:?}"
+    );
+    assert!(!told.readyz.contains("plume"), "{told:?}");
+    assert!(place.server.asked().len() <= 5);
+}
+
+#[tokio::test]
+async fn open_by_failure_and_by_credentials() {
+    let json_type = "Content-Type: application/json\r\n";
+    for (status, why) in [
+        ("503 Service Unavailable", "the provider keeps failing"),
+        (
+            "401 Unauthorized",
+            "the provider keeps refusing the credentials",
+        ),
+    ] {
+        let place = Place::with(KEYS, NO_QUOTA, move |_, _| answer(status, json_type, "{}")).await;
+        place.publish("bulk", 20).await;
+        wait_for_readyz(&place.worker, "circuit open").await;
+        // Once the consumer is gone nobody takes what lies there.
+        let told = place
+            .until(|told| told.failing.contains("backlog plume"))
+            .await;
+        let line = format!("plume: circuit open, probes are sent: {why}");
+        let failing = ["state plume", "backlog plume"];
+        told.is("circuit_open", &line, &failing, &["lookup_circuit_open"]);
+        assert!(told.readyz.contains(&status[..3]), "{told:?}");
+        assert!(told.message("state plume").contains(why), "{told:?}");
+        assert!(told.log.contains(why), "{told:?}");
+        assert_eq!(told.code, 200, "other providers go on: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn paused_by_its_own_word_and_by_hand() {
+    let limited = |_: usize, _: &str| answer("429 Too Many Requests", "Retry-After: 120\r\n", "{}");
+    let place = Place::with(KEYS, NO_QUOTA, limited).await;
+    place.publish("bulk", 3).await;
+    wait_for_readyz(&place.worker, "plume: paused until about").await;
+    let told = place
+        .until(|told| told.failing.contains("pause plume"))
+        .await;
+    let failing = ["state plume", "pause plume"];
+    told.is(
+        "paused",
+        "plume: paused until about",
+        &failing,
+        &["lookup_paused"],
+    );
+    assert!(told.log.contains("429"), "{told:?}");
+
+    let place = Place::with(KEYS, NO_QUOTA, |_, _| found()).await;
+    let pause = Call::new(&["pause", "plume"]).config(&place.toml);
+    pause.run().await.expect(0);
+    wait_for_readyz(&place.worker, "plume: paused until it is resumed").await;
+    let told = place.told().await;
+    told.is(
+        "paused",
+        "until it is resumed",
+        &failing,
+        &["lookup_paused"],
+    );
+    assert!(told.message("pause plume").contains("by hand"), "{told:?}");
+    assert!(told.log.contains("by hand"), "{told:?}");
+}
+
+#[tokio::test]
+async fn half_open() {
+    let keys = KEYS.replace("5m", "300ms");
+    let place = Place::with(&keys, NO_QUOTA, |_, _| {
+        answer("500 Internal Server Error", "", "{}")
+    })
+    .await;
+    place.publish("interactive", 3).await;
+    place.client.take("lookup.results", 3, SOON).await;
+    let line = "plume: half-open, will be tried with the next job";
+    wait_for_readyz(&place.worker, line).await;
+    let told = place.told().await;
+    told.is("half_open", line, &[], &["lookup_circuit_half_open"]);
+    assert!(told.noted.contains("state plume"), "{told:?}");
+    assert!(told.log.contains("keeps failing"), "{told:?}");
+}
+
+#[tokio::test]
+async fn alarm_and_broker_away() {
+    let broker = Broker::start();
+    let server = Scripted::start(|_, _| found()).await;
+    let toml = plume(&broker.url(), &server.base, KEYS);
+    let mut worker = Worker::start(&toml);
+    worker.wait_ready().await;
+    let client = Client::connect(&broker.url()).await;
+    worker.sigterm();
+    assert!(worker.wait_exit().await.success());
+    let job = Job::json(&json!({"query": {"account_id": "acc-1"}}));
+    client.publish("lookup.jobs", "plume.bulk", job).await;
+    // The broker tells of its alarm who publishes: the worker by its first result.
+    broker.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    worker.start_again();
+    wait_for_readyz(&worker, "alarm of its memory or disk").await;
+    let told = Told::by(&worker, &toml).await;
+    assert_eq!((told.ready, told.code), (false, 503), "{told:?}");
+    assert!(
+        told.failing
+            .is_superset(&["alarms", "worker"].map(str::to_owned).into()),
+        "{told:?}"
+    );
+    assert!(told.message("worker").contains("alarm"), "{told:?}");
+    assert!(told.log.contains("alarm"), "{told:?}");
+
+    broker.kill();
+    wait_for_readyz(&worker, "no broker").await;
+    let told = Told::by(&worker, &toml).await;
+    assert_eq!((told.ready, told.code), (false, 503), "{told:?}");
+    assert!(
+        told.failing
+            .is_superset(&["broker", "worker"].map(str::to_owned).into()),
+        "{told:?}"
+    );
+    assert!(told.message("worker").contains("no broker"), "{told:?}");
+    assert!(told.log.contains("no broker; trying again"), "{told:?}");
+}
