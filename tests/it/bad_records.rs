@@ -35,8 +35,9 @@ fn job(id: &str, record: &str) -> Job {
     Job::json(&json!({"query": {"account_id": record}})).id(id)
 }
 
-/// How long 998 good jobs in bulk take, with so many bad ones among them, and 50 calls meanwhile; all their results.
-async fn run(bad: usize) -> (Duration, Duration, BTreeMap<String, Value>) {
+/// How long 998 good jobs in bulk take, with so many bad ones among them, and each of 50 calls meanwhile, the fastest
+/// first; the results of the bad ones.
+async fn run(bad: usize) -> (Duration, Vec<Duration>, BTreeMap<String, Value>) {
     let vhost = Broker::shared().vhost();
     let server = provider().await;
     let mut worker = Worker::start(&plume(&vhost.url(), &server.base, KEYS));
@@ -53,7 +54,7 @@ async fn run(bad: usize) -> (Duration, Duration, BTreeMap<String, Value>) {
     }
     let good = (0..998).map(|n| job(&format!("g-{n}"), &format!("acc-{n}")).reply_to("good"));
     client.publish_all("lookup.jobs", "plume.bulk", good).await;
-    let mut slowest = Duration::ZERO;
+    let mut calls = Vec::new();
     for n in 0..50 {
         let (id, asked) = (format!("c-{n}"), Instant::now());
         let call = job(&id, &format!("call-{n}")).reply_to("calls");
@@ -61,8 +62,9 @@ async fn run(bad: usize) -> (Duration, Duration, BTreeMap<String, Value>) {
             .publish("lookup.jobs", "plume.interactive", call)
             .await;
         client.take("calls", 1, SOON).await;
-        slowest = slowest.max(asked.elapsed());
+        calls.push(asked.elapsed());
     }
+    calls.sort_unstable();
     client.take("good", 998, 2 * SOON).await;
     let took = begun.elapsed();
     let ended = by_job(client.take("lookup.results", bad, SOON).await);
@@ -72,21 +74,24 @@ async fn run(bad: usize) -> (Duration, Duration, BTreeMap<String, Value>) {
         .await;
     assert!(open < 1.0);
     assert!(!worker.log().contains("jobs stay in their queues"));
-    (took, slowest, ended)
+    (took, calls, ended)
 }
 
 #[tokio::test]
 async fn with_two_records_that_always_fail_the_others_are_answered_as_soon_as_without() {
-    let (without, ..) = run(0).await;
-    let (with, slowest, bad) = run(2).await;
-    println!("998 jobs: {without:?} without, {with:?} with bad records; slowest call {slowest:?}");
+    let (without, calls_without, _) = run(0).await;
+    let (with, calls, bad) = run(2).await;
+    println!(
+        "998 jobs: {without:?} without, {with:?} with bad records; calls: median {:?} and {:?}, slowest of 50 {:?} and {:?}",
+        calls_without[25], calls[25], calls_without[49], calls[49]
+    );
     for result in bad.values() {
         assert_eq!(result["error"]["kind"], "provider_error", "{result}");
         assert_eq!(result["attempts"], 4, "as many as it has: {result}");
     }
     // An open circuit would cost a cooldown of a second and more; a busy machine costs less.
     assert!(with < without * 2 + Duration::from_millis(500));
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(calls[49] < Duration::from_secs(1), "{calls:?}");
 }
 
 #[tokio::test]
