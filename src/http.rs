@@ -7,8 +7,8 @@
 
 mod alpn; // what a provider speaks
 mod broken; // what it means that there is no answer
+mod connections; // one for each request in flight over HTTP/1.1
 mod fence; // the last look at a permission
-mod lines; // a connection for each request in flight over HTTP/1.1
 mod origin; // where requests go
 mod transport; // the clients of reqwest
 mod whole; // the answer, read and unpacked within its bound
@@ -41,8 +41,8 @@ use crate::{
 };
 use alpn::Protocol;
 use broken::Broken;
+use connections::{Connection, Connections};
 use fence::{Fence, Taken};
-use lines::{Line, Lines};
 use origin::{Origin, Origins};
 use transport::{Cause, Transport};
 use whole::Coding;
@@ -97,7 +97,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     transport: Transport,
     origins: Origins,
-    lines: Lines,
+    connections: Connections,
     max_response_bytes: usize,
     connect_timeout: Duration,
     /// The own ends of the connections that answered: those that are used again.
@@ -153,7 +153,7 @@ impl Client {
         let most = NonZero::<usize>::MIN.saturating_add(usize::from(options.concurrency) * 2);
         Ok(Self(Arc::new(Shared {
             origins: Origins::default(),
-            lines: Lines::default(),
+            connections: Connections::default(),
             max_response_bytes: options.max_response_bytes,
             connect_timeout: options.connect_timeout,
             answered: Mutex::new(LruCache::new(most)),
@@ -238,7 +238,7 @@ impl Shared {
     ) -> Result<Response<Bytes>, Unanswered> {
         let origin = self.origins.of(request.uri()).ok_or_else(no_address)?;
         let mut prepared = Some(Prepared::of(request, &origin)?);
-        let (answer, _line) = self.head(&origin, &mut prepared, terms).await?;
+        let (answer, _connection) = self.head(&origin, &mut prepared, terms).await?;
         Ok(self.whole(answer).await?)
     }
 
@@ -287,7 +287,7 @@ impl Shared {
             Protocol::Http1 | Protocol::Http2 => None,
         };
         match self.transport.protocol(origin) {
-            Protocol::Http1 => self.on_a_line(origin, prepared, terms).await,
+            Protocol::Http1 => self.over_http1(origin, prepared, terms).await,
             Protocol::Unknown => {
                 let asking = self.transport.asking(origin);
                 self.shared(asking, origin, prepared.clone(), permission)
@@ -324,24 +324,24 @@ impl Shared {
     }
 
     /// Over HTTP/1.1, where nobody says that a request was not processed: it is made once.
-    async fn on_a_line(
+    async fn over_http1(
         &self,
         origin: &Origin,
         prepared: &mut Option<Prepared>,
         terms: SendTerms,
     ) -> Result<Head<'_>, Broken> {
-        let line = self.lines.take();
+        let connection = self.connections.take();
         let client = if terms.fresh {
             self.transport.fresh(origin)
         } else {
-            self.transport.one(&line.clients, origin)
+            self.transport.one(&connection.clients, origin)
         };
         let client = self.usable(client)?;
         let prepared = prepared.take().ok_or_else(sent_before)?;
         let answer = client.execute(prepared.request(terms.permission, None));
         let answer = answer.await.map_err(|error| self.told(&error))?;
         self.note(&answer);
-        Ok((answer, Some(line)))
+        Ok((answer, Some(connection)))
     }
 
     /// Where many requests share a connection, or may come to.
@@ -462,8 +462,8 @@ fn unpacked(coding: Option<Coding>, body: Option<Bytes>, limit: usize) -> Result
     })
 }
 
-/// The head of an answer, with the line that it came by, if any.
-type Head<'a> = (reqwest::Response, Option<Line<'a>>);
+/// The head of an answer, with the connection that was lent to its request, if any.
+type Head<'a> = (reqwest::Response, Option<Connection<'a>>);
 
 /// A request as `reqwest` takes it.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use rustls::{
 use super::{
     Options,
     alpn::{AlpnLayer, Protocol},
-    lines::Pair,
+    connections::Pair,
     origin::Origin,
 };
 use crate::{config::HttpVersion, tls::TlsMaterial};
@@ -44,7 +44,7 @@ pub(super) struct Transport {
     options: Options,
     /// Read when the client was made, so that what is wrong with it is told then.
     material: TlsMaterial,
-    /// Of all lines, so that a handshake on one is shorter by that on another.
+    /// Of all connections, so that a handshake of one is shorter by that on another.
     tls_one: Pair<ClientConfig>,
     /// Over HTTP/2.
     two: Pair<Client>,
@@ -107,13 +107,13 @@ impl Transport {
         })
     }
 
-    /// The client of a line for HTTP/1.1.
+    /// The client of a connection for HTTP/1.1.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn one<'a>(&self, line: &'a Pair<Client>, origin: &Origin) -> Result<&'a Client, Cause> {
+    pub fn one<'a>(&self, lent: &'a Pair<Client>, origin: &Origin) -> Result<&'a Client, Cause> {
         let secure = origin.is_secure();
-        made(line.of(secure), || {
+        made(lent.of(secure), || {
             Ok(self.builder(HttpVersion::One, secure, 1)?.build()?)
         })
     }

@@ -19,7 +19,7 @@ use super::ending::{Answer, Ending};
 use crate::{
     broker::Delivery,
     failure::Failure,
-    message::{Outcome, Sighting, Whereabouts},
+    message::{ResultSummary, Sighting, Whereabouts},
 };
 
 /// Large results are asked for again rather than kept.
@@ -65,7 +65,7 @@ impl Kept {
         let answer = &self.answer;
         let mut sighting = Sighting::new(Whereabouts::Answered, &answer.provider, answer.lane);
         sighting.attempts = Some(answer.attempts);
-        sighting.result = Some(Outcome {
+        sighting.result = Some(ResultSummary {
             status: answer.status.to_owned(),
             error: (!answer.error.is_empty()).then(|| answer.error.to_owned()),
             at: self.at,
