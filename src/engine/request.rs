@@ -60,28 +60,20 @@ pub(super) async fn run(
         slot: _slot,
     } = permit;
     let sent = engine.quota.count.sent();
-    let (answer, used) = match authorization {
+    let (answer, used) = match &authorization {
         Ok(access) => {
-            let used = access.value().clone();
-            let answer = match engine.request(&lookups) {
-                Some(mut request) => {
-                    record.span = Span::request(&spans, &engine.settings.name, &mut request);
-                    let terms = SendTerms {
-                        permission,
-                        fresh: false,
-                    };
-                    engine
-                        .ask(&request, &access, terms, lane, &mut record)
-                        .await
-                }
-                None => Err(Unanswered::Failed(Failure::new(
-                    ErrorKind::Rejected,
-                    "these lookups cannot be asked for together",
-                ))),
+            let request = engine.request(&lookups).map(|mut request| {
+                record.span = Span::request(&spans, &engine.settings.name, &mut request);
+                request
+            });
+            let terms = SendTerms {
+                permission,
+                fresh: false,
             };
-            (answer, Some(used))
+            let answer = engine.ask(&request, access, terms, lane, &mut record);
+            (answer.await, Some(access.value().clone()))
         }
-        Err(failure) => (Err(Unanswered::Failed(failure)), None),
+        Err(failure) => (Err(Unanswered::Failed(failure.clone())), None),
     };
     let unsent = matches!(answer, Err(Unanswered::NotSent));
     let stale = matches!(answer, Err(Unanswered::Stale(_)));
@@ -106,12 +98,13 @@ impl Engine {
     /// on a new one, which is another request and needs another permission.
     async fn ask(
         &self,
-        request: &Request<Bytes>,
+        request: &Result<Request<Bytes>, Failure>,
         access: &Access,
         mut terms: SendTerms,
         lane: Lane,
         record: &mut Record,
     ) -> Result<Response<Bytes>, Unanswered> {
+        let request = request.as_ref().map_err(Failure::clone)?;
         let limit = self.settings.timeout;
         let client = self.client.borrow().clone();
         let first = client.request(request, access, limit, terms).await;
@@ -127,14 +120,16 @@ impl Engine {
         client.request(request, access, limit, terms).await
     }
 
-    fn request(&self, lookups: &[Rc<Lookup>]) -> Option<Request<Bytes>> {
-        match lookups {
-            [lookup] => Some(lookup.request.clone()),
-            several => {
-                self.metrics.batched.inc_by(several.len() as u64);
-                self.adapter().batch(&parts(several)?)
-            }
-        }
+    fn request(&self, lookups: &[Rc<Lookup>]) -> Result<Request<Bytes>, Failure> {
+        let [lookup] = lookups else {
+            self.metrics.batched.inc_by(lookups.len() as u64);
+            let batch = parts(lookups).and_then(|parts| self.adapter().batch(&parts));
+            return batch.ok_or_else(|| {
+                let message = "these lookups cannot be asked for together";
+                Failure::new(ErrorKind::Rejected, message)
+            });
+        };
+        Ok(lookup.request.clone())
     }
 
     /// Each lookup's outcome; none where it is not certain whose is what.
