@@ -9,6 +9,9 @@ mod attempts; // the attempts of one job, and what comes after each
 mod cache; // answers of the last while
 mod count; // what the provider says is left
 mod pool; // lookups that wait for a permit or a reply, and batches of them
+mod record; // a request, told of once when it is over
+mod reply; // what came of a request
+mod report; // what the circuit hears of it
 mod request; // one HTTP request, and who is answered by it
 mod retry_after; // what the provider asks for, held within reason
 

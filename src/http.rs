@@ -7,8 +7,8 @@
 
 mod alpn; // what a provider speaks
 mod broken; // what it means that there is no answer
+mod connections; // one for each request in flight over HTTP/1.1
 mod fence; // the last look at a permission
-mod lines; // a connection for each request in flight over HTTP/1.1
 mod origin; // where requests go
 mod transport; // the clients of reqwest
 mod whole; // the answer, read and unpacked within its bound
@@ -41,8 +41,8 @@ use crate::{
 };
 use alpn::Protocol;
 use broken::Broken;
+use connections::{Connection, Connections};
 use fence::{Fence, Taken};
-use lines::{Line, Lines};
 use origin::{Origin, Origins};
 use transport::{Cause, Transport};
 use whole::Coding;
@@ -97,7 +97,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     transport: Transport,
     origins: Origins,
-    lines: Lines,
+    connections: Connections,
     max_response_bytes: usize,
     connect_timeout: Duration,
     /// The own ends of the connections that answered: those that are used again.
@@ -153,7 +153,7 @@ impl Client {
         let most = NonZero::<usize>::MIN.saturating_add(usize::from(options.concurrency) * 2);
         Ok(Self(Arc::new(Shared {
             origins: Origins::default(),
-            lines: Lines::default(),
+            connections: Connections::default(),
             max_response_bytes: options.max_response_bytes,
             connect_timeout: options.connect_timeout,
             answered: Mutex::new(LruCache::new(most)),
@@ -165,15 +165,15 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::send`], and [`Unanswered::NotSent`].
-    pub async fn request(
+    pub fn request(
         &self,
         request: &Request<Bytes>,
         access: &Access,
         limit: Duration,
         terms: SendTerms,
-    ) -> Result<Response<Bytes>, Unanswered> {
-        let request = access.put(request.clone()).ok_or_else(no_address)?;
-        self.send_by(request, limit, terms).await
+    ) -> impl Future<Output = Result<Response<Bytes>, Unanswered>> + use<'_> {
+        let request = access.put(request.clone()).ok_or_else(no_address);
+        self.send_by(request, limit, terms)
     }
 
     /// Sends `request` as it is and reads the whole answer. Where a connection broke that had been used before, it is
@@ -191,12 +191,12 @@ impl Client {
             permission: Permission::UNLIMITED,
             fresh: false,
         };
-        let answer = self.send_by(request.clone(), limit, terms).await;
+        let answer = self.send_by(Ok(request.clone()), limit, terms).await;
         if !matches!(answer, Err(Unanswered::Stale(_))) {
             return answer.map_err(Failure::from);
         }
         terms.fresh = true;
-        let again = self.send_by(request, limit, terms).await;
+        let again = self.send_by(Ok(request), limit, terms).await;
         again.map_err(Failure::from)
     }
 
@@ -211,34 +211,46 @@ impl Client {
         Ok(self.send(request, limit).await?.map(drop))
     }
 
-    async fn send_by(
+    /// What need not wait is done before the future is polled: what an async function is given, it holds twice.
+    fn send_by(
         &self,
-        mut request: Request<Bytes>,
+        request: Result<Request<Bytes>, Failure>,
         limit: Duration,
         terms: SendTerms,
-    ) -> Result<Response<Bytes>, Unanswered> {
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, AGENT);
-        headers.entry(ACCEPT).or_insert(ANYTHING);
-        headers.entry(ACCEPT_ENCODING).or_insert(whole::ACCEPTED);
-        let exchange = self.0.exchange(request, terms);
-        let answer = timeout(limit, exchange).await;
-        answer.unwrap_or_else(|_| {
-            let message = format!("no whole answer within {} ms", limit.as_millis());
-            Err(Failure::new(ErrorKind::Timeout, message).into())
-        })
+    ) -> impl Future<Output = Result<Response<Bytes>, Unanswered>> + use<'_> {
+        let mut asked = request.and_then(|request| self.0.asked(request));
+        async move {
+            let exchange = match &mut asked {
+                Ok(asked) => self.0.exchange(asked, terms),
+                Err(failure) => return Err(failure.clone().into()),
+            };
+            let answer = timeout(limit, exchange).await;
+            answer.unwrap_or_else(|_| {
+                let message = format!("no whole answer within {} ms", limit.as_millis());
+                Err(Failure::new(ErrorKind::Timeout, message).into())
+            })
+        }
     }
 }
 
 impl Shared {
+    fn asked(&self, mut request: Request<Bytes>) -> Result<Asked, Failure> {
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, AGENT);
+        headers.entry(ACCEPT).or_insert(ANYTHING);
+        headers.entry(ACCEPT_ENCODING).or_insert(whole::ACCEPTED);
+        let origin = self.origins.of(request.uri()).ok_or_else(no_address)?;
+        let prepared = Some(Prepared::of(request, &origin)?);
+        Ok(Asked { origin, prepared })
+    }
+
     async fn exchange(
         &self,
-        request: Request<Bytes>,
+        asked: &mut Asked,
         terms: SendTerms,
     ) -> Result<Response<Bytes>, Unanswered> {
-        let origin = self.origins.of(request.uri()).ok_or_else(no_address)?;
-        let mut prepared = Some(Prepared::of(request, &origin)?);
-        let (answer, _line) = self.head(&origin, &mut prepared, terms).await?;
+        let Asked { origin, prepared } = asked;
+        let (answer, _connection) = self.head(origin, prepared, terms).await?;
         Ok(self.whole(answer).await?)
     }
 
@@ -283,19 +295,22 @@ impl Shared {
     ) -> Result<Head<'_>, Broken> {
         let permission = terms.permission;
         let _turn = match self.transport.protocol(origin) {
-            Protocol::Unknown => self.turn(origin, permission).await?,
+            // Rare, and large: boxed.
+            Protocol::Unknown => Box::pin(self.turn(origin, permission)).await?,
             Protocol::Http1 | Protocol::Http2 => None,
         };
         match self.transport.protocol(origin) {
-            Protocol::Http1 => self.on_a_line(origin, prepared, terms).await,
+            Protocol::Http1 => self.over_http1(origin, prepared, terms).await,
             Protocol::Unknown => {
                 let asking = self.transport.asking(origin);
-                self.shared(asking, origin, prepared.clone(), permission)
+                self.shared(asking, origin, prepared.as_ref(), permission)
                     .await
             }
             Protocol::Http2 => {
                 let two = self.transport.two(origin);
-                let head = self.shared(two, origin, prepared.clone(), permission).await;
+                let head = self
+                    .shared(two, origin, prepared.as_ref(), permission)
+                    .await;
                 // Whoever answers there may not speak it any more.
                 if matches!(head, Err(Broken::Unreachable(_))) {
                     origin.alpn.forget();
@@ -324,24 +339,24 @@ impl Shared {
     }
 
     /// Over HTTP/1.1, where nobody says that a request was not processed: it is made once.
-    async fn on_a_line(
+    async fn over_http1(
         &self,
         origin: &Origin,
         prepared: &mut Option<Prepared>,
         terms: SendTerms,
     ) -> Result<Head<'_>, Broken> {
-        let line = self.lines.take();
+        let connection = self.connections.take();
         let client = if terms.fresh {
             self.transport.fresh(origin)
         } else {
-            self.transport.one(&line.clients, origin)
+            self.transport.one(&connection.clients, origin)
         };
         let client = self.usable(client)?;
         let prepared = prepared.take().ok_or_else(sent_before)?;
         let answer = client.execute(prepared.request(terms.permission, None));
         let answer = answer.await.map_err(|error| self.told(&error))?;
         self.note(&answer);
-        Ok((answer, Some(line)))
+        Ok((answer, Some(connection)))
     }
 
     /// Where many requests share a connection, or may come to.
@@ -349,11 +364,11 @@ impl Shared {
         &self,
         client: Result<&reqwest::Client, Cause>,
         origin: &Origin,
-        prepared: Option<Prepared>,
+        prepared: Option<&Prepared>,
         permission: Permission,
     ) -> Result<Head<'_>, Broken> {
         let taken = Taken::default();
-        let prepared = prepared.ok_or_else(sent_before)?;
+        let prepared = prepared.ok_or_else(sent_before)?.clone();
         let request = prepared.request(permission, Some(Arc::clone(&taken)));
         let asking = self.usable(client)?.execute(request);
         let answer = self.in_time(asking, origin, permission, &taken).await?;
@@ -462,8 +477,15 @@ fn unpacked(coding: Option<Coding>, body: Option<Bytes>, limit: usize) -> Result
     })
 }
 
-/// The head of an answer, with the line that it came by, if any.
-type Head<'a> = (reqwest::Response, Option<Line<'a>>);
+/// The head of an answer, with the connection that was lent to its request, if any.
+type Head<'a> = (reqwest::Response, Option<Connection<'a>>);
+
+/// A request on its way to whoever answers there.
+struct Asked {
+    origin: Arc<Origin>,
+    /// None once it was made where it is made once.
+    prepared: Option<Prepared>,
+}
 
 /// A request as `reqwest` takes it.
 #[derive(Clone)]

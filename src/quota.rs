@@ -1,12 +1,14 @@
-//! Leave for each request: whoever wants to send one stands in its lane's line until a ledger grants it.
+//! Leave for each request: whoever wants to send one waits with the others of its lane until a ledger grants it.
 //!
-//! [`policy::quota`](crate::policy::quota) says why the count holds. Here is the line: first come, first served in
+//! [`policy::quota`](crate::policy::quota) says why the count holds. Here is the wait: first come, first served in
 //! each lane; while there is room many ask at once, while there is none one of each lane asks, when the ledger lets
 //! know that it has room.
 
 mod count;
+mod guard;
 mod own;
 mod unheard;
+mod waiters; // those of one lane
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,34 +18,33 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::{sleep, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     clock::Moment,
     config::{QuotaLimit, QuotaScope},
     lane::Lane,
-    policy::quota::{Answer, Pace, Permission, Rush, Terms},
+    policy::quota::{Decision, Permission, Terms},
     provider::class::until,
     telemetry::metrics::QuotaMetrics,
 };
 
 pub use count::ProviderCount;
+pub use guard::CountGuard;
 use own::Own;
 pub use unheard::Unheard;
+use waiters::Waiters;
 
 /// Where permissions are counted.
 pub trait Ledger {
-    /// Asks for one; so many wait in the lane's line, whoever asks included.
-    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer>;
+    /// Asks for one; so many of the lane wait, whoever asks included.
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Decision>;
 
     /// Other terms count, where that is this ledger's own affair.
     fn change(&self, _terms: Terms) {}
 
     /// Asks for one where that takes no time; most cannot.
-    fn ask_at_once(&self, _lane: Lane, _waiting: usize) -> Option<Answer> {
+    fn ask_at_once(&self, _lane: Lane, _waiting: usize) -> Option<Decision> {
         None
     }
 }
@@ -59,17 +60,13 @@ pub enum Unpermitted {
     NotSoon,
 }
 
-/// A request in bulk asks after this time at the earliest, or two of the quota's mean intervals: whether it is one of
-/// a few or the first of many can be told only once the others are there.
-const SETTLE: Duration = Duration::from_millis(100);
-
-/// Longest wait in line.
+/// Longest wait for a permission.
 const PATIENCE: Duration = Duration::from_mins(10);
 
 /// One provider's quota.
 pub struct Quota {
-    /// None where there is no limit.
-    lines: Option<[Line; 2]>,
+    /// By lane; none where there is no limit.
+    waiters: Option<[Waiters; 2]>,
     limit: RefCell<Option<QuotaLimit>>,
     /// The terms that are on their way out.
     before: Cell<Option<Terms>>,
@@ -91,29 +88,6 @@ pub struct Quota {
     metrics: QuotaMetrics,
 }
 
-/// Those of one lane who wait.
-struct Line {
-    turns: Semaphore,
-    /// Turns where nobody has one.
-    widest: usize,
-    pace: RefCell<Pace>,
-    /// The ledger has room.
-    room: Notify,
-    waiting: Cell<usize>,
-    /// Nobody asks sooner.
-    settle: Duration,
-    /// When there will be room at the latest, as the ledger said when it refused last, if it did.
-    room_at: Cell<Option<Moment>>,
-    /// The ledger refused.
-    full: Notify,
-    rush: RefCell<Rush>,
-}
-
-/// One who is counted, until dropped.
-#[derive(Debug)]
-#[must_use = "dropped, it counts no more"]
-pub struct Place<'a>(&'a Cell<usize>);
-
 impl Quota {
     /// Counts here, whatever the scope: where there is no broker, or its scope is this worker. No more than
     /// `concurrency` jobs in bulk are worked on at once. The provider's own word holds nothing back for longer than
@@ -130,25 +104,11 @@ impl Quota {
         metrics
             .limit
             .set(terms.map_or(0, |limit: Terms| limit.requests.into()));
-        let line = |lane, terms: &Terms| Line {
-            turns: Semaphore::new(terms.widest(lane)),
-            widest: terms.widest(lane),
-            pace: RefCell::new(Pace::new(lane, terms)),
-            room: Notify::new(),
-            waiting: Cell::default(),
-            room_at: Cell::default(),
-            full: Notify::new(),
-            rush: RefCell::default(),
-            settle: match lane {
-                Lane::Interactive => Duration::ZERO,
-                Lane::Bulk => SETTLE.min(2 * terms.pace),
-            },
-        };
         let own = |terms| Rc::new(Own::new(terms)) as Rc<dyn Ledger>;
         let longer = longer.iter().map(|limit| own(Terms::of_longer(limit)));
-        let lines = terms.map(|terms| Lane::ALL.map(|lane| line(lane, &terms)));
+        let waiters = |terms| Lane::ALL.map(|lane| Waiters::new(lane, &terms));
         Self {
-            lines,
+            waiters: terms.map(waiters),
             limit: RefCell::new(limit.cloned()),
             before: Cell::default(),
             ledger: RefCell::new(terms.map(own)),
@@ -172,16 +132,15 @@ impl Quota {
 
     /// Another quota counts from now on, there; without a ledger, in this worker as before. Who waits goes on waiting.
     pub fn change(&self, limit: &QuotaLimit, ledger: Option<Rc<dyn Ledger>>) {
-        let (terms, Some(lines)) = (Terms::of(limit), &self.lines) else {
+        let (terms, Some(waiters)) = (Terms::of(limit), &self.waiters) else {
             return;
         };
         self.metrics.limit.set(terms.requests.into());
         self.count.change(limit);
         let before = self.limit.replace(Some(limit.clone()));
         self.before.set(before.as_ref().map(Terms::of));
-        for line in lines {
-            line.pace.borrow_mut().change(&terms);
-            line.room.notify_one();
+        for waiters in waiters {
+            waiters.change(&terms);
         }
         match ledger {
             Some(_) => _ = self.ledger.replace(ledger),
@@ -217,12 +176,8 @@ impl Quota {
 
     /// There is room for these lanes again, most likely.
     pub fn has_room(&self, lanes: &[Lane]) {
-        for line in self
-            .lines
-            .iter()
-            .flat_map(|lines| lanes.iter().map(|lane| &lines[*lane as usize]))
-        {
-            line.room.notify_one();
+        for waiters in lanes.iter().filter_map(|lane| self.waiters(*lane)) {
+            waiters.has_room();
         }
     }
 
@@ -235,17 +190,14 @@ impl Quota {
         lane: Lane,
         deadline: Option<Timestamp>,
     ) -> Result<Permission, Unpermitted> {
-        let Some(lines) = &self.lines else {
+        let Some(waiters) = self.waiters(lane) else {
             return Ok(Permission::UNLIMITED);
         };
         let begun = Moment::now();
-        let _waiting = (
-            self.metrics.waits(lane),
-            Place::new(&lines[lane as usize].waiting),
-        );
+        let _waiting = (self.metrics.waits(lane), waiters.join());
         let granted = async {
             tokio::select! {
-                permission = self.in_line(&lines[lane as usize], lane, begun) => permission,
+                permission = self.waited_for(waiters, lane, begun) => permission,
                 () = self.dismissal.notified() => Err(Unpermitted::Gone),
             }
         };
@@ -261,7 +213,7 @@ impl Quota {
             .await
             .unwrap_or(Err(too_long))?;
         let now = Moment::now();
-        lines[lane as usize].gave(now);
+        waiters.gave(now);
         self.metrics.permitted(lane, now.since(begun));
         Ok(permission)
     }
@@ -270,25 +222,23 @@ impl Quota {
     /// the quota has for as many.
     #[must_use]
     pub fn is_rushed(&self, lane: Lane) -> bool {
-        self.lines
-            .as_ref()
-            .is_some_and(|lines| lines[lane as usize].is_rushed(Moment::now()))
+        self.waiters(lane)
+            .is_some_and(|waiters| waiters.is_rushed(Moment::now()))
     }
 
-    /// Returns once it is known that whoever waits in the lane's line will have no permission before the deadline; never
+    /// Returns once it is known that whoever waits in this lane will have no permission before the deadline; never
     /// where there is none. Of a call that cannot be told is taken for no: others may serve it.
     pub async fn none_before(&self, lane: Lane, deadline: Option<Timestamp>) {
-        let (Some(lines), Some(deadline)) = (&self.lines, deadline) else {
+        let (Some(waiters), Some(deadline)) = (self.waiters(lane), deadline) else {
             return std::future::pending().await;
         };
-        let line = &lines[lane as usize];
-        let turn = line.turn_of_the_last(Moment::now());
+        let turn = waiters.turn_of_the_last(Moment::now());
         loop {
-            let full = line.full.notified();
+            let full = waiters.refusal();
             let now = Moment::now();
             let end = now.after(until(deadline, Timestamp::now()));
             let by_then =
-                line.has_room_by(end, turn, now, lane) && self.count.opens_by(end, lane, now);
+                waiters.has_room_by(end, turn, now) && self.count.opens_by(end, lane, now);
             if !by_then {
                 return;
             }
@@ -299,48 +249,47 @@ impl Quota {
         }
     }
 
-    /// A permission that need not be waited for, where nobody else waits in the lane's line.
+    /// A permission that need not be waited for, where nobody else of the lane waits.
     #[must_use]
     pub fn permission_at_once(&self, lane: Lane) -> Option<Permission> {
-        let Some(lines) = &self.lines else {
+        let Some(waiters) = self.waiters(lane) else {
             return Some(Permission::UNLIMITED);
         };
-        let line = &lines[lane as usize];
-        if !line.settle.is_zero() || line.turns.available_permits() < line.widest {
+        if !waiters.may_ask_at_once() {
             return None;
         }
-        let waiting = self.waiting(line, 1);
+        let waiting = self.waiting(waiters, 1);
         let left = self.count.one_left(lane)?;
         let mut given = Permission::UNLIMITED;
         for (number, ledger) in self.ledgers()? {
-            let Answer::Granted(one) = ledger.ask_at_once(lane, waiting)? else {
+            let Decision::Granted(one) = ledger.ask_at_once(lane, waiting)? else {
                 self.tightest.set(number);
                 return None;
             };
             given = given.and(one);
         }
         left.spend();
-        line.gave(Moment::now());
+        waiters.gave(Moment::now());
         self.metrics.permitted_at_once(lane);
         Some(given)
     }
 
     /// Asks each window's ledger, until one has no room.
-    async fn ask(&self, lane: Lane, waiting: usize) -> Answer {
+    async fn ask(&self, lane: Lane, waiting: usize) -> Decision {
         let Some(ledgers) = self.ledgers() else {
-            return Answer::Gone;
+            return Decision::Gone;
         };
         let mut given = Permission::UNLIMITED;
         for (number, ledger) in ledgers {
             match ledger.ask(lane, waiting).await {
-                Answer::Granted(one) => given = given.and(one),
+                Decision::Granted(one) => given = given.and(one),
                 refused => {
                     self.tightest.set(number);
                     return refused;
                 }
             }
         }
-        Answer::Granted(given)
+        Decision::Granted(given)
     }
 
     /// Each window's ledger with its number, the shortest's first; but before all others the one that refused last: while
@@ -356,13 +305,13 @@ impl Quota {
     }
 
     /// A job in bulk that is worked on from now on.
-    pub fn in_hand(&self) -> Place<'_> {
-        Place::new(&self.in_hand)
+    pub fn in_hand(&self) -> CountGuard<'_> {
+        CountGuard::new(&self.in_hand)
     }
 
     /// A job that waits from now on for its request to go.
-    pub fn waits(&self, lane: Lane) -> Place<'_> {
-        Place::new(&self.unsent[lane as usize])
+    pub fn waits(&self, lane: Lane) -> CountGuard<'_> {
+        CountGuard::new(&self.unsent[lane as usize])
     }
 
     /// Jobs by lane that wait for their request to go.
@@ -371,55 +320,56 @@ impl Quota {
         self.unsent.each_ref().map(Cell::get)
     }
 
-    /// How many wait in the line, and so many more; `usize::MAX` where those behind them are not seen.
-    fn waiting(&self, line: &Line, more: usize) -> usize {
+    /// None where there is no limit.
+    fn waiters(&self, lane: Lane) -> Option<&Waiters> {
+        Some(&self.waiters.as_ref()?[lane as usize])
+    }
+
+    /// How many wait, and so many more; `usize::MAX` where those behind them are not seen.
+    fn waiting(&self, waiters: &Waiters, more: usize) -> usize {
         if self.in_hand.get() < self.most_in_hand {
-            line.waiting.get() + more
+            waiters.count() + more
         } else {
             usize::MAX
         }
     }
 
-    async fn in_line(
+    async fn waited_for(
         &self,
-        line: &Line,
+        waiters: &Waiters,
         lane: Lane,
         begun: Moment,
     ) -> Result<Permission, Unpermitted> {
         loop {
-            let Ok(turn) = line.turns.acquire().await else {
+            let Some(turn) = waiters.turn(begun).await else {
                 return Err(Unpermitted::Gone);
             };
-            let unsettled = line.settle.saturating_sub(Moment::now().since(begun));
-            if !unsettled.is_zero() {
-                sleep(unsettled).await;
-            }
             loop {
-                line.due().await;
+                waiters.due().await;
                 let left = self.count.left(lane).await;
-                match self.ask(lane, self.waiting(line, 0)).await {
+                match self.ask(lane, self.waiting(waiters, 0)).await {
                     // A process that was frozen meanwhile asks again.
-                    Answer::Granted(given) if given.is_void(Moment::now()) => {
+                    Decision::Granted(given) if given.is_void(Moment::now()) => {
                         self.metrics.void.inc();
                     }
-                    Answer::Granted(given) => {
-                        line.granted();
+                    Decision::Granted(given) => {
+                        waiters.granted();
                         left.spend();
                         return Ok(given);
                     }
-                    Answer::Full(room_at) => {
-                        if line.refused(room_at, room_at) {
+                    Decision::Full(room_at) => {
+                        if waiters.refused(room_at, room_at) {
                             turn.forget();
                             break;
                         }
                     }
-                    Answer::Held(room_at) => {
-                        if line.refused(room_at, None) {
+                    Decision::Reserved(room_at) => {
+                        if waiters.refused(room_at, None) {
                             turn.forget();
                             break;
                         }
                     }
-                    Answer::Gone => return Err(Unpermitted::Gone),
+                    Decision::Gone => return Err(Unpermitted::Gone),
                 }
             }
         }
@@ -428,76 +378,6 @@ impl Quota {
     /// A permission that nobody used in time.
     pub fn wasted(&self) {
         self.metrics.void.inc();
-    }
-}
-
-impl Line {
-    /// Returns when it is time to ask.
-    async fn due(&self) {
-        loop {
-            let pause = self.pace.borrow().pause(Moment::now());
-            if pause.is_zero() {
-                return;
-            }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.room.notified() => self.pace.borrow_mut().announced(Moment::now()),
-            }
-        }
-    }
-
-    fn granted(&self) {
-        if self.pace.borrow_mut().granted() {
-            self.turns.add_permits(1);
-        }
-    }
-
-    fn gave(&self, now: Moment) {
-        self.rush.borrow_mut().gave(now);
-    }
-
-    fn is_rushed(&self, now: Moment) -> bool {
-        self.rush.borrow().is_on(self.pace.borrow().mean(), now)
-    }
-
-    /// When whoever came last may have its turn, at the quota's mean rate.
-    fn turn_of_the_last(&self, now: Moment) -> Moment {
-        let others = u32::try_from(self.waiting.get().saturating_sub(1)).unwrap_or(u32::MAX);
-        now.after(self.pace.borrow().mean().saturating_mul(others))
-    }
-
-    /// Whether whose turn comes then may have room by the end. Where the ledger is full and tells no time, others used
-    /// it: bulk may have room at the quota's mean rate, and a call is not to wait for that.
-    fn has_room_by(&self, end: Moment, turn: Moment, now: Moment, lane: Lane) -> bool {
-        let pace = self.pace.borrow();
-        let is_full = !pace.pause(now).is_zero();
-        let likely = (lane == Lane::Bulk).then(|| now.after(pace.mean()));
-        let room_at = self.room_at.get().or(likely);
-        !is_full || room_at.is_some_and(|room_at| room_at.max(turn) <= end)
-    }
-
-    /// There is room at that time at the latest, as far as it is known; to be asked again `soon` at the earliest.
-    fn refused(&self, room_at: Option<Moment>, soon: Option<Moment>) -> bool {
-        self.room_at.set(room_at);
-        let steps_back =
-            self.pace
-                .borrow_mut()
-                .refused(Moment::now(), soon, rand::random_range(0.5..1.0));
-        self.full.notify_waiters();
-        steps_back
-    }
-}
-
-impl<'a> Place<'a> {
-    fn new(counter: &'a Cell<usize>) -> Self {
-        counter.set(counter.get() + 1);
-        Self(counter)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -510,7 +390,7 @@ pub fn is_common(limit: &QuotaLimit) -> bool {
 impl std::fmt::Debug for Quota {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("Quota")
-            .field("limited", &self.lines.is_some())
+            .field("limited", &self.waiters.is_some())
             .finish_non_exhaustive()
     }
 }

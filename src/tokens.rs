@@ -242,9 +242,14 @@ impl Fetched {
     }
 
     async fn authorization(&self, http: &Client, limit: Duration) -> Result<Access, Failure> {
-        if let Some(header) = self.remembered() {
-            return Ok(header);
+        match self.remembered() {
+            Some(header) => Ok(header),
+            // Rare, and large: boxed, or every job that waits for a permit has the room for it.
+            None => Box::pin(self.fetched(http, limit)).await,
         }
+    }
+
+    async fn fetched(&self, http: &Client, limit: Duration) -> Result<Access, Failure> {
         let asked = self.asked.load(Ordering::Acquire);
         let _asking = self.asking.lock().await;
         if let Some(header) = self.remembered() {

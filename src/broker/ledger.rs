@@ -20,7 +20,7 @@ use crate::{
     clock::Moment,
     lane::Lane,
     message::Names,
-    policy::quota::{Answer, Counts, Permission, Terms, Turn},
+    policy::quota::{Counts, Decision, Permission, Terms, Turn},
     quota::{Ledger, Unheard},
 };
 use book::{Book, Entered, Entry};
@@ -212,9 +212,9 @@ impl QuotaLedger {
         Ok([first, second])
     }
 
-    async fn ask_all(&self, lane: Lane, waiting: usize) -> Result<Answer, BrokerError> {
+    async fn ask_all(&self, lane: Lane, waiting: usize) -> Result<Decision, BrokerError> {
         if lane == Lane::Bulk && self.terms.spreads && !self.may_go(waiting).await? {
-            return Ok(self.held());
+            return Ok(self.reserved());
         }
         let asked = Moment::now();
         let of_bulk = if lane == Lane::Bulk {
@@ -223,12 +223,12 @@ impl QuotaLedger {
             Some(Counted::ByMine)
         };
         let Some(of_bulk) = of_bulk else {
-            return Ok(Answer::Full(self.pair[self.mine].bulk.next_expiry()));
+            return Ok(Decision::Full(self.pair[self.mine].bulk.next_expiry()));
         };
         let Some(of_all) = self.enter(|queues| &queues.all).await? else {
-            return Ok(Answer::Full(self.pair[self.mine].all.next_expiry()));
+            return Ok(Decision::Full(self.pair[self.mine].all.next_expiry()));
         };
-        Ok(Answer::Granted(
+        Ok(Decision::Granted(
             if of_bulk == Counted::ByMine && of_all == Counted::ByMine {
                 self.terms.permission(asked)
             } else {
@@ -238,13 +238,13 @@ impl QuotaLedger {
     }
 
     /// Bulk is kept back: until something is forgotten, or for a moment.
-    fn held(&self) -> Answer {
-        let is_full = |counts| self.terms.turn(counts, 1) == Turn::Held;
+    fn reserved(&self) -> Decision {
+        let is_full = |counts| self.terms.turn(counts, 1) == Turn::Reserved;
         match self.seen.get() {
             Some((counts, _)) if is_full(counts) => {
-                Answer::Held(self.pair[self.mine].all.next_expiry())
+                Decision::Reserved(self.pair[self.mine].all.next_expiry())
             }
-            _ => Answer::Full(None),
+            _ => Decision::Full(None),
         }
     }
 
@@ -307,7 +307,7 @@ impl QuotaLedger {
             Ok(entered == Entered::Taken)
         };
         match self.terms.turn(counts, waiting) {
-            Turn::Held => Ok(false),
+            Turn::Reserved => Ok(false),
             Turn::Spaced(spacing) => enter(spacing).await,
             Turn::AtOnce(spacing) => enter(spacing).await.map(|_| true),
         }
@@ -414,14 +414,14 @@ impl Queues {
 
 impl Ledger for QuotaLedger {
     /// Whoever asks may give up, but what is outstanding on a channel must be seen to its end.
-    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Decision> {
         let unheard = Rc::clone(&self.unheard);
         unheard.or_ask(lane, async move {
             match self.ask_all(lane, waiting).await {
-                Ok(answer) => answer,
+                Ok(decision) => decision,
                 Err(error) => {
                     self.session.health.fail(error.to_string());
-                    Answer::Gone
+                    Decision::Gone
                 }
             }
         })

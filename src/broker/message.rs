@@ -240,3 +240,15 @@ fn short(text: &str) -> ShortString {
     }
     text[..end].into()
 }
+
+#[cfg(test)]
+impl Message {
+    /// What a header says, text or number.
+    pub fn said(&self, name: &str) -> Option<String> {
+        match self.headers.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            AMQPValue::LongLongInt(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+}

@@ -68,6 +68,36 @@ pub enum Fate {
     Silent,
 }
 
+/// Where messages are published: with the broker's word on each.
+pub trait Publish {
+    /// Publishes and waits for the broker's word. The message is made anew for each try.
+    ///
+    /// # Errors
+    /// Where it is not known what became of the message: it must be taken for lost.
+    fn publish(
+        &self,
+        route: Route<'_>,
+        message: &dyn Fn() -> Message,
+    ) -> impl Future<Output = Result<Fate, BrokerError>>;
+
+    /// The state of the session that it belongs to.
+    fn health(&self) -> &Rc<Health>;
+}
+
+impl Publish for Publisher {
+    fn publish(
+        &self,
+        route: Route<'_>,
+        message: &dyn Fn() -> Message,
+    ) -> impl Future<Output = Result<Fate, BrokerError>> {
+        Self::publish(self, route, message)
+    }
+
+    fn health(&self) -> &Rc<Health> {
+        &self.health
+    }
+}
+
 /// Publishes on one connection and one thread.
 #[derive(Debug)]
 pub struct Publisher {

@@ -11,7 +11,8 @@ use super::{
     Engine, Waiting,
     attempts::{Attempted, Attempts, NOT_SOON, NotMade},
     pool::{Batch, CoalescedLookup, IN_A_HURRY, Pending, PermitWait},
-    request::{self, Askers, Permit, Reply, SharedRequest},
+    reply::Reply,
+    request::{self, Askers, Permit, SharedRequest},
 };
 use crate::{
     clock::Moment,

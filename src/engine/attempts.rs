@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::{Conclusion, Engine, Waiting, request::Reply};
+use super::{Conclusion, Engine, Waiting, reply::Reply, report::TokenRefusal};
 use crate::{
     clock::Moment,
     failure::{ErrorKind, Failure},
@@ -75,8 +75,8 @@ pub(super) struct Attempted {
     broken: u32,
     /// A connection broke as it was used again, and there was no permission to ask again at once.
     stale: bool,
-    /// Where a fresh token may be accepted: the reply, of which the circuit does not know yet.
-    refused: Option<Rc<Reply>>,
+    /// Where a fresh token may be let in.
+    refused: Option<Rc<TokenRefusal>>,
 }
 
 /// What comes next.
@@ -123,7 +123,6 @@ impl Attempted {
                 refused: None,
             };
         };
-        let refused = reply.token_refused.then(|| Rc::clone(&reply));
         let mut reply = Rc::unwrap_or_clone(reply);
         let (shared_by, unsent) = (reply.outcomes.len(), reply.unsent);
         let (broken, stale) = (reply.broken, reply.stale);
@@ -134,7 +133,7 @@ impl Attempted {
             unsent,
             broken,
             stale,
-            refused,
+            refused: reply.refused,
         }
     }
 }
@@ -171,11 +170,10 @@ impl<'a> Attempts<'a> {
     }
 
     /// How long to wait before another token is tried; none where that makes no sense any more.
-    fn until_another_token(&mut self, reply: &Reply) -> Option<Duration> {
-        let before = std::mem::replace(&mut self.refused, reply.used.clone());
-        match before {
+    fn until_another_token(&mut self, refusal: &TokenRefusal) -> Option<Duration> {
+        match self.refused.replace(refusal.used.clone()) {
             None => Some(Duration::ZERO),
-            Some(before) if reply.used.as_ref() == Some(&before) => {
+            Some(before) if refusal.used == before => {
                 self.asked_anew += 1;
                 ASKED_ANEW_AFTER.get(self.asked_anew - 1).copied()
             }
@@ -254,12 +252,12 @@ impl Engine {
             attempts.batch_limit = answer.shared_by.div_ceil(2);
             return NextStep::AtOnce;
         };
-        if let Some(reply) = answer.refused {
-            let wait = attempts.until_another_token(&reply);
+        if let Some(refusal) = answer.refused {
+            let wait = attempts.until_another_token(&refusal);
             if let Some(wait) = wait.filter(|wait| is_before(job.deadline, *wait)) {
                 return NextStep::After(wait);
             }
-            self.note(waiting.purpose(), &reply);
+            refusal.is_final();
         }
         match outcome {
             // It says nothing of the customer, and is held against the job no more than it is answered with it.

@@ -1,6 +1,6 @@
 //! One HTTP request and its answer, shared by every lookup that it answers.
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, Shared};
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Engine;
+use super::{Engine, record::Record, reply::Reply};
 use crate::{
     clock::Moment,
     failure::{ErrorKind, Failure},
@@ -40,31 +40,6 @@ pub(super) struct Askers {
     pub purpose: Purpose,
 }
 
-/// What came of a request, for each of its lookups.
-#[derive(Clone)]
-pub(super) struct Reply {
-    /// In the order of the lookups; none for one that must be asked again, with fewer others.
-    pub outcomes: Vec<Option<Outcome>>,
-    /// The body, where it is wanted.
-    pub payload: Option<Bytes>,
-    /// A fresh token may be let in where this one was not.
-    pub token_refused: bool,
-    /// What the request was authorised by.
-    pub used: Option<HeaderValue>,
-    /// The jobs that it was made for.
-    pub jobs: SmallVec<[u64; 1]>,
-    /// It never left: its permission was void too soon.
-    pub unsent: bool,
-    /// HTTP requests made before this one for the same, whose connections broke as they were used again.
-    pub broken: u32,
-    /// So did this one's, and the circuit is not to hear of it.
-    pub stale: bool,
-    /// The circuit was told.
-    pub noted: Cell<bool>,
-    /// Of the request.
-    pub span: Span,
-}
-
 /// Asks for these lookups, which are different, and reads the answer.
 pub(super) async fn run(
     engine: Rc<Engine>,
@@ -78,78 +53,43 @@ pub(super) async fn run(
         spans,
         purpose,
     } = askers;
-    let mut record = Record {
-        engine: &engine,
-        purpose,
-        jobs: &jobs,
-        begun: Instant::now(),
-        over: false,
-        span: Span::default(),
-    };
+    let mut record = Record::new(&engine, purpose, jobs);
     let Permit {
         authorization,
         permission,
         slot: _slot,
     } = permit;
-    let mut broken = 0;
     let sent = engine.quota.count.sent();
-    let (answer, used) = match authorization {
+    let (answer, used) = match &authorization {
         Ok(access) => {
-            let used = access.value().clone();
-            let answer = match engine.request(&lookups) {
-                Some(mut request) => {
-                    record.span = Span::request(&spans, &engine.settings.name, &mut request);
-                    let terms = SendTerms {
-                        permission,
-                        fresh: false,
-                    };
-                    engine
-                        .ask(
-                            &request,
-                            &access,
-                            terms,
-                            lane,
-                            &mut broken,
-                            &mut record.begun,
-                        )
-                        .await
-                }
-                None => Err(Unanswered::Failed(Failure::new(
-                    ErrorKind::Rejected,
-                    "these lookups cannot be asked for together",
-                ))),
+            let request = engine.request(&lookups).map(|mut request| {
+                record.span = Span::request(&spans, &engine.settings.name, &mut request);
+                request
+            });
+            let terms = SendTerms {
+                permission,
+                fresh: false,
             };
-            (answer, Some(used))
+            let answer = engine.ask(&request, access, terms, lane, &mut record);
+            (answer.await, Some(access.value().clone()))
         }
-        Err(failure) => (Err(Unanswered::Failed(failure)), None),
+        Err(failure) => (Err(Unanswered::Failed(failure.clone())), None),
     };
     let unsent = matches!(answer, Err(Unanswered::NotSent));
     let stale = matches!(answer, Err(Unanswered::Stale(_)));
     let answer = answer.map_err(Failure::from);
-    record.over = true;
     let said = answer.as_ref().ok().map(|response| engine.said(response));
-    let begun = record.begun;
     let reading = engine.reading(&lookups, answer.as_ref());
     let status = answer.as_ref().map_or_else(
         |failure| failure.http_status,
         |answer| Some(answer.status().as_u16()),
     );
-    let mut reply = engine.reply(&lookups, reading, answer.ok(), used.as_ref());
-    record.span.heard(status, reply.failure());
-    let served = served(reply.failure().map(|failure| failure.kind));
-    engine.hear_count(said.unwrap_or_default(), sent, served);
-    reply.span = std::mem::take(&mut record.span);
-    drop(record);
-    reply.jobs = jobs;
-    (reply.unsent, reply.broken, reply.stale) = (unsent, broken, stale);
-    if reply.unsent {
-        engine.quota.wasted();
-    } else {
-        engine.metrics.requested(reply.label(), begun.elapsed());
-    }
-    if !reply.token_refused && !reply.stale {
-        engine.note(purpose, &reply);
-    }
+    let mut reply = engine.reply(&lookups, reading, answer.ok());
+    (reply.unsent, reply.stale) = (unsent, stale);
+    let kind = reply.failure().map(|failure| failure.kind);
+    engine.hear_count(said.unwrap_or_default(), sent, served(kind));
+    let refused = used.filter(|used| engine.may_let_in_another(used, kind));
+    record.close(&mut reply, status, refused);
     Rc::new(reply)
 }
 
@@ -158,13 +98,13 @@ impl Engine {
     /// on a new one, which is another request and needs another permission.
     async fn ask(
         &self,
-        request: &Request<Bytes>,
+        request: &Result<Request<Bytes>, Failure>,
         access: &Access,
         mut terms: SendTerms,
         lane: Lane,
-        broken: &mut u32,
-        begun: &mut Instant,
+        record: &mut Record,
     ) -> Result<Response<Bytes>, Unanswered> {
+        let request = request.as_ref().map_err(Failure::clone)?;
         let limit = self.settings.timeout;
         let client = self.client.borrow().clone();
         let first = client.request(request, access, limit, terms).await;
@@ -174,23 +114,22 @@ impl Engine {
         let Some(permission) = self.quota.permission_at_once(lane) else {
             return first;
         };
-        *broken += 1;
-        self.metrics
-            .requested(ErrorKind::Connection.as_str(), begun.elapsed());
-        *begun = Instant::now();
+        record.begins_anew();
         terms.permission = permission;
         terms.fresh = true;
         client.request(request, access, limit, terms).await
     }
 
-    fn request(&self, lookups: &[Rc<Lookup>]) -> Option<Request<Bytes>> {
-        match lookups {
-            [lookup] => Some(lookup.request.clone()),
-            several => {
-                self.metrics.batched.inc_by(several.len() as u64);
-                self.adapter().batch(&parts(several)?)
-            }
-        }
+    fn request(&self, lookups: &[Rc<Lookup>]) -> Result<Request<Bytes>, Failure> {
+        let [lookup] = lookups else {
+            self.metrics.batched.inc_by(lookups.len() as u64);
+            let batch = parts(lookups).and_then(|parts| self.adapter().batch(&parts));
+            return batch.ok_or_else(|| {
+                let message = "these lookups cannot be asked for together";
+                Failure::new(ErrorKind::Rejected, message)
+            });
+        };
+        Ok(lookup.request.clone())
     }
 
     /// Each lookup's outcome; none where it is not certain whose is what.
@@ -218,7 +157,6 @@ impl Engine {
         lookups: &[Rc<Lookup>],
         reading: Result<Option<Vec<Outcome>>, Outcome>,
         response: Option<Response<Bytes>>,
-        used: Option<&HeaderValue>,
     ) -> Reply {
         let mut outcomes: Vec<_> = match reading {
             Ok(Some(outcomes)) => outcomes.into_iter().map(Some).collect(),
@@ -247,28 +185,25 @@ impl Engine {
                     .remember(lookup, outcome, payload.as_ref(), share, Moment::now());
             }
         }
-        let mut reply = Reply {
+        Reply {
             outcomes,
             payload,
-            token_refused: false,
-            used: used.cloned(),
-            jobs: SmallVec::new(),
+            refused: None,
             unsent: false,
             broken: 0,
             stale: false,
-            noted: Cell::new(false),
             span: Span::default(),
-        };
-        let failure = reply
-            .failure()
-            .map(|failure| (failure.kind, failure.http_status));
-        reply.token_refused = used.is_some_and(|used| match failure {
-            Some((ErrorKind::Unauthorized, _)) => self.tokens.refused(used),
+        }
+    }
+
+    /// Whether a fresh token may be let in where this one was not.
+    fn may_let_in_another(&self, used: &HeaderValue, failure: Option<ErrorKind>) -> bool {
+        match failure {
+            Some(ErrorKind::Unauthorized) => self.tokens.refused(used),
             // So answers Antsomi to a token that has expired.
-            Some((ErrorKind::Forbidden, _)) => self.tokens.replaced(used),
+            Some(ErrorKind::Forbidden) => self.tokens.replaced(used),
             _ => false,
-        });
-        reply
+        }
     }
 
     fn note_batch(&self, outcomes: &[Option<Outcome>]) {
@@ -288,22 +223,6 @@ impl Engine {
                 "every batch is refused or cannot be split; each lookup is asked alone for a while"
             );
         }
-    }
-
-    /// Lets the circuit know what came of a request, once.
-    pub(super) fn note(&self, purpose: Purpose, reply: &Reply) {
-        if reply.noted.replace(true) {
-            return;
-        }
-        // What has to be asked for again, with fewer others, says nothing yet.
-        if let Some(Some(outcome)) = reply.outcomes.first() {
-            self.tell_circuit(purpose, outcome, &reply.jobs);
-        }
-    }
-
-    fn tell_circuit(&self, purpose: Purpose, outcome: &Outcome, jobs: &[u64]) {
-        self.circuit.note(purpose, outcome, jobs, Instant::now());
-        self.show_circuit();
     }
 
     /// Lets the metrics tell how the circuit stands.
@@ -340,60 +259,6 @@ fn parts(lookups: &[Rc<Lookup>]) -> Option<Vec<&str>> {
         .iter()
         .map(|lookup| lookup.part.as_deref())
         .collect()
-}
-
-impl Reply {
-    /// What befell it as a whole.
-    fn failure(&self) -> Option<&Failure> {
-        match self.outcomes.first() {
-            Some(Some(Outcome::Failed(failure))) => Some(failure),
-            _ => None,
-        }
-    }
-
-    fn label(&self) -> &'static str {
-        let nobody = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::NotFound(_)));
-        match self.failure() {
-            Some(failure) => failure.kind.as_str(),
-            None if self.outcomes.iter().all(nobody) => "not_found",
-            None => "found",
-        }
-    }
-}
-
-/// Sees to it that a request is told of, also one that nobody waited for to its end.
-struct Record<'a> {
-    engine: &'a Engine,
-    purpose: Purpose,
-    jobs: &'a [u64],
-    begun: Instant,
-    over: bool,
-    span: Span,
-}
-
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        self.span.fail(ErrorKind::Timeout.as_str());
-        let took = self.begun.elapsed();
-        self.engine
-            .metrics
-            .requested(ErrorKind::Timeout.as_str(), took);
-        // Soon given up, it was the job that had no time, not the provider that took too much of it.
-        let cut_short = took < self.engine.settings.timeout / 2;
-        let kind = if cut_short {
-            ErrorKind::DeadlineExceeded
-        } else {
-            ErrorKind::Timeout
-        };
-        self.engine.tell_circuit(
-            self.purpose,
-            &Outcome::Failed(Failure::new(kind, "")),
-            self.jobs,
-        );
-    }
 }
 
 #[cfg(test)]

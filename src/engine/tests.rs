@@ -22,7 +22,7 @@ use crate::{
     failure::{ErrorKind, Failure},
     job::Envelope,
     lane::Lane,
-    policy::quota::{Answer as Word, Permission},
+    policy::quota::{Decision, Permission},
     quota::Ledger,
     sandbox::{Kind, Options, Sandbox},
     settings,
@@ -35,14 +35,14 @@ const SOON: Duration = Duration::from_secs(30);
 /// Holds who asks until it is told to grant.
 #[derive(Default)]
 struct Turnstile {
-    asks: RefCell<[VecDeque<oneshot::Sender<Word>>; 2]>,
+    asks: RefCell<[VecDeque<oneshot::Sender<Decision>>; 2]>,
 }
 
 impl Ledger for Turnstile {
-    fn ask(self: Rc<Self>, lane: Lane, _waiting: usize) -> LocalBoxFuture<'static, Word> {
-        let (word, answer) = oneshot::channel();
-        self.asks.borrow_mut()[lane as usize].push_back(word);
-        Box::pin(async move { answer.await.unwrap_or(Word::Gone) })
+    fn ask(self: Rc<Self>, lane: Lane, _waiting: usize) -> LocalBoxFuture<'static, Decision> {
+        let (decision, decided) = oneshot::channel();
+        self.asks.borrow_mut()[lane as usize].push_back(decision);
+        Box::pin(async move { decided.await.unwrap_or(Decision::Gone) })
     }
 }
 
@@ -73,7 +73,7 @@ impl Turnstile {
     async fn grant(&self, lane: Lane) {
         loop {
             let ask = self.asks.borrow_mut()[lane as usize].pop_front();
-            match ask.map(|ask| ask.send(Word::Granted(Permission::UNLIMITED))) {
+            match ask.map(|ask| ask.send(Decision::Granted(Permission::UNLIMITED))) {
                 Some(Ok(())) => return,
                 Some(Err(_)) => {}
                 None => settle().await,
@@ -370,7 +370,7 @@ async fn a_call_for_what_bulk_waits_for_makes_it_urgent_and_is_not_missed_when_i
             ErrorKind::DeadlineExceeded
         );
         settle().await;
-        // Bulk goes in its own line again.
+        // Bulk goes by its own turn again.
         bench.ledger.grant(Lane::Bulk).await;
         own_answers(phones(2), bulk).await;
         assert_eq!(bench.seen().await, [2]);

@@ -15,7 +15,7 @@ use rustls::{
 use super::{
     Options,
     alpn::{AlpnLayer, Protocol},
-    lines::Pair,
+    connections::Pair,
     origin::Origin,
 };
 use crate::{config::HttpVersion, tls::TlsMaterial};
@@ -44,7 +44,7 @@ pub(super) struct Transport {
     options: Options,
     /// Read when the client was made, so that what is wrong with it is told then.
     material: TlsMaterial,
-    /// Of all lines, so that a handshake on one is shorter by that on another.
+    /// Of all connections, so that a handshake of one is shorter by that on another.
     tls_one: Pair<ClientConfig>,
     /// Over HTTP/2.
     two: Pair<Client>,
@@ -107,13 +107,13 @@ impl Transport {
         })
     }
 
-    /// The client of a line for HTTP/1.1.
+    /// The client of a connection for HTTP/1.1.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn one<'a>(&self, line: &'a Pair<Client>, origin: &Origin) -> Result<&'a Client, Cause> {
+    pub fn one<'a>(&self, lent: &'a Pair<Client>, origin: &Origin) -> Result<&'a Client, Cause> {
         let secure = origin.is_secure();
-        made(line.of(secure), || {
+        made(lent.of(secure), || {
             Ok(self.builder(HttpVersion::One, secure, 1)?.build()?)
         })
     }
@@ -185,16 +185,10 @@ impl Transport {
     }
 
     fn tls(&self, version: HttpVersion, secure: bool) -> Result<ClientConfig, Cause> {
-        let roots = match &self.material.authorities {
-            _ if !secure => Arc::new(RootCertStore::empty()),
-            None => system_roots(),
-            Some(authorities) => {
-                let mut roots = RootCertStore::clone(&system_roots());
-                for root in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-                    roots.add(root?)?;
-                }
-                Arc::new(roots)
-            }
+        let roots = if secure {
+            roots(self.material.authorities.as_deref())?
+        } else {
+            Arc::new(RootCertStore::empty())
         };
         let crypto = rustls::crypto::aws_lc_rs::default_provider();
         let config = ClientConfig::builder_with_provider(crypto.into())
@@ -224,20 +218,55 @@ fn made<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, Cause>) -> Resul
     }
 }
 
-/// The system's authorities, kept once for all providers.
-fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: Mutex<Option<(Instant, Arc<RootCertStore>)>> = Mutex::new(None);
-    let mut known = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((read, roots)) = &*known
-        && read.elapsed() < ROOTS_AGE
-    {
-        return Arc::clone(roots);
+/// The system's authorities and these, in PEM, kept once for all providers that trust the same.
+fn roots(authorities: Option<&str>) -> Result<Arc<RootCertStore>, Cause> {
+    static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|known| known.read.elapsed() < ROOTS_AGE);
+    let of_the_system = Known::among(&mut known, None, || Ok(system_roots()))?;
+    Known::among(&mut known, authorities, || {
+        let mut roots = RootCertStore::clone(&of_the_system);
+        let authorities = authorities.unwrap_or_default().as_bytes();
+        for root in CertificateDer::pem_slice_iter(authorities) {
+            roots.add(root?)?;
+        }
+        Ok(roots)
+    })
+}
+
+/// Authorities that were read a moment ago.
+struct Known {
+    /// Those besides the system's.
+    authorities: Option<String>,
+    read: Instant,
+    roots: Arc<RootCertStore>,
+}
+
+impl Known {
+    /// Those that are known; read where they are not.
+    fn among(
+        known: &mut Vec<Self>,
+        authorities: Option<&str>,
+        read: impl FnOnce() -> Result<RootCertStore, Cause>,
+    ) -> Result<Arc<RootCertStore>, Cause> {
+        let same = |known: &&Self| known.authorities.as_deref() == authorities;
+        if let Some(known) = known.iter().find(same) {
+            return Ok(Arc::clone(&known.roots));
+        }
+        let roots = Arc::new(read()?);
+        known.push(Self {
+            authorities: authorities.map(str::to_owned),
+            read: Instant::now(),
+            roots: Arc::clone(&roots),
+        });
+        Ok(roots)
     }
+}
+
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // Some systems ship roots that nobody can read; the others do.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let roots = Arc::new(roots);
-    *known = Some((Instant::now(), Arc::clone(&roots)));
     roots
 }
 

@@ -15,7 +15,7 @@ use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::{clock::Moment, lane::Lane};
+use crate::{clock::Moment, lane::Lane, message::QueuePosition};
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +92,8 @@ pub struct Seen {
     pub stage: Stage,
     /// For how long.
     pub lasts: Duration,
-    /// Its place among those of its lane that wait for the same provider, from 1 on; how many these are; how many calls
-    /// wait there. None where it does not wait for a permit.
-    pub line: Option<(usize, usize, usize)>,
+    /// Where it stands among those that wait; none where it does not wait for a permit.
+    pub position: Option<QueuePosition>,
 }
 
 impl Marks {
@@ -152,11 +151,12 @@ impl Marks {
 
     fn seen(&self, entry: &Entry, now: Moment) -> Seen {
         let (stage, since) = entry.stage.get();
-        let line = (stage == Stage::Waits).then(|| {
+        let position = (stage == Stage::Waits).then(|| {
             let (ahead, [calls, bulk]) = self.waiting(entry.asks(), entry.lane, entry.turn.get());
             let of = [calls, bulk][entry.lane as usize];
             let calls = if entry.lane == Lane::Bulk { calls } else { 0 };
-            (ahead + 1, of, calls)
+            let place = ahead + 1;
+            QueuePosition { place, of, calls }
         });
         Seen {
             provider: Rc::clone(&entry.provider),
@@ -165,7 +165,7 @@ impl Marks {
             lane: entry.lane,
             stage,
             lasts: now.since(since),
-            line,
+            position,
         }
     }
 
@@ -251,6 +251,11 @@ mod tests {
         mark
     }
 
+    fn numbers(seen: &Seen) -> Option<(usize, usize, usize)> {
+        let position = seen.position?;
+        Some((position.place, position.of, position.calls))
+    }
+
     #[test]
     fn a_job_is_known_from_its_mark_on_until_that_is_dropped() {
         let marks = Rc::<Marks>::default();
@@ -261,7 +266,7 @@ mod tests {
         second.at(Stage::Asked(2));
         let seen = marks.of("j");
         assert_eq!((seen.len(), seen[0].stage), (1, Stage::Asked(2)));
-        assert_eq!((&*seen[0].provider, seen[0].line), ("a", None));
+        assert_eq!((&*seen[0].provider, seen[0].position), ("a", None));
         assert_eq!(marks.of("J"), [], "another's");
         drop(second);
         assert_eq!(marks.of("j"), []);
@@ -271,25 +276,37 @@ mod tests {
     #[test]
     fn places_are_those_of_the_lane_in_the_order_in_which_they_began_to_wait() {
         let marks = Rc::<Marks>::default();
-        let line = |id: &str| marks.of(id)[0].line;
+        let position = |id: &str| numbers(&marks.of(id)[0]);
         let [first, second, third] = ["1", "2", "3"].map(|id| bulk(&marks, id));
         let call = marks.begin("call", "a", Lane::Interactive);
         let other = marks.begin("other", "b", Lane::Bulk);
         for mark in [&call, &other] {
             mark.at(Stage::Waits);
         }
-        assert_eq!(line("1"), Some((1, 3, 1)));
-        assert_eq!(line("3"), Some((3, 3, 1)));
-        assert_eq!(line("call"), Some((1, 1, 0)), "no calls go before a call");
+        assert_eq!(position("1"), Some((1, 3, 1)));
+        assert_eq!(position("3"), Some((3, 3, 1)));
+        assert_eq!(
+            position("call"),
+            Some((1, 1, 0)),
+            "no calls go before a call"
+        );
         second.at(Stage::Asked(1));
         drop(call);
-        assert_eq!((line("2"), line("3")), (None, Some((2, 2, 0))));
+        assert_eq!((position("2"), position("3")), (None, Some((2, 2, 0))));
         third.at(Stage::Waits);
-        assert_eq!(line("3"), Some((2, 2, 0)), "who waits on keeps the place");
+        assert_eq!(
+            position("3"),
+            Some((2, 2, 0)),
+            "who waits on keeps the place"
+        );
         second.at(Stage::Waits);
-        assert_eq!(line("2"), Some((3, 3, 0)), "who comes again is the last");
+        assert_eq!(
+            position("2"),
+            Some((3, 3, 0)),
+            "who comes again is the last"
+        );
         drop(first);
-        assert_eq!(line("3"), Some((1, 2, 0)));
+        assert_eq!(position("3"), Some((1, 2, 0)));
     }
 
     #[test]
@@ -305,7 +322,10 @@ mod tests {
             .iter()
             .find(|seen| seen.step.is_some())
             .expect("a step");
-        assert_eq!((&*step.provider, step.line), ("lookup", Some((2, 2, 0))));
+        assert_eq!(
+            (&*step.provider, numbers(step)),
+            ("lookup", Some((2, 2, 0)))
+        );
         assert!(Mark::default().step("a").0.is_none());
     }
 }

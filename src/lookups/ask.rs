@@ -15,7 +15,7 @@ use crate::{
     lane::Lane,
     lease::Lease,
     outcome::Outcome,
-    policy::circuit::Next,
+    policy::circuit::Recovery,
     provider::{Lookup, class::until},
     result::SkipReason,
     telemetry::traces::Span,
@@ -248,9 +248,9 @@ impl Asking {
                 None => SkipReason::CircuitOpen,
             }));
         }
-        let end = match (circuit.next(), pause) {
-            (Some(Next::Probe(time)), _) => Some(time),
-            (Some(Next::Resume(time)), _) => time,
+        let end = match (circuit.recovery(), pause) {
+            (Some(Recovery::Probe(time)), _) => Some(time),
+            (Some(Recovery::Resume(time)), _) => time,
             (None, Some(pause)) => pause.until,
             (None, None) => Some(Instant::now()),
         };

@@ -41,9 +41,9 @@ pub struct Sighting {
     /// HTTP requests made for it so far, as far as that is known there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// Its place in line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<Line>,
+    /// Where it stands among those that wait.
+    #[serde(rename = "line", default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<QueuePosition>,
     /// When it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -55,7 +55,7 @@ pub struct Sighting {
     pub trouble: Option<String>,
     /// What it came to, once it is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Outcome>,
+    pub result: Option<ResultSummary>,
 }
 
 impl Sighting {
@@ -69,7 +69,7 @@ impl Sighting {
             step: None,
             for_ms: None,
             attempts: None,
-            line: None,
+            position: None,
             until: None,
             queue: None,
             trouble: None,
@@ -105,9 +105,9 @@ pub enum Whereabouts {
     Elsewhere,
 }
 
-/// A place among the jobs of the same lane that wait for the same provider in the same worker.
+/// Where a job stands among those of its lane that wait for the same provider in the same worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct QueuePosition {
     /// The first has 1.
     pub place: usize,
     /// How many wait.
@@ -116,9 +116,9 @@ pub struct Line {
     pub calls: usize,
 }
 
-/// What a job came to.
+/// What a job came to, as far as it is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct ResultSummary {
     /// The result's status.
     pub status: String,
     /// The class of its failure.

@@ -53,9 +53,9 @@ pub struct Circuit {
     lifted: Notify,
 }
 
-/// What an open circuit waits for.
+/// How a provider that is left alone comes to be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum Recovery {
     /// A probe, at this time.
     Probe(Instant),
     /// The end of a pause; none where somebody must lift it.
@@ -317,17 +317,20 @@ impl Circuit {
         self.changed.notified().await;
     }
 
-    /// What is waited for; none while attempts are made.
+    /// What ends that it is left alone; none while attempts are made.
     #[must_use]
-    pub fn next(&self) -> Option<Next> {
+    pub fn recovery(&self) -> Option<Recovery> {
         let pause = self.paused();
         match (self.state.get(), pause) {
-            (State::Open { until, .. }, None) => Some(Next::Probe(until)),
+            (State::Open { until, .. }, None) => Some(Recovery::Probe(until)),
             (State::Open { until, .. }, Some(pause)) => Some(match pause.until {
-                Some(end) => Next::Probe(until.max(end)),
-                None => Next::Resume(None),
+                Some(end) => Recovery::Probe(until.max(end)),
+                None => Recovery::Resume(None),
             }),
-            (State::Closed, _) => self.pauses.long().map(|pause| Next::Resume(pause.until)),
+            (State::Closed, _) => self
+                .pauses
+                .long()
+                .map(|pause| Recovery::Resume(pause.until)),
         }
     }
 

@@ -322,15 +322,15 @@ impl Permission {
     }
 }
 
-/// What somebody who asks for a permission hears.
+/// Whether somebody who asks has a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Decision {
     /// Here it is.
     Granted(Permission),
     /// Not now; there is room again at this time at the latest, if that is known.
     Full(Option<Moment>),
     /// Not now, since bulk leaves the rest to calls; there is room again at this time at the latest, if that is known.
-    Held(Option<Moment>),
+    Reserved(Option<Moment>),
     /// The ledger cannot be asked any more.
     Gone,
 }

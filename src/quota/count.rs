@@ -14,7 +14,7 @@ use crate::{
     clock::Moment,
     config::QuotaLimit,
     lane::Lane,
-    policy::quota::count::{Count, Held, Said, Sent},
+    policy::quota::count::{Count, Said, Sent, Throttle},
 };
 
 /// Words that other workers are not told of yet; of more the last count.
@@ -194,14 +194,14 @@ impl ProviderCount {
 
     /// What holds requests back, where somebody had to wait for it of late.
     #[must_use]
-    pub fn held(&self) -> Option<(Lane, Held)> {
+    pub fn throttle(&self) -> Option<(Lane, Throttle)> {
         let (count, now) = (self.count.as_ref()?.borrow(), Moment::now());
         let of_late = |lane: &Lane| {
             let last = self.held[*lane as usize].get();
             last.is_some_and(|last| now.since(last) < HELD_LASTS)
         };
         let mut lanes = Lane::ALL.into_iter().filter(of_late);
-        lanes.find_map(|lane| Some((lane, count.held(lane, now)?)))
+        lanes.find_map(|lane| Some((lane, count.throttle(lane, now)?)))
     }
 
     /// The least that any window has left, as it was said last.

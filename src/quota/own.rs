@@ -8,7 +8,7 @@ use super::Ledger;
 use crate::{
     clock::Moment,
     lane::Lane,
-    policy::quota::{Answer, Books, Terms},
+    policy::quota::{Books, Decision, Terms},
 };
 
 /// This worker's own ledger.
@@ -21,7 +21,7 @@ impl Own {
 }
 
 impl Ledger for Own {
-    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Decision> {
         Box::pin(async move { self.0.borrow_mut().ask(lane, waiting, Moment::now()) })
     }
 
@@ -29,7 +29,7 @@ impl Ledger for Own {
         self.0.borrow_mut().change(terms, Moment::now());
     }
 
-    fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Answer> {
+    fn ask_at_once(&self, lane: Lane, waiting: usize) -> Option<Decision> {
         Some(self.0.borrow_mut().ask(lane, waiting, Moment::now()))
     }
 }

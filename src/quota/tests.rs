@@ -9,13 +9,13 @@ struct Window {
 }
 
 impl Ledger for Window {
-    fn ask(self: Rc<Self>, _lane: Lane, _waiting: usize) -> LocalBoxFuture<'static, Answer> {
+    fn ask(self: Rc<Self>, _lane: Lane, _waiting: usize) -> LocalBoxFuture<'static, Decision> {
         Box::pin(async move {
             if self.full.get() {
-                return Answer::Full(None);
+                return Decision::Full(None);
             }
             self.taken.set(self.taken.get() + 1);
-            Answer::Granted(Permission::UNLIMITED)
+            Decision::Granted(Permission::UNLIMITED)
         })
     }
 }
@@ -34,14 +34,20 @@ async fn while_one_window_is_full_the_others_lose_but_one_permission() {
     quota.count_at(Some(shortest), longer.to_vec());
     let taken = || windows.each_ref().map(|window| window.taken.get());
 
-    assert!(matches!(quota.ask(Lane::Bulk, 1).await, Answer::Granted(_)));
+    assert!(matches!(
+        quota.ask(Lane::Bulk, 1).await,
+        Decision::Granted(_)
+    ));
     assert_eq!(taken(), [1, 1, 1]);
     windows[2].full.set(true);
     for _ in 0..5 {
-        assert_eq!(quota.ask(Lane::Bulk, 1).await, Answer::Full(None));
+        assert_eq!(quota.ask(Lane::Bulk, 1).await, Decision::Full(None));
     }
     assert_eq!(taken(), [2, 2, 1]);
     windows[2].full.set(false);
-    assert!(matches!(quota.ask(Lane::Bulk, 1).await, Answer::Granted(_)));
+    assert!(matches!(
+        quota.ask(Lane::Bulk, 1).await,
+        Decision::Granted(_)
+    ));
     assert_eq!(taken(), [3, 3, 2]);
 }

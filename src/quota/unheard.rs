@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     lane::Lane,
-    policy::quota::{Answer, Permission},
+    policy::quota::{Decision, Permission},
 };
 
 /// Permissions that were granted to nobody, by lane.
@@ -20,21 +20,21 @@ impl Unheard {
     pub fn or_ask(
         self: &Rc<Self>,
         lane: Lane,
-        asking: impl Future<Output = Answer> + 'static,
-    ) -> LocalBoxFuture<'static, Answer> {
+        asking: impl Future<Output = Decision> + 'static,
+    ) -> LocalBoxFuture<'static, Decision> {
         if let Some(given) = self.0[lane as usize].borrow_mut().pop() {
-            return Box::pin(async move { Answer::Granted(given) });
+            return Box::pin(async move { Decision::Granted(given) });
         }
-        let (answer, heard) = oneshot::channel();
+        let (decided, heard) = oneshot::channel();
         let unheard = Rc::clone(self);
         // It is large, and would stand in the task twice.
         let asking = Box::pin(asking);
         spawn_local(async move {
-            if let Err(Answer::Granted(given)) = answer.send(asking.await) {
+            if let Err(Decision::Granted(given)) = decided.send(asking.await) {
                 unheard.0[lane as usize].borrow_mut().push(given);
             }
         });
-        Box::pin(async move { heard.await.unwrap_or(Answer::Gone) })
+        Box::pin(async move { heard.await.unwrap_or(Decision::Gone) })
     }
 }
 
@@ -70,14 +70,14 @@ mod tests {
             let given_up = unheard.or_ask(Lane::Bulk, async { granted.await.expect("an answer") });
             drop(given_up);
             grant
-                .send(Answer::Granted(given))
+                .send(Decision::Granted(given))
                 .expect("it is still asked for");
             yield_now().await;
 
-            let other = |lane| unheard.or_ask(lane, ready(Answer::Full(None)));
-            assert_eq!(other(Lane::Interactive).await, Answer::Full(None));
-            assert_eq!(other(Lane::Bulk).await, Answer::Granted(given));
-            assert_eq!(other(Lane::Bulk).await, Answer::Full(None));
+            let other = |lane| unheard.or_ask(lane, ready(Decision::Full(None)));
+            assert_eq!(other(Lane::Interactive).await, Decision::Full(None));
+            assert_eq!(other(Lane::Bulk).await, Decision::Granted(given));
+            assert_eq!(other(Lane::Bulk).await, Decision::Full(None));
         };
         LocalSet::new().run_until(test).await;
     }
@@ -86,11 +86,11 @@ mod tests {
     async fn what_is_heard_is_nobody_elses() {
         let test = async {
             let (unheard, given) = (Rc::<Unheard>::default(), permission(Moment::now()));
-            let granted = Answer::Granted(given);
+            let granted = Decision::Granted(given);
             assert_eq!(unheard.or_ask(Lane::Bulk, ready(granted)).await, granted);
             assert_eq!(
-                unheard.or_ask(Lane::Bulk, ready(Answer::Gone)).await,
-                Answer::Gone
+                unheard.or_ask(Lane::Bulk, ready(Decision::Gone)).await,
+                Decision::Gone
             );
         };
         LocalSet::new().run_until(test).await;

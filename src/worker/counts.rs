@@ -7,7 +7,7 @@ use crate::{
     broker::{BrokerError, CountNotice, Session},
     clock::Moment,
     lane::Lane,
-    policy::quota::count::Held,
+    policy::quota::count::Throttle,
 };
 
 /// Between two words of one worker about one provider.
@@ -40,11 +40,11 @@ pub async fn show(worker: Rc<Worker>) -> Result<(), BrokerError> {
     loop {
         for (name, engine) in &worker.engines {
             let count = &engine.quota.count;
-            let held = count.held();
+            let throttle = count.throttle();
             let metrics = worker.metrics.quota(name);
-            metrics.of_provider(count.least_remaining(), held.is_some());
-            let told = held.map(|(lane, held)| told(lane, &held));
-            let was = holding.insert(name.clone(), held.is_some());
+            metrics.of_provider(count.least_remaining(), throttle.is_some());
+            let told = throttle.map(|(lane, throttle)| told(lane, &throttle));
+            let was = holding.insert(name.clone(), throttle.is_some());
             if let Some(told) = &told
                 && was != Some(true)
             {
@@ -56,13 +56,13 @@ pub async fn show(worker: Rc<Worker>) -> Result<(), BrokerError> {
     }
 }
 
-fn told(lane: Lane, held: &Held) -> String {
-    let Held {
+fn told(lane: Lane, throttle: &Throttle) -> String {
+    let Throttle {
         remaining,
         limit,
         wait,
         shared,
-    } = held;
+    } = throttle;
     let of = limit
         .map(|limit| format!(" of {limit}"))
         .unwrap_or_default();

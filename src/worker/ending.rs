@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    broker::{Delivery, Message, Session},
+    broker::{Health, Message, Received},
     failure::{ErrorKind, Failure},
     job::{Envelope, NotAJob, PriorAttempts, Ticket},
     lane::Lane,
@@ -63,8 +63,8 @@ pub struct Answer {
     pub duration_ms: u64,
     /// Whether it stands for one that the broker did not take.
     pub is_short: bool,
-    /// The session in which the broker has it, from its confirm on. Held while it is published.
-    pub published: Mutex<Weak<Session>>,
+    /// The session in which the broker has it, known by its health, from its confirm on. Held while it is published.
+    pub published: Mutex<Weak<Health>>,
 }
 
 /// What a job that is not answered yet carries along.
@@ -218,12 +218,12 @@ impl Carried {
     }
 
     /// The job as it goes on.
-    pub fn message(&self, delivery: &Delivery) -> Message {
-        let message = delivery
+    pub fn message(&self, received: &Received) -> Message {
+        let message = received
             .forward_body()
             .tail(&self.tail)
             .message_id(&self.id)
-            .header(header::ROUTING_KEY, &delivery.envelope.routing_key)
+            .header(header::ROUTING_KEY, &received.envelope.routing_key)
             .count_header(header::ATTEMPTS, self.prior.attempts.into())
             .count_header(header::SPARED, self.prior.spared.into());
         let message = match self.prior.received {

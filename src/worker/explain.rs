@@ -8,7 +8,7 @@ use crate::{
     engine::Engine,
     job::{Seen, Stage, id_of},
     lane::Lane,
-    message::{Account, Line, Sighting, Whereabouts},
+    message::{Account, QueuePosition, Sighting, Whereabouts},
 };
 
 /// More would not fit into anybody's screen; an id may be given to many jobs.
@@ -56,9 +56,7 @@ impl Worker {
             for_ms: seen.lasts.as_millis().try_into().ok(),
             attempts,
             until,
-            line: seen
-                .line
-                .map(|(place, of, calls)| Line { place, of, calls }),
+            position: seen.position,
             queue: seen.queue.as_deref().map(str::to_owned),
             ..Sighting::new(at, &seen.provider, seen.lane)
         }
@@ -73,7 +71,7 @@ impl Worker {
             for lane in Lane::ALL {
                 let ahead = begun[lane as usize];
                 for number in inbox.places(lane, |job| is_of(job, id)) {
-                    let line = Line {
+                    let position = QueuePosition {
                         place: ahead + number + 1,
                         of: ahead + held[lane as usize],
                         calls: match lane {
@@ -87,7 +85,7 @@ impl Worker {
                         self.names.jobs(provider.name(), lane)
                     };
                     sightings.push(Sighting {
-                        line: Some(line),
+                        position: Some(position),
                         queue: Some(queue),
                         ..Sighting::new(Whereabouts::Queued, provider.name(), lane)
                     });

@@ -19,7 +19,7 @@ use crate::{
     engine::{Engine, Waiting},
     lane::Lane,
     policy::{
-        circuit::{Circuit, Next, Why, at},
+        circuit::{Circuit, Recovery, Why, at},
         pause::{By, Pause},
     },
 };
@@ -67,8 +67,8 @@ fn trouble(circuit: &Circuit) -> String {
             format!("half-open, will be tried with the next job: {why} (last: {last})")
         }
         (Some((why, last)), _) => {
-            let next = match circuit.next() {
-                Some(Next::Probe(time)) => format!("the next about {}", clock_time(time)),
+            let next = match circuit.recovery() {
+                Some(Recovery::Probe(time)) => format!("the next about {}", clock_time(time)),
                 _ => "not before it is resumed".to_owned(),
             };
             format!("circuit open, probes are sent: {why} (last: {last}), {next}")
@@ -123,11 +123,11 @@ impl Worker {
         let (provider, engine) = (&self.providers[name], &self.engines[name]);
         let [calls, bulk] = Lane::ALL.map(|lane| self.names.suspects(name, lane));
         let queues = [self.names.jobs(name, Lane::Bulk), calls, bulk];
-        while let Some(next) = engine.circuit.next() {
+        while let Some(recovery) = engine.circuit.recovery() {
             self.tell_trouble(engine);
-            let time = match next {
-                Next::Probe(time) => Some(time),
-                Next::Resume(time) => time,
+            let time = match recovery {
+                Recovery::Probe(time) => Some(time),
+                Recovery::Resume(time) => time,
             };
             tokio::select! {
                 biased;
@@ -138,7 +138,7 @@ impl Worker {
             }
             engine.circuit.resume(Instant::now());
             // A pause may have grown meanwhile, and its end may have been all that was waited for.
-            if engine.circuit.next() != Some(next) {
+            if engine.circuit.recovery() != Some(recovery) {
                 continue;
             }
             session.health.unblocked().await;

@@ -150,7 +150,7 @@ impl Held {
 
     /// What the job has come to.
     pub fn goes_on(&mut self, prior: PriorAttempts) {
-        self.delivery.envelope.prior = prior;
+        self.delivery.received.envelope.prior = prior;
     }
 }
 

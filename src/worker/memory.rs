@@ -17,9 +17,9 @@ use jiff::Timestamp;
 
 use super::ending::{Answer, Ending};
 use crate::{
-    broker::Delivery,
+    broker::Received,
     failure::Failure,
-    message::{Outcome, Sighting, Whereabouts},
+    message::{ResultSummary, Sighting, Whereabouts},
 };
 
 /// Large results are asked for again rather than kept.
@@ -52,12 +52,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) -> Self {
+    fn of(received: &Received, answer: Rc<Answer>, owed: Option<Failure>) -> Self {
         Self {
             answer,
             owed,
             at: Timestamp::now(),
-            by_reply: delivery.envelope.reply_to.is_some(),
+            by_reply: received.envelope.reply_to.is_some(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Kept {
         let answer = &self.answer;
         let mut sighting = Sighting::new(Whereabouts::Answered, &answer.provider, answer.lane);
         sighting.attempts = Some(answer.attempts);
-        sighting.result = Some(Outcome {
+        sighting.result = Some(ResultSummary {
             status: answer.status.to_owned(),
             error: (!answer.error.is_empty()).then(|| answer.error.to_owned()),
             at: self.at,
@@ -89,24 +89,24 @@ impl Finished {
 
     /// Keeps what was not published, since the broker has taken back the job; with the failure, where the job is to be
     /// dead-lettered too. What the job came to when it was delivered anew goes before.
-    pub fn owe(&self, delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) {
-        let key = self.key(&answer.job_id, delivery);
+    pub fn owe(&self, received: &Received, answer: Rc<Answer>, owed: Option<Failure>) {
+        let key = self.key(&answer.job_id, received);
         if !self.state.borrow().finished.contains_key(&key) {
-            self.keep(delivery, Kept::of(delivery, answer, owed));
+            self.keep(received, Kept::of(received, answer, owed));
         }
     }
 
     /// Keeps a result that is published.
-    pub fn remember(&self, delivery: &Delivery, answer: Rc<Answer>) {
-        self.keep(delivery, Kept::of(delivery, answer, None));
+    pub fn remember(&self, received: &Received, answer: Rc<Answer>) {
+        self.keep(received, Kept::of(received, answer, None));
     }
 
-    fn keep(&self, delivery: &Delivery, kept: Kept) {
+    fn keep(&self, received: &Received, kept: Kept) {
         // A job that came without an id has none by which it could be recognised.
-        if delivery.envelope.message_id.is_none() {
+        if received.envelope.message_id.is_none() {
             return;
         }
-        let key = self.key(&kept.answer.job_id, delivery);
+        let key = self.key(&kept.answer.job_id, received);
         let state = &mut *self.state.borrow_mut();
         state.bytes += kept.answer.size();
         match state.finished.insert(key, kept) {
@@ -126,15 +126,15 @@ impl Finished {
 
     /// What a job that comes again came to.
     #[must_use]
-    pub fn recall(&self, job_id: &str, delivery: &Delivery) -> Option<Ending> {
+    pub fn recall(&self, job_id: &str, received: &Received) -> Option<Ending> {
         // A suspect is a copy, which the broker counts anew.
-        if !delivery.came_back && !delivery.suspect {
+        if !received.came_back && !received.suspect {
             return None;
         }
         let state = self.state.borrow();
         let Kept { answer, owed, .. } = state
             .finished
-            .get(&self.key(job_id, delivery))
+            .get(&self.key(job_id, received))
             .filter(|kept| kept.answer.job_id == job_id)?;
         let answer = Rc::clone(answer);
         Some(match owed {
@@ -157,7 +157,7 @@ impl Finished {
     }
 
     /// Ids are the producers' to choose, and some choose the same twice: the body counts too.
-    fn key(&self, job_id: &str, delivery: &Delivery) -> u64 {
-        self.hashing.hash_one((job_id, &delivery.body))
+    fn key(&self, job_id: &str, received: &Received) -> u64 {
+        self.hashing.hash_one((job_id, &received.body))
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Worker, load::Held};
+use super::{Worker, load::Held, passing::publish_or_fail};
 use crate::{
     broker::{BrokerError, Delivery, Route},
     config::Step,
@@ -126,6 +126,7 @@ impl Worker {
         let now = Timestamp::now();
         let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
         let now_ms = now.as_millisecond();
+        let publisher = &delivery.session.publisher;
         let mut message = delivery.forward();
         if delivery.envelope.prior.received.is_some() {
             message = message.count_header(header::RECEIVED_AT, now_ms - milliseconds(age));
@@ -141,8 +142,7 @@ impl Worker {
                 exchange: &exchange,
                 key,
             };
-            self.publish_or_fail(delivery, route, message, &exchange)
-                .await?;
+            publish_or_fail(publisher, route, message, &exchange).await?;
         } else {
             let queue = self
                 .names
@@ -150,8 +150,7 @@ impl Worker {
             let message = message
                 .count_header(header::PARKED_AT, now_ms)
                 .count_header(header::DUE_AT, now_ms.saturating_add(milliseconds(left)));
-            self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
-                .await?;
+            publish_or_fail(publisher, Route::Queue(&queue), message, &queue).await?;
         }
         delivery.ack().await;
         Ok(())

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use super::{
     Provider, Worker,
     ending::{Answer, Carried, Ending},
+    passing::pass_on,
 };
 use crate::{
-    broker::{BrokerError, Delivery, Fate, Message, Route},
+    broker::{BrokerError, Delivery, Fate, Message, Publish, Publisher, Received, Route},
     dead_letter::{AsksFor, TOO_LATE_RESULT, UNDELIVERABLE_RESULT},
     failpoint,
     failure::{ErrorKind, Failure},
@@ -21,7 +22,7 @@ use crate::{
     message::{DIRECT_REPLY_TO, header},
     policy::retry,
     result::message_id,
-    telemetry::traces::Span,
+    telemetry::{metrics::ProviderMetrics, traces::Span},
 };
 
 /// A result that is larger than the broker takes is an answer that is larger than anybody can use.
@@ -29,6 +30,15 @@ const TOO_LARGE: ErrorKind = ErrorKind::BadResponse;
 
 /// Until another worker is looked for that can go on with a job.
 const FOR_A_LATER_VERSION: Duration = Duration::from_secs(30);
+
+/// What replaces one job, as it is published.
+pub(super) struct Settlement<'a, P> {
+    worker: &'a Worker,
+    provider: Option<&'a Provider>,
+    publisher: &'a P,
+    received: &'a Received,
+    span: &'a Span,
+}
 
 impl Worker {
     /// Publishes the replacement, waits for its confirm, acknowledges the job.
@@ -45,70 +55,116 @@ impl Worker {
             keep(provider, delivery, ending);
             return Ok(());
         }
-        // What is rare is boxed: the room for it would be in every job's future.
-        match ending {
-            Ending::Answered(answer) => self.answer(provider, delivery, answer, span).await?,
-            Ending::DeadLettered(answer, failure) => {
-                Box::pin(self.dead_letter(provider, delivery, &failure, &answer, span)).await?;
-                self.answer(provider, delivery, answer, span).await?;
-            }
-            Ending::Parked(carried, wait) => {
-                Box::pin(self.park(delivery, &carried, wait, span)).await?;
-            }
-            Ending::Foreign => Box::pin(self.park_whole(delivery, span)).await?,
-            Ending::PutBack(carried) => {
-                Box::pin(self.put_back(delivery, carried.message(delivery), &carried.id, span))
-                    .await?;
-            }
-            Ending::Abandoned if delivery.session.health.is_well() => {
-                return Box::pin(self.hand_back_one(delivery)).await;
-            }
-            Ending::Waits(_) | Ending::Abandoned => return Ok(()),
+        if matches!(ending, Ending::Abandoned) && delivery.session.health.is_well() {
+            return Box::pin(self.hand_back_one(delivery)).await;
         }
-        failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
-        delivery.ack().await;
+        let settlement = self.settlement(provider, delivery, span);
+        if settlement.replace(ending).await? {
+            failpoint::reach(failpoint::REPLACED, delivery.envelope.message_id.as_deref());
+            delivery.ack().await;
+        }
         Ok(())
     }
 
-    async fn answer(
-        &self,
-        provider: Option<&Provider>,
-        delivery: &Delivery,
-        answer: Rc<Answer>,
-        span: &Span,
-    ) -> Result<(), BrokerError> {
+    /// That of a delivery, by its session.
+    pub(super) fn settlement<'a>(
+        &'a self,
+        provider: Option<&'a Provider>,
+        delivery: &'a Delivery,
+        span: &'a Span,
+    ) -> Settlement<'a, Publisher> {
+        Settlement {
+            worker: self,
+            provider,
+            publisher: &delivery.session.publisher,
+            received: delivery,
+            span,
+        }
+    }
+
+    /// Why a `reply_to` is not answered, if it is not.
+    pub(super) fn reply_problem(&self, envelope: &Envelope) -> Option<Malformed> {
+        let reply_to = envelope.reply_to.as_deref()?;
+        let name = if reply_to.starts_with(DIRECT_REPLY_TO) {
+            DIRECT_REPLY_TO
+        } else {
+            reply_to
+        };
+        if self.names.owns(name) {
+            return Some(Malformed::at(
+                "reply_to",
+                "expected a queue of the requester's, got one of the worker's own",
+            ));
+        }
+        (!self.settings.reply.allows(name)).then(|| {
+            Malformed::at(
+                "reply_to",
+                "expected a queue that reply.allow names, got another",
+            )
+        })
+    }
+}
+
+impl<P: Publish> Settlement<'_, P> {
+    /// Publishes what replaces the job. Whether anything does, so that the job is to be acknowledged.
+    async fn replace(&self, ending: Ending) -> Result<bool, BrokerError> {
+        // What is rare is boxed: the room for it would be in every job's future.
+        match ending {
+            Ending::Answered(answer) => self.answer(answer).await?,
+            Ending::DeadLettered(answer, failure) => {
+                Box::pin(self.dead_letter(&failure, &answer)).await?;
+                self.answer(answer).await?;
+            }
+            Ending::Parked(carried, wait) => Box::pin(self.park(&carried, wait)).await?,
+            Ending::Foreign => Box::pin(self.park_whole()).await?,
+            Ending::PutBack(carried) => {
+                let message = carried.message(self.received);
+                Box::pin(self.put_back(message, &carried.id)).await?;
+            }
+            Ending::Waits(_) | Ending::Abandoned => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Those of the provider, if it is one of ours.
+    fn metrics(&self) -> &ProviderMetrics {
+        self.provider
+            .map_or(&self.worker.strangers, |provider| &provider.metrics)
+    }
+
+    async fn answer(&self, answer: Rc<Answer>) -> Result<(), BrokerError> {
         // From here on a redelivery must not cost a second lookup.
-        if let Some(provider) = provider {
-            provider.finished.remember(delivery, Rc::clone(&answer));
+        if let Some(provider) = self.provider {
+            provider
+                .finished
+                .remember(self.received, Rc::clone(&answer));
         }
         let mut published_in = answer.published.lock().await;
-        if published_in.as_ptr() == Rc::as_ptr(&delivery.session) {
+        if published_in.as_ptr() == Rc::as_ptr(self.publisher.health()) {
             // The acknowledgement alone was lost, and what was confirmed since is still there.
             return Ok(());
         }
-        let envelope = &delivery.envelope;
-        let (exchange, key) = (self.names.results(), &*result_key(&answer));
+        let envelope = &self.received.envelope;
+        let (exchange, key) = (self.worker.names.results(), &*result_key(&answer));
         let route = match envelope
             .reply_to
             .as_deref()
-            .filter(|_| self.reply_problem(envelope).is_none())
+            .filter(|_| self.worker.reply_problem(envelope).is_none())
         {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
             None => Route::Kept { exchange, key },
         };
-        let metrics = provider.map_or(&self.strangers, |provider| &provider.metrics);
-        let kept =
-            matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
+        let kept = matches!(route, Route::Kept { .. })
+            .then_some((exchange, self.provider.map_or("", |_| key)));
         // For the trace alone.
-        let id = if span.is_on() {
+        let id = if self.span.is_on() {
             message_id(&answer.job_id).to_string()
         } else {
             String::new()
         };
-        let publish = span.publish(kept, &id, &answer.job_id);
-        let published = delivery
-            .session
+        let publish = self.span.publish(kept, &id, &answer.job_id);
+        let published = self
             .publisher
             .publish(route, &|| answer.message(envelope, &publish))
             .await;
@@ -116,7 +172,7 @@ impl Worker {
             Fate::Confirmed => publish.end(),
             Fate::TooLarge if !answer.is_short => {
                 publish.fail("too_large");
-                return Box::pin(self.answer_smaller(provider, delivery, &answer, span)).await;
+                return Box::pin(self.answer_smaller(&answer)).await;
             }
             fate => {
                 publish.fail(if matches!(fate, Fate::Returned) {
@@ -148,23 +204,18 @@ impl Worker {
                     .header(header::ASKS_FOR, AsksFor::by(error).as_str())
                     .header(header::MESSAGE, problem);
                 let letter = letter.header(header::ROUTING_KEY, key);
-                Box::pin(self.publish_dead(delivery, letter, (&id, &answer.job_id), span)).await?;
-                metrics.dead_lettered(error);
+                Box::pin(self.publish_dead(letter, (&id, &answer.job_id))).await?;
+                self.metrics().dead_lettered(error);
             }
         }
-        *published_in = Rc::downgrade(&delivery.session);
-        metrics.answered(answer.lane, answer.status, answer.error, answer.duration_ms);
+        *published_in = Rc::downgrade(self.publisher.health());
+        self.metrics()
+            .answered(answer.lane, answer.status, answer.error, answer.duration_ms);
         Ok(())
     }
 
     /// Instead of a result that the broker does not take: that there is one, and why it is not sent.
-    async fn answer_smaller(
-        &self,
-        provider: Option<&Provider>,
-        delivery: &Delivery,
-        answer: &Answer,
-        span: &Span,
-    ) -> Result<(), BrokerError> {
+    async fn answer_smaller(&self, answer: &Answer) -> Result<(), BrokerError> {
         let (job, bytes) = (&answer.job_id, answer.size());
         tracing::warn!(
             job,
@@ -178,96 +229,67 @@ impl Worker {
         let short = answer.failed(&failure);
         // What failed before has its dead letter, if it is to have one.
         if answer.error.is_empty() {
-            self.dead_letter(provider, delivery, &failure, &short, span)
-                .await?;
+            self.dead_letter(&failure, &short).await?;
         }
-        self.answer(provider, delivery, short, span).await
+        self.answer(short).await
     }
 
-    async fn dead_letter(
-        &self,
-        provider: Option<&Provider>,
-        delivery: &Delivery,
-        failure: &Failure,
-        answer: &Answer,
-        span: &Span,
-    ) -> Result<(), BrokerError> {
+    async fn dead_letter(&self, failure: &Failure, answer: &Answer) -> Result<(), BrokerError> {
         let error = failure.kind.as_str();
-        let letter = delivery
+        let received = self.received;
+        let letter = received
             .forward_body()
             .message_id(&answer.job_id)
             .header(header::ERROR, error)
             .header(header::ASKS_FOR, AsksFor::by(error).as_str())
             .header(header::MESSAGE, &failure.message)
             .count_header(header::ATTEMPTS, answer.attempts.into())
-            .header(header::ROUTING_KEY, &delivery.envelope.routing_key);
-        self.publish_dead(delivery, letter, (&answer.job_id, &answer.job_id), span)
+            .header(header::ROUTING_KEY, &received.envelope.routing_key);
+        self.publish_dead(letter, (&answer.job_id, &answer.job_id))
             .await?;
-        provider
-            .map_or(&self.strangers, |provider| &provider.metrics)
-            .dead_lettered(error);
+        self.metrics().dead_lettered(error);
         Ok(())
     }
 
-    async fn publish_dead(
-        &self,
-        delivery: &Delivery,
-        letter: Message,
-        ids: (&str, &str),
-        span: &Span,
-    ) -> Result<(), BrokerError> {
-        let dead = self.names.dead();
+    async fn publish_dead(&self, letter: Message, ids: (&str, &str)) -> Result<(), BrokerError> {
+        let dead = self.worker.names.dead();
         let letter = letter.count_header(header::DIED_AT, Timestamp::now().as_millisecond());
-        self.pass_on(
-            delivery,
-            Route::Exchange {
-                exchange: &dead,
-                key: "",
-            },
-            letter,
-            ids,
-            span,
-        )
-        .await
+        let route = Route::Exchange {
+            exchange: &dead,
+            key: "",
+        };
+        self.pass_on(route, letter, ids).await
     }
 
-    async fn park(
-        &self,
-        delivery: &Delivery,
-        carried: &Carried,
-        wait: Duration,
-        span: &Span,
-    ) -> Result<(), BrokerError> {
-        self.park_message(delivery, carried.message(delivery), &carried.id, wait, span)
+    async fn park(&self, carried: &Carried, wait: Duration) -> Result<(), BrokerError> {
+        self.park_message(carried.message(self.received), &carried.id, wait)
             .await
     }
 
     /// What only a later version can go on with waits for one, as it is.
-    async fn park_whole(&self, delivery: &Delivery, span: &Span) -> Result<(), BrokerError> {
-        let envelope = &delivery.envelope;
-        let (received, id) = (
-            envelope.prior.received.unwrap_or(delivery.arrived.0),
+    async fn park_whole(&self) -> Result<(), BrokerError> {
+        let envelope = &self.received.envelope;
+        let (since, id) = (
+            envelope.prior.received.unwrap_or(self.received.arrived.0),
             envelope.message_id.as_deref().unwrap_or_default(),
         );
-        let message = delivery
+        let message = self
+            .received
             .forward()
             .header(header::ROUTING_KEY, &envelope.routing_key)
-            .count_header(header::RECEIVED_AT, received.as_millisecond());
+            .count_header(header::RECEIVED_AT, since.as_millisecond());
         tracing::warn!(
             job = id,
             "a job carries what a later version wrote; it waits for a worker of that version"
         );
-        self.park_message(delivery, message, id, FOR_A_LATER_VERSION, span)
-            .await
+        self.park_message(message, id, FOR_A_LATER_VERSION).await
     }
 
     async fn park_message(
         &self,
-        delivery: &Delivery,
         message: Message,
         id: &str,
         wait: Duration,
-        span: &Span,
     ) -> Result<(), BrokerError> {
         let now = Timestamp::now().as_millisecond();
         let due = now.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX / 2));
@@ -275,90 +297,36 @@ impl Worker {
         let message = message
             .count_header(header::DUE_AT, due)
             .count_header(header::PARKED_AT, now);
-        let queue = self
-            .names
-            .delay(retry::step(&self.settings.retry.delays, wait));
-        self.pass_on(delivery, Route::Queue(&queue), message, (id, id), span)
-            .await
+        let step = retry::step(&self.worker.settings.retry.delays, wait);
+        let queue = self.worker.names.delay(step);
+        self.pass_on(Route::Queue(&queue), message, (id, id)).await
     }
 
     /// Behind the others of its queue. A copy, since the broker counts how often it hands the same one out.
-    pub(super) async fn put_back(
-        &self,
-        delivery: &Delivery,
-        message: Message,
-        id: &str,
-        span: &Span,
-    ) -> Result<(), BrokerError> {
-        let (exchange, key) = (
-            self.names.jobs_exchange(),
-            delivery.envelope.routing_key.as_str(),
-        );
-        if delivery.suspect {
+    pub(super) async fn put_back(&self, message: Message, id: &str) -> Result<(), BrokerError> {
+        let names = &self.worker.names;
+        let key = self.received.envelope.routing_key.as_str();
+        if self.received.suspect {
             let Address { provider, lane } = Address::of(key);
-            let queue = self.names.suspects(provider, lane.unwrap_or(Lane::Bulk));
-            return self
-                .pass_on(delivery, Route::Queue(&queue), message, (id, id), span)
-                .await;
+            let queue = names.suspects(provider, lane.unwrap_or(Lane::Bulk));
+            return self.pass_on(Route::Queue(&queue), message, (id, id)).await;
         }
-        self.pass_on(
-            delivery,
-            Route::Exchange {
-                exchange: &exchange,
-                key,
-            },
-            message,
-            (id, id),
-            span,
-        )
-        .await
+        let exchange = names.jobs_exchange();
+        let route = Route::Exchange {
+            exchange: &exchange,
+            key,
+        };
+        self.pass_on(route, message, (id, id)).await
     }
 
-    /// To one of the worker's own queues, which must be there: if not, the session ends, and the next declares it.
-    pub(super) async fn publish_or_fail(
+    /// To one of the worker's own queues.
+    async fn pass_on(
         &self,
-        delivery: &Delivery,
         route: Route<'_>,
         message: Message,
-        queue: &str,
+        ids: (&str, &str),
     ) -> Result<(), BrokerError> {
-        let session = &delivery.session;
-        let problem = match session
-            .publisher
-            .publish(route, &|| message.clone())
-            .await?
-        {
-            Fate::Confirmed => return Ok(()),
-            Fate::Returned => "is gone",
-            Fate::Refused => "takes nothing",
-            Fate::TooLarge => "takes no message of this size",
-            Fate::Silent => "confirms nothing",
-        };
-        let error = BrokerError::Lost(format!("the worker's own queue {queue} {problem}"));
-        session.health.fail(error.to_string());
-        Err(error)
-    }
-
-    /// Why a `reply_to` is not answered, if it is not.
-    pub(super) fn reply_problem(&self, envelope: &Envelope) -> Option<Malformed> {
-        let reply_to = envelope.reply_to.as_deref()?;
-        let name = if reply_to.starts_with(DIRECT_REPLY_TO) {
-            DIRECT_REPLY_TO
-        } else {
-            reply_to
-        };
-        if self.names.owns(name) {
-            return Some(Malformed::at(
-                "reply_to",
-                "expected a queue of the requester's, got one of the worker's own",
-            ));
-        }
-        (!self.settings.reply.allows(name)).then(|| {
-            Malformed::at(
-                "reply_to",
-                "expected a queue that reply.allow names, got another",
-            )
-        })
+        pass_on(self.publisher, route, message, ids, self.span).await
     }
 }
 
@@ -383,3 +351,6 @@ fn result_key(answer: &Answer) -> String {
         .map_or(&*answer.provider, |(end, _)| &answer.provider[..end]);
     [name, ".", answer.status].concat()
 }
+
+#[cfg(test)]
+mod tests;

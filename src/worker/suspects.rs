@@ -27,7 +27,7 @@
 
 use std::rc::Rc;
 
-use super::{Provider, Worker, load::Held};
+use super::{Provider, Worker, load::Held, passing::publish_or_fail};
 use crate::{
     broker::{BrokerError, Delivery, Route},
     engine::Waiting,
@@ -102,8 +102,8 @@ impl Worker {
         let queue = self
             .names
             .suspects(provider.name(), lane.unwrap_or(Lane::Bulk));
-        self.publish_or_fail(delivery, Route::Queue(&queue), message, &queue)
-            .await?;
+        let publisher = &delivery.session.publisher;
+        publish_or_fail(publisher, Route::Queue(&queue), message, &queue).await?;
         provider.metrics.suspects.inc();
         delivery.ack().await;
         Ok(())
@@ -162,8 +162,9 @@ impl Worker {
             .forward()
             .count_header(header::RECEIVED_AT, received.as_millisecond());
         let id = envelope.message_id.as_deref().unwrap_or_default();
-        self.put_back(delivery, message, id, &Span::default())
-            .await?;
+        let span = Span::default();
+        let settlement = self.settlement(None, delivery, &span);
+        settlement.put_back(message, id).await?;
         delivery.ack().await;
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::QuotaLedger;
 use crate::{
     clock::Moment,
     lane::Lane,
-    policy::quota::{Answer, Terms},
+    policy::quota::{Decision, Terms},
     quota::Ledger,
 };
 
@@ -60,7 +60,7 @@ impl Part {
     }
 
     /// None where it cannot be asked now.
-    pub async fn ask(&self, lane: Lane, waiting: usize) -> Option<Answer> {
+    pub async fn ask(&self, lane: Lane, waiting: usize) -> Option<Decision> {
         let now = Moment::now();
         let ledger = self.ledger.borrow().clone()?;
         if self.unanswered.get() > 0 || !self.rests_until.get().since(now).is_zero() {
@@ -68,7 +68,7 @@ impl Part {
         }
         let mut asking = Rc::clone(&ledger).ask(lane, waiting);
         let patience = self.terms.validity.max(PATIENCE);
-        let Ok(answer) = timeout(patience, &mut asking).await else {
+        let Ok(decision) = timeout(patience, &mut asking).await else {
             // It is asked again once it has answered; what it gives so late is void.
             let unanswered = Rc::clone(&self.unanswered);
             unanswered.set(unanswered.get() + 1);
@@ -81,7 +81,7 @@ impl Part {
         if ledger.missing_since().is_some() {
             self.rests_until.set(now.after(REST));
         }
-        Some(answer)
+        Some(decision)
     }
 }
 
@@ -98,16 +98,16 @@ impl Told {
 }
 
 /// Whoever has room first tells when there is some.
-pub(super) fn refused_by_all(refusals: &[Answer]) -> Answer {
+pub(super) fn refused_by_all(refusals: &[Decision]) -> Decision {
     let room_at = refusals.iter().filter_map(|refusal| match refusal {
-        Answer::Full(room_at) | Answer::Held(room_at) => *room_at,
-        Answer::Granted(_) | Answer::Gone => None,
+        Decision::Full(room_at) | Decision::Reserved(room_at) => *room_at,
+        Decision::Granted(_) | Decision::Gone => None,
     });
     let room_at = room_at.min();
-    let held = |refusal: &Answer| matches!(refusal, Answer::Held(_));
-    if !refusals.is_empty() && refusals.iter().all(held) {
-        Answer::Held(room_at)
+    let reserved = |refusal: &Decision| matches!(refusal, Decision::Reserved(_));
+    if !refusals.is_empty() && refusals.iter().all(reserved) {
+        Decision::Reserved(room_at)
     } else {
-        Answer::Full(room_at)
+        Decision::Full(room_at)
     }
 }

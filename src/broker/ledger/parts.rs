@@ -28,7 +28,7 @@ use crate::{
     config::AmqpSettings,
     lane::Lane,
     message::Names,
-    policy::quota::{Answer, Terms},
+    policy::quota::{Decision, Terms},
     quota::Ledger,
 };
 
@@ -211,13 +211,13 @@ impl QuotaLedgers {
         }
     }
 
-    async fn ask_each(&self, lane: Lane, waiting: usize) -> Answer {
+    async fn ask_each(&self, lane: Lane, waiting: usize) -> Decision {
         let (first, of) = (self.first.get(), self.parts.len());
         self.first.set((first + 1) % of);
         let mut refusals = Vec::new();
         for part in (first..first + of).map(|number| &self.parts[number % of]) {
             match part.ask(lane, waiting).await {
-                Some(answer @ (Answer::Granted(_) | Answer::Gone)) => return answer,
+                Some(decision @ (Decision::Granted(_) | Decision::Gone)) => return decision,
                 refusal => refusals.extend(refusal),
             }
         }
@@ -226,7 +226,7 @@ impl QuotaLedgers {
 }
 
 impl Ledger for QuotaLedgers {
-    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Answer> {
+    fn ask(self: Rc<Self>, lane: Lane, waiting: usize) -> LocalBoxFuture<'static, Decision> {
         let only = match &*self.parts {
             [only] => only.ledger.borrow().clone(),
             _ => None,

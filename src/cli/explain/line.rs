@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::dead::letter::Letter,
     dead_letter::AsksFor,
-    message::{Line, Outcome, Sighting, Whereabouts},
+    message::{QueuePosition, ResultSummary, Sighting, Whereabouts},
 };
 
 /// What was found out.
@@ -162,7 +162,7 @@ impl fmt::Display for Told<'_> {
             Whereabouts::Answered => "it was answered",
             Whereabouts::Elsewhere => "a worker of a later version has it",
         })?;
-        if let Some(Line { place, of, calls }) = it.line {
+        if let Some(QueuePosition { place, of, calls }) = it.position {
             write!(f, ", at place {place} of {of} there")?;
             if calls > 0 {
                 write!(f, ", behind {calls} calls")?;
@@ -201,8 +201,8 @@ fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn answered(result: &Outcome) -> String {
-    let Outcome {
+fn answered(result: &ResultSummary) -> String {
+    let ResultSummary {
         status,
         error,
         at,

@@ -68,8 +68,8 @@ fn a_run_of_failures_opens_it_and_an_answer_in_between_does_not() {
     assert_eq!(circuit.why(), None);
     attempts(&circuit, &[Some(ErrorKind::Timeout)], now);
     assert_eq!(
-        (circuit.why(), circuit.next()),
-        (Some(Why::Failing), Some(Next::Probe(now + COOLDOWN)))
+        (circuit.why(), circuit.recovery()),
+        (Some(Why::Failing), Some(Recovery::Probe(now + COOLDOWN)))
     );
 }
 
@@ -105,8 +105,8 @@ fn a_probe_that_fails_begins_the_next_cooldown_and_one_that_succeeds_closes_it()
     ] {
         circuit.note(Purpose::Probe, &failed(kind), &[9], start + at * COOLDOWN);
         assert_eq!(
-            circuit.next(),
-            Some(Next::Probe(start + (at + 1) * COOLDOWN)),
+            circuit.recovery(),
+            Some(Recovery::Probe(start + (at + 1) * COOLDOWN)),
             "{kind:?}"
         );
     }
@@ -147,7 +147,10 @@ fn the_cooldown_is_never_shorter_than_the_provider_asks_for() {
             now,
         );
     }
-    assert_eq!(circuit.next(), Some(Next::Probe(now + 2 * COOLDOWN)));
+    assert_eq!(
+        circuit.recovery(),
+        Some(Recovery::Probe(now + 2 * COOLDOWN))
+    );
 }
 
 #[test]
@@ -160,8 +163,8 @@ fn late_answers_to_attempts_from_before_change_nothing() {
     }
     circuit.note(Purpose::Lookup, &Outcome::NotFound(None), &[1], now);
     assert_eq!(
-        circuit.next(),
-        Some(Next::Probe(now + Duration::from_secs(2) + COOLDOWN))
+        circuit.recovery(),
+        Some(Recovery::Probe(now + Duration::from_secs(2) + COOLDOWN))
     );
 }
 
@@ -178,8 +181,11 @@ fn a_429_with_retry_after_is_a_pause_that_only_grows_and_ends_by_itself() {
     let long = 10 * SHORT;
     circuit.note(Purpose::Lookup, &limited(long), &[1], now);
     assert_eq!(
-        (circuit.why(), circuit.next()),
-        (Some(Why::RateLimited), Some(Next::Resume(Some(now + long))))
+        (circuit.why(), circuit.recovery()),
+        (
+            Some(Why::RateLimited),
+            Some(Recovery::Resume(Some(now + long)))
+        )
     );
     assert!(!circuit.is_open(), "it is no failure");
     circuit.note(Purpose::Lookup, &limited(SHORT), &[1], now);
@@ -194,7 +200,7 @@ fn a_429_with_retry_after_is_a_pause_that_only_grows_and_ends_by_itself() {
     assert_eq!(end(&circuit), Some(now + long + SHORT));
     circuit.resume(now + long + SHORT);
     assert_eq!(
-        (circuit.why(), circuit.next(), end(&circuit)),
+        (circuit.why(), circuit.recovery(), end(&circuit)),
         (None, None, None)
     );
 }
@@ -203,7 +209,7 @@ fn a_429_with_retry_after_is_a_pause_that_only_grows_and_ends_by_itself() {
 fn a_short_pause_leaves_jobs_with_the_worker() {
     let (now, circuit) = (Instant::now(), circuit());
     circuit.note(Purpose::Lookup, &limited(SHORT), &[1], now);
-    assert_eq!((circuit.why(), circuit.next()), (None, None));
+    assert_eq!((circuit.why(), circuit.recovery()), (None, None));
     assert_eq!(end(&circuit), Some(now + SHORT));
     circuit.pause(2 * SHORT, true, now);
     assert_eq!(circuit.why(), Some(Why::RateLimited), "until it grows long");
@@ -229,7 +235,10 @@ fn no_probe_is_sent_in_a_pause() {
     let circuit = circuit();
     circuit.pause(2 * COOLDOWN, true, now);
     attempts(&circuit, &[down, down, down], now);
-    assert_eq!(circuit.next(), Some(Next::Probe(now + 2 * COOLDOWN)));
+    assert_eq!(
+        circuit.recovery(),
+        Some(Recovery::Probe(now + 2 * COOLDOWN))
+    );
     circuit.resume(now + 2 * COOLDOWN);
     assert_eq!(circuit.why(), Some(Why::Failing), "what failed still does");
 }
@@ -354,12 +363,12 @@ fn a_pause_by_hand_holds_also_an_open_circuit_and_its_end_sends_a_probe_at_once(
     let circuit = circuit();
     circuit.pause_by_hand(None, now);
     assert_eq!(
-        (circuit.why(), circuit.next()),
-        (Some(Why::ByHand), Some(Next::Resume(None)))
+        (circuit.why(), circuit.recovery()),
+        (Some(Why::ByHand), Some(Recovery::Resume(None)))
     );
     attempts(&circuit, &[down, down, down], now);
-    assert_eq!(circuit.next(), Some(Next::Resume(None)), "no probe");
+    assert_eq!(circuit.recovery(), Some(Recovery::Resume(None)), "no probe");
     circuit.lift();
-    assert_eq!(circuit.next(), Some(Next::Probe(now + COOLDOWN)));
+    assert_eq!(circuit.recovery(), Some(Recovery::Probe(now + COOLDOWN)));
     assert!(circuit.hurried().now_or_never().is_some());
 }

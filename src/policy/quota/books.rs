@@ -1,6 +1,6 @@
 //! The ledgers in memory: a quota of one worker alone.
 
-use super::{Answer, Counts, Log, Terms, Turn};
+use super::{Counts, Decision, Log, Terms, Turn};
 use crate::{clock::Moment, lane::Lane};
 
 /// What the ledgers at the broker count, and how they space bulk, for one worker alone.
@@ -36,26 +36,26 @@ impl Books {
         self.before = Some((Box::new(before), until));
     }
 
-    /// A permission, if there is room; `waiting` stand in the lane's line, whoever asks included.
-    pub fn ask(&mut self, lane: Lane, waiting: usize, now: Moment) -> Answer {
+    /// A permission, if there is room; `waiting` of the lane wait, whoever asks included.
+    pub fn ask(&mut self, lane: Lane, waiting: usize, now: Moment) -> Decision {
         self.before.take_if(|(_, until)| *until <= now);
         if let Some(full) = self
             .logs(lane)
             .into_iter()
             .find_map(|log| log.is_full(now).then(|| log.next_expiry(now)))
         {
-            return Answer::Full(full);
+            return Decision::Full(full);
         }
         if lane == Lane::Bulk
             && self.terms.spreads
             && let Some(later) = self.keeps_back(waiting, now)
         {
-            return Answer::Full(Some(later));
+            return Decision::Full(Some(later));
         }
         for log in self.logs(lane) {
             log.add(now);
         }
-        Answer::Granted(self.terms.permission(now))
+        Decision::Granted(self.terms.permission(now))
     }
 
     /// All that a request of the lane counts in.
@@ -79,7 +79,7 @@ impl Books {
         self.spread.retain(|until| *until > now);
         let taken = self.spread.len() >= self.terms.together() as usize;
         let spacing = match self.terms.turn(counts, waiting) {
-            Turn::Held => return self.all.next_expiry(now),
+            Turn::Reserved => return self.all.next_expiry(now),
             Turn::Spaced(_) if taken => return self.spread.iter().min().copied(),
             Turn::Spaced(spacing) | Turn::AtOnce(spacing) => spacing,
         };

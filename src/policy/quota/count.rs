@@ -45,7 +45,7 @@ use std::{
 
 use crate::{clock::Moment, config::QuotaLimit, lane::Lane};
 use trust::Heard;
-pub use window::Held;
+pub use window::Throttle;
 use window::{Bounds, Reading, Window};
 
 /// What an answer says of one window.
@@ -271,14 +271,15 @@ impl Count {
 
     /// What holds requests of this lane back, to be told.
     #[must_use]
-    pub fn held(&self, lane: Lane, now: Moment) -> Option<Held> {
+    pub fn throttle(&self, lane: Lane, now: Moment) -> Option<Throttle> {
         let (gone, unheard) = (self.gone(), self.unheard(now));
         let of = |window: &Window| {
             let until = window.held_until(lane, gone, unheard, &self.bounds, now)?;
             Some((until, window.told(now)?))
         };
-        let held = self.windows.values().filter_map(of);
-        held.max_by_key(|(until, _)| *until).map(|(_, held)| held)
+        let throttles = self.windows.values().filter_map(of);
+        let last = throttles.max_by_key(|(until, _)| *until);
+        last.map(|(_, throttle)| throttle)
     }
 
     /// The least that is left of any window, as it was said last.

@@ -62,7 +62,7 @@ impl Pace {
     }
 
     /// There was no room; perhaps there is at `room_at`. `jitter` is from 0.5 to 1. Says whether whoever asked
-    /// steps back into the line; the last of them stays in front.
+    /// waits for its turn again; the last of them does not.
     #[must_use]
     pub fn refused(&mut self, now: Moment, room_at: Option<Moment>, jitter: f64) -> bool {
         let steps_back = self.width > 1;

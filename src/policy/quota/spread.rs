@@ -91,7 +91,7 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// What is left is for calls, or there is nothing left.
-    Held,
+    Reserved,
     /// If no other goes before it; the next is this much later.
     Spaced(Duration),
     /// At once; the next, unless it may do so too, is this much later.
@@ -121,7 +121,7 @@ impl Terms {
     pub fn turn(&self, counts: Counts, waiting: usize) -> Turn {
         let idle = self.idle(counts);
         if idle <= 0.0 {
-            return Turn::Held;
+            return Turn::Reserved;
         }
         let spacing = self.spacing(counts);
         // All ledgers of a quota are used alike, so that what counts in one tells what counts in all, within one each.

@@ -222,14 +222,14 @@ proptest! {
         for ask in &asks {
             let lane = if ask.bulk { Lane::Bulk } else { Lane::Interactive };
             match books.ask(lane, waiting, at(ask.at)) {
-                Answer::Granted(permission) => {
+                Decision::Granted(permission) => {
                     let written = at(ask.at + ask.to_socket);
                     if !permission.is_void(written) {
                         seen.push(written.after(Duration::from_micros(ask.to_provider).min(terms.flight)));
                     }
                 }
-                Answer::Full(room_at) => prop_assert!(room_at.is_some_and(|room_at| room_at > at(ask.at))),
-                Answer::Held(_) | Answer::Gone => prop_assert!(false),
+                Decision::Full(room_at) => prop_assert!(room_at.is_some_and(|room_at| room_at > at(ask.at))),
+                Decision::Reserved(_) | Decision::Gone => prop_assert!(false),
             }
         }
         seen.sort_unstable();
@@ -251,7 +251,7 @@ fn a_quota_in_memory_that_is_changed_counts_what_was_given_before() {
             changes.push(now);
             books.change(Terms::of(&limits[changes.len()]), now);
         }
-        if matches!(books.ask(Lane::Interactive, 1, now), Answer::Granted(_)) {
+        if matches!(books.ask(Lane::Interactive, 1, now), Decision::Granted(_)) {
             given.push(now);
         }
     }
@@ -494,7 +494,7 @@ fn a_few_jobs_in_bulk_go_at_once_and_a_backlog_does_not() {
         assert!(matches!(turn(asked, asked, waiting + 1), Turn::Spaced(_)));
     }
     assert!(matches!(turn(0, 0, usize::MAX), Turn::Spaced(_)));
-    assert_eq!(turn(45, 45, 1), Turn::Held, "its share is spent");
+    assert_eq!(turn(45, 45, 1), Turn::Reserved, "its share is spent");
 }
 
 #[test]
@@ -517,7 +517,10 @@ fn bulk_leaves_headroom_where_there_are_calls_and_the_more_the_more_there_are() 
     );
     // In the headroom bulk takes nothing, so the permission that comes back is a waiting call's.
     let terms = Terms::of(&limit(50, 10_000, 0.0));
-    assert_eq!(terms.turn(Counts { all: 49, bulk: 30 }, 1_000), Turn::Held);
+    assert_eq!(
+        terms.turn(Counts { all: 49, bulk: 30 }, 1_000),
+        Turn::Reserved
+    );
 }
 
 #[test]

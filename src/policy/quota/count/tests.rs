@@ -121,7 +121,7 @@ fn where_others_use_it_bulk_leaves_what_they_and_calls_will_take() {
     // 40 are left, of which others take 80 by the end.
     assert_eq!(held(&count, Lane::Interactive, 19.1), None);
     assert!(held(&count, Lane::Bulk, 19.1).is_some());
-    let told = count.held(Lane::Bulk, at(19.1)).expect("it is told");
+    let told = count.throttle(Lane::Bulk, at(19.1)).expect("it is told");
     assert_eq!((told.remaining, told.shared), (40, true));
 }
 

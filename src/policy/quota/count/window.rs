@@ -78,7 +78,7 @@ pub(super) struct Window {
 
 /// What holds requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct Throttle {
     /// Requests that are left, as the provider said last.
     pub remaining: u32,
     /// Of so many.
@@ -279,9 +279,9 @@ impl Window {
     }
 
     /// What it says, while that counts.
-    pub fn told(&self, now: Moment) -> Option<Held> {
+    pub fn told(&self, now: Moment) -> Option<Throttle> {
         let reading = self.current(now)?;
-        Some(Held {
+        Some(Throttle {
             remaining: reading.remaining,
             limit: reading.limit,
             wait: reading.end.since(now),

@@ -113,7 +113,7 @@ impl Fleet {
             Way::ShortWindow(burst) => (room(1) && self.spread.len() < burst as usize)
                 .then(|| ms(self.terms.pace) * u64::from(burst)),
             Way::Spread => match self.terms.turn(self.counts, usize::MAX) {
-                Turn::Held => None,
+                Turn::Reserved => None,
                 Turn::Spaced(_) if self.spread.len() >= self.terms.together() as usize => None,
                 Turn::Spaced(spacing) | Turn::AtOnce(spacing) => Some(ms(spacing)),
             },

@@ -204,7 +204,7 @@ fn the_model_would_notice_a_worker_that_counts_in_parts_beside_the_single_ledger
 fn a_part_of_nothing_holds_everything_back() {
     let terms = Terms::of(&limit(2, 1_000, 0.1)).part(2, 3);
     assert_eq!((terms.requests, terms.bulk), (0, 0));
-    assert_eq!(terms.turn(Counts::default(), 1), Turn::Held);
+    assert_eq!(terms.turn(Counts::default(), 1), Turn::Reserved);
     assert!(Log::new(terms.requests, terms.ttl).is_full(at(0)));
     assert!(terms.longest_spacing() > Duration::ZERO);
 }

@@ -1,6 +1,6 @@
-//! HTTP/1.1: who has a request in flight has a line, which holds one connection and serves nobody else meanwhile.
+//! HTTP/1.1: each request in flight is lent a connection, which serves no other meanwhile.
 //!
-//! A line is a client of `reqwest` with its own pool of one connection. In a pool that all share, each request that finds
+//! Such a connection is a client of `reqwest` with its own pool of one connection. In a pool that all share, each request that finds
 //! no idle connection begins one and goes through with it, handshake and all, even where another's has served it by
 //! then: many times as many connections as requests in flight. So there are no more connections than were requests in
 //! flight at once.
@@ -34,33 +34,33 @@ impl<T> Pair<T> {
     }
 }
 
-/// The lines of one provider.
+/// The HTTP/1.1 connections of one provider.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct Connections {
     /// Those that nobody uses; the last one used is the first to be used again, so that those not needed run dry.
     idle: Mutex<Vec<Pair<Client>>>,
 }
 
-/// A line, until dropped.
+/// A connection lent to one request, until dropped.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
-    lines: &'a Lines,
+pub(super) struct Connection<'a> {
+    connections: &'a Connections,
     pub clients: Pair<Client>,
 }
 
-impl Drop for Line<'_> {
+impl Drop for Connection<'_> {
     fn drop(&mut self) {
         let clients = mem::take(&mut self.clients);
-        lock(&self.lines.idle).push(clients);
+        lock(&self.connections.idle).push(clients);
     }
 }
 
-impl Lines {
-    /// An idle line, or a new one.
-    pub fn take(&self) -> Line<'_> {
+impl Connections {
+    /// An idle connection, or a new one.
+    pub fn take(&self) -> Connection<'_> {
         let clients = lock(&self.idle).pop();
-        Line {
-            lines: self,
+        Connection {
+            connections: self,
             clients: clients.unwrap_or_default(),
         }
     }
