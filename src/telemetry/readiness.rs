@@ -20,8 +20,17 @@ struct State {
     stuck: Option<String>,
     broker: Option<String>,
     providers: BTreeMap<String, String>,
-    remarks: BTreeMap<String, String>,
+    remarks: BTreeMap<(String, Remark), String>,
     lookups: BTreeMap<String, Stand>,
+}
+
+/// What may be to say of a provider that is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remark {
+    /// Its own count holds requests back.
+    Held,
+    /// Calls wait for its quota longer than they should.
+    CallsWait,
 }
 
 /// With which providers a lookup stands and falls.
@@ -57,7 +66,7 @@ pub struct Standing {
     /// What is not well with single providers.
     pub providers: BTreeMap<String, String>,
     /// What else there is to say of single providers, that are well.
-    pub remarks: BTreeMap<String, String>,
+    pub remarks: BTreeMap<(String, Remark), String>,
     /// Each lookup.
     pub lookups: BTreeMap<String, Stand>,
 }
@@ -136,11 +145,11 @@ impl Readiness {
     }
 
     /// What there is to say of a provider that is well; none where there is nothing.
-    pub fn remark(&self, provider: &str, remark: Option<String>) {
-        let remarks = &mut self.state().remarks;
-        match remark {
-            Some(remark) => remarks.insert(provider.to_owned(), remark),
-            None => remarks.remove(provider),
+    pub fn remark(&self, provider: &str, remark: Remark, text: Option<String>) {
+        let (remarks, key) = (&mut self.state().remarks, (provider.to_owned(), remark));
+        match text {
+            Some(text) => remarks.insert(key, text),
+            None => remarks.remove(&key),
         };
     }
 
@@ -149,10 +158,11 @@ impl Readiness {
     pub fn trouble_of(&self, name: &str) -> Option<String> {
         let state = self.state();
         let of_lookup = || state.lookups.get(name)?.trouble(&state.providers);
-        let known = state
-            .providers
-            .get(name)
-            .or_else(|| state.remarks.get(name));
+        let remark = |remark| state.remarks.get(&(name.to_owned(), remark));
+        let known = state.providers.get(name);
+        let known = known
+            .or_else(|| remark(Remark::Held))
+            .or_else(|| remark(Remark::CallsWait));
         known.cloned().or_else(of_lookup)
     }
 
@@ -216,7 +226,7 @@ impl Readiness {
         for (provider, trouble) in &providers {
             _ = writeln!(text, "provider {provider}: {trouble}");
         }
-        for (provider, remark) in &remarks {
+        for ((provider, _), remark) in &remarks {
             _ = writeln!(text, "provider {provider}: {remark}");
         }
         for (lookup, stand) in &lookups {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     metrics::{Metrics, UNKNOWN, Waited, name},
-    readiness::Readiness,
+    readiness::{Readiness, Remark},
 };
 use crate::{clock::Moment, lane::Lane};
 
@@ -116,6 +116,9 @@ struct Quota {
     /// Why the provider's own count holds requests back, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<String>,
+    /// How long calls wait for it, where that is longer than it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls_wait: Option<String>,
 }
 
 impl View {
@@ -168,10 +171,14 @@ impl Status {
             let provider = providers.entry(name.clone()).or_default();
             provider.is_in(trouble.clone());
         }
-        for (name, remark) in standing.remarks {
+        for ((name, remark), text) in standing.remarks {
             let quota = providers.get_mut(&name).and_then(|it| it.quota.as_mut());
             if let Some(quota) = quota {
-                quota.held = Some(remark);
+                let told = match remark {
+                    Remark::Held => &mut quota.held,
+                    Remark::CallsWait => &mut quota.calls_wait,
+                };
+                *told = Some(text);
             }
         }
         for (name, stand) in standing.lookups {

@@ -39,11 +39,12 @@ struct Told {
     log: String,
 }
 
-const METRICS: [&str; 4] = [
+const METRICS: [&str; 5] = [
     "lookup_circuit_open",
     "lookup_circuit_half_open",
     "lookup_paused",
     "lookup_backlog_seconds",
+    "lookup_quota_calls_wait",
 ];
 
 impl Told {
@@ -130,8 +131,14 @@ impl Place<'_> {
     }
 
     async fn publish(&self, lane: &str, jobs: usize) {
+        self.publish_with(lane, jobs, &json!({})).await;
+    }
+
+    /// Jobs with these members besides.
+    async fn publish_with(&self, lane: &str, jobs: usize, members: &Value) {
         let job = |n| {
-            let body = json!({"query": {"account_id": format!("acc-{n}")}});
+            let mut body = members.clone();
+            body["query"] = json!({"account_id": format!("acc-{n}")});
             Job::json(&body).id(&format!("{lane}-{n}"))
         };
         let key = format!("plume.{lane}");
@@ -179,6 +186,31 @@ async fn well_and_its_jobs_wait_for_quota() {
     );
     assert!(!told.readyz.contains("plume"), "{told:?}");
     assert!(place.server.asked().len() <= 5);
+}
+
+#[tokio::test]
+async fn calls_come_faster_than_the_quota_lasts() {
+    let line = "plume: calls wait for the quota: p99 ";
+    let quota = "{ requests = 1, per = \"1s\" }";
+    let place = Place::with(KEYS, quota, |_, _| found()).await;
+    place.publish("interactive", 40).await;
+    let told = place.until(|told| told.raised.len() == 2).await;
+    let raised = ["lookup_backlog_seconds", "lookup_quota_calls_wait"];
+    told.is("ready", line, &["calls plume"], &raised);
+    let message = told.message("calls plume");
+    assert!(message.contains("raise quota, or "), "{told:?}");
+    assert!(told.log.contains("calls wait for the quota"), "{told:?}");
+    assert_eq!((told.ready, told.code), (true, 200), "{told:?}");
+
+    // Where each has a deadline none waits long, and all the same most are not answered.
+    let place = Place::with(KEYS, "{ requests = 5, per = \"5m\" }", |_, _| found()).await;
+    let soon = json!({"deadline_ms": 400});
+    place.publish_with("interactive", 30, &soon).await;
+    let told = place
+        .until(|told| told.failing.contains("calls plume"))
+        .await;
+    assert!(told.readyz.contains(line), "{told:?}");
+    assert!(told.readyz.contains(" missed their deadline; raise quota"), "{told:?}");
 }
 
 #[tokio::test]

@@ -24,6 +24,14 @@ struct Provider {
     trouble: Option<String>,
     #[serde(default)]
     held: BTreeMap<Lane, usize>,
+    #[serde(default)]
+    quota: Quota,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Quota {
+    #[serde(default)]
+    calls_wait: Option<String>,
 }
 
 impl Status {
@@ -67,12 +75,24 @@ pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
     };
     let known = |(name, _): &(String, Provider)| settings.providers.contains_key(name);
     let providers = status.providers.into_iter().filter(known);
-    let states = providers.filter_map(|(name, provider)| of(&name, provider));
-    [worker].into_iter().chain(states).collect()
+    let told = providers.flat_map(|(name, provider)| {
+        let calls = calls(&name, &provider.quota);
+        [state(&name, provider), calls]
+    });
+    [worker].into_iter().chain(told.flatten()).collect()
+}
+
+/// Whether its calls wait for the quota longer than they should.
+fn calls(name: &str, quota: &Quota) -> Option<Finding> {
+    let wait = Finding::bad(format!("calls {name}"), quota.calls_wait.as_deref()?);
+    Some(wait.advise(format!(
+        "providers.{name}.quota may be as much as the provider allows, and is read again at SIGHUP; what need not be answered \
+         at once goes by {name}.bulk"
+    )))
 }
 
 /// What is not well with a provider, and what to do.
-fn of(name: &str, provider: Provider) -> Option<Finding> {
+fn state(name: &str, provider: Provider) -> Option<Finding> {
     let (check, trouble) = (format!("state {name}"), provider.trouble?);
     Some(match provider.state {
         State::CircuitOpen => Finding::bad(check, trouble).advise(format!(

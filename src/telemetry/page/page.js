@@ -204,7 +204,7 @@ function showProvider(name, provider) {
   }
   card.className = `card ${provider.state}`;
   showState(card.querySelector(".state"), ...standing(provider));
-  showTrouble(card.querySelector(".trouble"), provider.trouble);
+  showTrouble(card.querySelector(".trouble"), provider.trouble ?? provider.quota?.calls_wait);
   const times = stretches(name);
   for (const [what, path] of Object.entries(course(times))) card.querySelector(`path.${what}`).setAttribute("d", path);
   const [half, most] = latency(name);
