@@ -6,4 +6,4 @@ pub mod names;
 pub mod sighting;
 
 pub use names::{DIRECT_REPLY_TO, Names, next};
-pub use sighting::{Account, Line, Outcome, Question, Sighting, Whereabouts};
+pub use sighting::{Account, Destination, Line, Outcome, Question, Sighting, Whereabouts};

@@ -47,18 +47,12 @@ struct Kept {
     owed: Option<Failure>,
     /// When.
     at: Timestamp,
-    /// Whether the requester named a queue of their own for it.
-    by_reply: bool,
 }
 
 impl Kept {
-    fn of(delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) -> Self {
-        Self {
-            answer,
-            owed,
-            at: Timestamp::now(),
-            by_reply: delivery.envelope.reply_to.is_some(),
-        }
+    fn of(answer: Rc<Answer>, owed: Option<Failure>) -> Self {
+        let at = Timestamp::now();
+        Self { answer, owed, at }
     }
 
     fn sighting(&self) -> Sighting {
@@ -70,7 +64,7 @@ impl Kept {
             error: (!answer.error.is_empty()).then(|| answer.error.to_owned()),
             at: self.at,
             confirmed: answer.is_published(),
-            by_reply: self.by_reply,
+            to: answer.to.get(),
         });
         sighting
     }
@@ -92,13 +86,13 @@ impl Finished {
     pub fn owe(&self, delivery: &Delivery, answer: Rc<Answer>, owed: Option<Failure>) {
         let key = self.key(&answer.job_id, delivery);
         if !self.state.borrow().finished.contains_key(&key) {
-            self.keep(delivery, Kept::of(delivery, answer, owed));
+            self.keep(delivery, Kept::of(answer, owed));
         }
     }
 
     /// Keeps a result that is published.
     pub fn remember(&self, delivery: &Delivery, answer: Rc<Answer>) {
-        self.keep(delivery, Kept::of(delivery, answer, None));
+        self.keep(delivery, Kept::of(answer, None));
     }
 
     fn keep(&self, delivery: &Delivery, kept: Kept) {

@@ -18,7 +18,7 @@ use crate::{
     job::{Address, Envelope},
     json::Malformed,
     lane::Lane,
-    message::{DIRECT_REPLY_TO, header},
+    message::{DIRECT_REPLY_TO, Destination, header},
     policy::retry,
     result::message_id,
     telemetry::traces::Span,
@@ -42,7 +42,7 @@ impl Worker {
         let (outcome, error) = ending.summary();
         span.outcome(outcome, error);
         if delivery.is_lost() {
-            keep(provider, delivery, ending);
+            self.keep(provider, delivery, ending);
             return Ok(());
         }
         // What is rare is boxed: the room for it would be in every job's future.
@@ -88,15 +88,12 @@ impl Worker {
         }
         let envelope = &delivery.envelope;
         let (exchange, key) = (self.names.results(), &*result_key(&answer));
-        let route = match envelope
-            .reply_to
-            .as_deref()
-            .filter(|_| self.reply_problem(envelope).is_none())
-        {
+        let route = match self.reply_queue(envelope) {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
             None => Route::Kept { exchange, key },
         };
+        answer.to.set(self.destination(envelope));
         let metrics = provider.map_or(&self.strangers, |provider| &provider.metrics);
         let kept =
             matches!(route, Route::Kept { .. }).then_some((exchange, provider.map_or("", |_| key)));
@@ -150,6 +147,7 @@ impl Worker {
                 let letter = letter.header(header::ROUTING_KEY, key);
                 Box::pin(self.publish_dead(delivery, letter, (&id, &answer.job_id), span)).await?;
                 metrics.dead_lettered(error);
+                answer.to.set(Destination::DeadLetters);
             }
         }
         *published_in = Rc::downgrade(&delivery.session);
@@ -339,6 +337,33 @@ impl Worker {
         Err(error)
     }
 
+    /// The queue of the requester's that is answered, if one is.
+    fn reply_queue<'a>(&self, envelope: &'a Envelope) -> Option<&'a str> {
+        let reply_to = envelope.reply_to.as_deref()?;
+        self.reply_problem(envelope).is_none().then_some(reply_to)
+    }
+
+    /// Where a result goes, unless it is not taken there.
+    fn destination(&self, envelope: &Envelope) -> Destination {
+        match self.reply_queue(envelope) {
+            Some(_) => Destination::Reply,
+            None => Destination::Results,
+        }
+    }
+
+    /// Keeps what a job came to that the broker has taken back meanwhile, for when it delivers it anew.
+    fn keep(&self, provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
+        let (answer, owed) = match ending {
+            Ending::Answered(answer) => (answer, None),
+            Ending::DeadLettered(answer, failure) => (answer, Some(failure)),
+            _ => return,
+        };
+        answer.to.set(self.destination(&delivery.envelope));
+        if let Some(provider) = provider {
+            provider.finished.owe(delivery, answer, owed);
+        }
+    }
+
     /// Why a `reply_to` is not answered, if it is not.
     pub(super) fn reply_problem(&self, envelope: &Envelope) -> Option<Malformed> {
         let reply_to = envelope.reply_to.as_deref()?;
@@ -359,18 +384,6 @@ impl Worker {
                 "expected a queue that reply.allow names, got another",
             )
         })
-    }
-}
-
-/// Keeps what a job came to that the broker has taken back meanwhile, for when it delivers it anew.
-fn keep(provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
-    let (answer, owed) = match ending {
-        Ending::Answered(answer) => (answer, None),
-        Ending::DeadLettered(answer, failure) => (answer, Some(failure)),
-        _ => return,
-    };
-    if let Some(provider) = provider {
-        provider.finished.owe(delivery, answer, owed);
     }
 }
 
