@@ -113,6 +113,9 @@ struct Quota {
     /// none; by lane, where there were any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     waits: BTreeMap<Lane, Waited>,
+    /// Requests that the provider's last answers say are left, where they say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
     /// Why the provider's own count holds requests back, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<String>,
@@ -241,6 +244,9 @@ impl Provider {
             }
             name::QUOTA_LIMIT if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
             name::QUOTA_USED => self.quota.get_or_insert_default().used = Some(gauge),
+            name::QUOTA_PROVIDER_REMAINING => {
+                self.quota.get_or_insert_default().remaining = Some(gauge);
+            }
             name::DEAD_LETTERED_TOTAL => _ = self.dead_letters.insert(by("error"), count),
             _ => {}
         }
@@ -374,6 +380,18 @@ mod tests {
         assert_eq!(waits["interactive"]["count"], 2, "{status}");
         assert_eq!(waits["interactive"]["p50_seconds"], 0.0, "{status}");
         assert_eq!(waits["bulk"], Value::Null, "none waited");
+    }
+
+    #[test]
+    fn what_a_provider_says_is_left_is_told_while_it_says_so() {
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let quota = metrics.quota("antsomi");
+        quota.limit.set(200);
+        let left = || seen(&metrics, &readiness)["providers"]["antsomi"]["quota"].clone();
+        quota.of_provider(Some(7), false);
+        assert_eq!(left(), json!({"limit": 200, "remaining": 7}));
+        quota.of_provider(None, false);
+        assert_eq!(left(), json!({"limit": 200}));
     }
 
     #[test]

@@ -43,6 +43,10 @@ impl Worker {
             self.metrics.quota(&engine.settings.name),
         );
         let (held, calls) = (count.held(), engine.quota.calls_that_wait());
+        let cure = match held {
+            Some(_) => "its own count holds them back",
+            None => "raise quota, or send fewer calls",
+        };
         metrics.of_provider(count.least_remaining(), held.is_some());
         metrics.calls_wait(calls.is_some());
         [
@@ -52,7 +56,7 @@ impl Worker {
             ),
             (
                 Remark::CallsWait,
-                calls.map(|(calls, terms)| wait_too_long(calls, &terms)),
+                calls.map(|(calls, terms)| wait_too_long(calls, &terms, cure)),
             ),
         ]
     }
@@ -81,7 +85,7 @@ fn held_back(lane: Lane, held: &Held) -> String {
     format!("its own count holds us back, {who}: {remaining}{of} left for {wait}; {why}")
 }
 
-fn wait_too_long(calls: Calls, terms: &Terms) -> String {
+fn wait_too_long(calls: Calls, terms: &Terms, cure: &str) -> String {
     let (p99, most) = (calls.p99.as_secs_f64(), terms.longest_wait().as_secs_f64());
     let missed = match calls.missed {
         0 => String::new(),
@@ -89,6 +93,6 @@ fn wait_too_long(calls: Calls, terms: &Terms) -> String {
     };
     format!(
         "calls wait for the quota: p99 {p99:.1} s of the last two minutes, where it should be {most:.0} s at most{missed}; \
-         raise quota, or send fewer calls"
+         {cure}"
     )
 }

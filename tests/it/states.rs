@@ -39,12 +39,13 @@ struct Told {
     log: String,
 }
 
-const METRICS: [&str; 5] = [
+const METRICS: [&str; 6] = [
     "lookup_circuit_open",
     "lookup_circuit_half_open",
     "lookup_paused",
     "lookup_backlog_seconds",
     "lookup_quota_calls_wait",
+    "lookup_quota_provider_holds",
 ];
 
 impl Told {
@@ -211,6 +212,36 @@ async fn calls_come_faster_than_the_quota_lasts() {
         .await;
     assert!(told.readyz.contains(line), "{told:?}");
     assert!(told.readyz.contains(" missed their deadline; raise quota"), "{told:?}");
+}
+
+#[tokio::test]
+async fn its_own_count_leaves_some_and_then_none() {
+    let left = |number: usize, _: &str| {
+        let left = if number == 0 { 7 } else { 0 };
+        let headers = format!("X-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: 60\r\n");
+        let headers = format!("Content-Type: application/json\r\n{headers}");
+        answer("200 OK", &headers, "[]")
+    };
+    let quota = "{ requests = 1000, per = \"1m\" }";
+    let place = Place::with(KEYS, quota, left).await;
+    place.publish("bulk", 1).await;
+    let told = place
+        .until(|told| told.check.iter().any(|line| line["check"] == "count plume"))
+        .await;
+    told.is("ready", "ready\n", &[], &[]);
+    let message = told.message("count plume");
+    assert_eq!(message, "its answers say that 7 requests are left");
+
+    place.publish("bulk", 1).await;
+    place.client.wait_for_depth("lookup.results", 2, SOON).await;
+    place.publish("bulk", 1).await;
+    let told = place
+        .until(|told| told.noted.contains("count plume"))
+        .await;
+    let line = "plume: its own count holds us back, bulk waits: 0 left for ";
+    told.is("ready", line, &[], &["lookup_quota_provider_holds"]);
+    assert!(told.message("count plume").contains("0 left for "));
+    assert!(told.log.contains("its own count holds us back"), "{told:?}");
 }
 
 #[tokio::test]

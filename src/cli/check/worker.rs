@@ -31,6 +31,10 @@ struct Provider {
 #[derive(Debug, Default, Deserialize)]
 struct Quota {
     #[serde(default)]
+    remaining: Option<u64>,
+    #[serde(default)]
+    held: Option<String>,
+    #[serde(default)]
     calls_wait: Option<String>,
 }
 
@@ -76,8 +80,8 @@ pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
     let known = |(name, _): &(String, Provider)| settings.providers.contains_key(name);
     let providers = status.providers.into_iter().filter(known);
     let told = providers.flat_map(|(name, provider)| {
-        let calls = calls(&name, &provider.quota);
-        [state(&name, provider), calls]
+        let (calls, count) = (calls(&name, &provider.quota), count(&name, &provider.quota));
+        [state(&name, provider), calls, count]
     });
     [worker].into_iter().chain(told.flatten()).collect()
 }
@@ -89,6 +93,25 @@ fn calls(name: &str, quota: &Quota) -> Option<Finding> {
         "providers.{name}.quota may be as much as the provider allows, and is read again at SIGHUP; what need not be answered \
          at once goes by {name}.bulk"
     )))
+}
+
+/// What the provider's answers say is left, where they say so.
+fn count(name: &str, quota: &Quota) -> Option<Finding> {
+    let check = format!("count {name}");
+    if let Some(held) = &quota.held {
+        return Some(Finding::note(
+            check,
+            held,
+            format!(
+                "who else uses the token? If nobody does, lower providers.{name}.quota to what the provider allows; where its                  headers mean something else, providers.{name}.count = \"none\" passes them over"
+            ),
+        ));
+    }
+    let left = quota.remaining?;
+    Some(Finding::well(
+        check,
+        format!("its answers say that {left} requests are left"),
+    ))
 }
 
 /// What is not well with a provider, and what to do.

@@ -175,7 +175,8 @@ function quota({ quota, backlog_seconds, steps }) {
   if (!quota) return "no limit";
   const used = quota.used === undefined ? `${number(quota.limit)} in a window` : `${number(quota.used)} of ${number(quota.limit)} used`;
   const waits = backlog_seconds > 0 ? `; what waits takes ${time(backlog_seconds)}` : "";
-  return used + waits + (quota.held ? `; ${quota.held}` : "");
+  const left = quota.remaining === undefined ? "" : `; its answers say that ${number(quota.remaining)} are left`;
+  return used + waits + (quota.held ? `; ${quota.held}` : left);
 }
 
 // How long calls and bulk waited for a permission, half of them and nearly all, in the last quarter of an hour.
