@@ -303,6 +303,7 @@ impl Engine {
 
     fn tell_circuit(&self, purpose: Purpose, outcome: &Outcome, jobs: &[u64]) {
         self.circuit.note(purpose, outcome, jobs, Instant::now());
+        self.metrics.heard(outcome);
         self.show_circuit();
     }
 

@@ -253,16 +253,30 @@ async fn where_an_answer_went_is_where_it_is_and_not_where_it_was_asked_for() {
     road.client.declare_queue("crm.there").await;
     road.client.declare_queue("elsewhere").await;
     for (id, reply_to, to, told) in [
-        ("read", "crm.there", "reply", "went to its requester's queue"),
-        ("refused", "elsewhere", "results", "went to the queue of results"),
-        ("gone", "crm.gone", "dead_letters", "went to the dead letters"),
+        (
+            "read",
+            "crm.there",
+            "reply",
+            "went to its requester's queue",
+        ),
+        (
+            "refused",
+            "elsewhere",
+            "results",
+            "went to the queue of results",
+        ),
+        (
+            "gone",
+            "crm.gone",
+            "dead_letters",
+            "went to the dead letters",
+        ),
     ] {
         let body = json!({"query": {"customer_id": 12345}});
         let job = Job::json(&body).id(id).reply_to(reply_to);
         road.client.publish("lookup.jobs", "omeda.bulk", job).await;
-        let confirmed = |said: &[Value]| {
-            is("answered")(said) && said[0]["result"]["confirmed"] == true
-        };
+        let confirmed =
+            |said: &[Value]| is("answered")(said) && said[0]["result"]["confirmed"] == true;
         let said = explained(&toml, id, confirmed).await;
         assert_eq!(said[0]["result"]["to"], to, "{said:?}");
         let lies = said.iter().any(|line| line["note"] == "results");

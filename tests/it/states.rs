@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,6 +27,8 @@ struct Told {
     /// The page's word.
     state: String,
     ready: bool,
+    /// What the page says of it.
+    provider: Value,
     backlog_seconds: u64,
     /// What `/readyz` answers.
     code: u16,
@@ -75,6 +78,7 @@ impl Told {
         Self {
             state: provider["state"].as_str().expect("a state").to_owned(),
             ready: status["ready"] == true,
+            provider: provider.clone(),
             backlog_seconds: provider["backlog_seconds"].as_u64().unwrap_or_default(),
             code,
             readyz,
@@ -96,9 +100,23 @@ impl Told {
     }
 
     fn message(&self, check: &str) -> &str {
+        self.word(check, "message")
+    }
+
+    /// What is to be done with the dead letters.
+    fn letters(&self) -> &str {
+        self.word("dead letters", "advice")
+    }
+
+    fn word(&self, check: &str, key: &str) -> &str {
         let line = self.check.iter().find(|line| line["check"] == check);
-        line.and_then(|line| line["message"].as_str())
+        line.and_then(|line| line[key].as_str())
             .unwrap_or_else(|| panic!("{check}: {self:?}"))
+    }
+
+    /// Since when the provider is not well.
+    fn since(&self) -> Option<Timestamp> {
+        self.provider["since"].as_str()?.parse().ok()
     }
 }
 
@@ -211,7 +229,10 @@ async fn calls_come_faster_than_the_quota_lasts() {
         .until(|told| told.failing.contains("calls plume"))
         .await;
     assert!(told.readyz.contains(line), "{told:?}");
-    assert!(told.readyz.contains(" missed their deadline; raise quota"), "{told:?}");
+    assert!(
+        told.readyz.contains(" missed their deadline; raise quota"),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -235,9 +256,7 @@ async fn its_own_count_leaves_some_and_then_none() {
     place.publish("bulk", 1).await;
     place.client.wait_for_depth("lookup.results", 2, SOON).await;
     place.publish("bulk", 1).await;
-    let told = place
-        .until(|told| told.noted.contains("count plume"))
-        .await;
+    let told = place.until(|told| told.noted.contains("count plume")).await;
     let line = "plume: its own count holds us back, bulk waits: 0 left for ";
     told.is("ready", line, &[], &["lookup_quota_provider_holds"]);
     assert!(told.message("count plume").contains("0 left for "));
@@ -268,7 +287,71 @@ async fn open_by_failure_and_by_credentials() {
         assert!(told.message("state plume").contains(why), "{told:?}");
         assert!(told.log.contains(why), "{told:?}");
         assert_eq!(told.code, 200, "other providers go on: {told:?}");
+        assert!(told.since().is_some(), "{told:?}");
+        for words in [&*told.readyz, told.message("state plume")] {
+            assert!(words.contains("; since 20"), "{words}");
+        }
     }
+}
+
+#[tokio::test]
+async fn what_accuses_says_since_when_and_ends_with_the_cure() {
+    let refused = |_: usize, _: &str| {
+        let json_type = "Content-Type: application/json\r\n";
+        answer("401 Unauthorized", json_type, "{}")
+    };
+    let keys = KEYS.replace("5m", "300ms");
+    let place = Place::with(&keys, NO_QUOTA, refused).await;
+    // Too few for the circuit.
+    place.publish("interactive", 1).await;
+    let told = place
+        .until(|told| told.noted.contains("failing plume"))
+        .await;
+    told.is("ready", "ready\n", &[], &[]);
+    let message = told.message("failing plume");
+    assert!(message.starts_with("requests fail: unauthorized, 1 since 20"));
+
+    place.publish("bulk", 20).await;
+    let is_open = |told: &Told| told.state == "circuit_open";
+    let begun = place.until(is_open).await.since();
+    assert!(begun.is_some());
+    // Probes fail, and it goes on.
+    let asked = place.server.asked().len();
+    let more = |told: &Told| is_open(told) && place.server.asked().len() > asked + 2;
+    let told = place.until(more).await;
+    assert_eq!(told.since(), begun);
+    let run = &told.provider["failing"]["unauthorized"];
+    assert!(
+        run["since"].is_string() && run["count"].as_u64() > Some(3),
+        "{told:?}"
+    );
+    let replay = "lookup-worker dead replay --provider plume --error unauthorized";
+    assert!(
+        !told.letters().contains(replay),
+        "they would be refused again"
+    );
+
+    place.server.say(|_, _| found());
+    place
+        .client
+        .wait_for_depth("lookup.results", 21, SOON)
+        .await;
+    let told = place.until(|told| told.state == "ready").await;
+    told.is("ready", "ready\n", &[], &[]);
+    for member in ["trouble", "since", "failing"] {
+        assert!(told.provider[member].is_null(), "{member}: {told:?}");
+    }
+    assert_eq!(told.provider["errors"]["unauthorized"], 3, "a counter");
+    assert!(told.provider["last_errors"]["unauthorized"].is_string());
+    assert!(told.letters().contains(replay), "{told:?}");
+    assert!(told.log.contains(replay), "{told:?}");
+    let arguments: Vec<_> = replay.split(' ').skip(1).collect();
+    let replayed = Call::new(&arguments).config(&place.toml).run().await;
+    assert_eq!(replayed.expect(0).out, "3 dead letters sent back\n");
+    place
+        .client
+        .wait_for_depth("lookup.results", 24, SOON)
+        .await;
 }
 
 #[tokio::test]

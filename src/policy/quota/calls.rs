@@ -33,10 +33,7 @@ impl Terms {
     /// 99 calls of a hundred should wait no longer than this.
     #[must_use]
     pub fn longest_wait(&self) -> Duration {
-        self.pace
-            .saturating_mul(INTERVALS)
-            .min(self.ttl)
-            .max(SHORT)
+        self.pace.saturating_mul(INTERVALS).min(self.ttl).max(SHORT)
     }
 }
 
