@@ -8,6 +8,17 @@ pub const UNDELIVERABLE_RESULT: &str = "undeliverable_result";
 /// `x-lookup-error` of a result that says that the deadline was over, where nobody waited for it any longer.
 pub const TOO_LATE_RESULT: &str = "too_late_result";
 
+/// The command that sends back a provider's letters with these errors.
+#[must_use]
+pub fn replay<'a>(provider: &str, errors: impl IntoIterator<Item = &'a str>) -> String {
+    let mut command = format!("lookup-worker dead replay --provider {provider}");
+    for error in errors {
+        command.push_str(" --error ");
+        command.push_str(error);
+    }
+    command
+}
+
 /// Whom a dead letter asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsksFor {
@@ -45,6 +56,14 @@ impl AsksFor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replay_names_provider_and_errors() {
+        let command = replay("crm", ["forbidden", "unauthorized"]);
+        let expected =
+            "lookup-worker dead replay --provider crm --error forbidden --error unauthorized";
+        assert_eq!(command, expected);
+    }
 
     #[test]
     fn requesters_mistakes_and_answers_that_nobody_waits_for_ask_for_nobody() {

@@ -72,6 +72,14 @@ impl ErrorKind {
         matches!(self, Self::InvalidJob | Self::UnknownProvider)
     }
 
+    /// Whether it is the name of a class by which credentials are refused.
+    #[must_use]
+    pub fn is_of_credentials(name: &str) -> bool {
+        [Self::Unauthorized, Self::Forbidden]
+            .map(Self::as_str)
+            .contains(&name)
+    }
+
     /// The name in results, headers and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,4 +6,6 @@ pub mod names;
 pub mod sighting;
 
 pub use names::{DIRECT_REPLY_TO, Names, next};
-pub use sighting::{Account, Question, QueuePosition, ResultSummary, Sighting, Whereabouts};
+pub use sighting::{
+    Account, Destination, Question, QueuePosition, ResultSummary, Sighting, Whereabouts,
+};

@@ -24,7 +24,7 @@ use crate::{
     clock::Moment,
     config::{QuotaLimit, QuotaScope},
     lane::Lane,
-    policy::quota::{Decision, Permission, Terms},
+    policy::quota::{Calls, Decision, Permission, Terms},
     provider::class::until,
     telemetry::metrics::QuotaMetrics,
 };
@@ -378,6 +378,19 @@ impl Quota {
     /// A permission that nobody used in time.
     pub fn wasted(&self) {
         self.metrics.void.inc();
+    }
+
+    /// A job's deadline came before a permission.
+    pub fn missed(&self, lane: Lane) {
+        self.metrics.missed(lane);
+    }
+
+    /// How the calls of the last two minutes fared, where they wait too long.
+    #[must_use]
+    pub fn calls_that_wait(&self) -> Option<(Calls, Terms)> {
+        let terms = Terms::of(self.limit.borrow().as_ref()?);
+        let calls = self.metrics.calls(Moment::now());
+        calls.wait_too_long(&terms).then_some((calls, terms))
     }
 }
 

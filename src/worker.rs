@@ -36,6 +36,7 @@ mod parking;
 mod passing;
 mod precedence;
 mod progress;
+mod remarks;
 mod renewal;
 mod settle;
 mod sink;

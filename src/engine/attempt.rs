@@ -85,23 +85,31 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = self.circuit.opened(), if waiting == Waiting::Queued => return Err(NotMade::CircuitOpen),
-                permitted = wait.permit => permitted.map_err(|problem| self.unpermitted(problem))?,
+                permitted = wait.permit => permitted.map_err(|problem| self.unpermitted(problem, job))?,
                 () = member.coalesced.moved.notified() => {}
-                () = until(job.deadline) => return Err(self.unpermitted(Unpermitted::TooLate)),
+                () = until(job.deadline) => return Err(self.unpermitted(Unpermitted::TooLate, job)),
                 () = job.lease.over() => return Err(NotMade::LeaseOver),
                 not_made = self.ends_step(job) => return Err(not_made),
             }
         }
     }
 
-    fn unpermitted(&self, problem: Unpermitted) -> NotMade {
+    fn unpermitted(&self, problem: Unpermitted, job: &Job) -> NotMade {
         match problem {
             Unpermitted::Gone => NotMade::Gone,
             Unpermitted::NotSoon => NotMade::NotSoon,
             Unpermitted::TooLate if self.quota.limit().is_some() => {
+                self.missed_quota(job);
                 self.too_late("its quota gave no permission")
             }
             Unpermitted::TooLate => self.too_late("no time was left"),
+        }
+    }
+
+    /// The deadline comes before a permission, unless the provider is left alone and none is asked for.
+    fn missed_quota(&self, job: &Job) {
+        if !self.circuit.is_open() && self.circuit.paused().is_none() {
+            self.quota.missed(job.ticket.lane);
         }
     }
 
@@ -121,7 +129,10 @@ impl Engine {
         };
         tokio::select! {
             () = step.forsaken() => NotMade::Forsaken,
-            () = self.quota.none_before(job.ticket.lane, job.deadline) => NotMade::OutOfQuota,
+            () = self.quota.none_before(job.ticket.lane, job.deadline) => {
+                self.missed_quota(job);
+                NotMade::OutOfQuota
+            }
         }
     }
 

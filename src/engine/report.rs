@@ -1,4 +1,4 @@
-//! What the circuit hears of a request: once, and from here alone.
+//! What the circuit, and who shows it, hears of a request: once, and from here alone.
 
 use std::{cell::Cell, rc::Rc, time::Instant};
 
@@ -29,9 +29,12 @@ pub(super) struct TokenRefusal {
 
 impl CircuitReport {
     pub fn tell(&self, outcome: &Outcome) {
-        let circuit = &self.engine.circuit;
-        circuit.note(self.purpose, outcome, &self.jobs, Instant::now());
-        self.engine.show_circuit();
+        let engine = &self.engine;
+        engine
+            .circuit
+            .note(self.purpose, outcome, &self.jobs, Instant::now());
+        engine.metrics.heard(outcome);
+        engine.show_circuit();
     }
 }
 

@@ -128,6 +128,21 @@ pub struct ResultSummary {
     pub at: Timestamp,
     /// Whether the broker has confirmed the result.
     pub confirmed: bool,
-    /// Whether it went to a queue of the requester's, and not to the worker's queue of results.
-    pub by_reply: bool,
+    /// Where it went, or is to go.
+    pub to: Destination,
+}
+
+/// Where a result goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// To the queue that its requester named.
+    Reply,
+    /// To the worker's queue of results: the requester named none, or one that is not answered.
+    Results,
+    /// To the dead letters: the requester's queue did not take it.
+    DeadLetters,
+    /// What a later version of the worker calls otherwise.
+    #[serde(other)]
+    Elsewhere,
 }

@@ -137,6 +137,7 @@
 //! Why it is so: `docs/decisions/0003-ledgers.md`, `docs/decisions/0009-ledgers-on-several-nodes.md`.
 
 mod books; // the ledgers in memory
+mod calls; // whether they wait too long
 pub mod count; // what the provider says is left
 mod log; // what one worker remembers of its permissions
 mod pace; // how many ask at once, and how soon again
@@ -149,6 +150,7 @@ use std::time::Duration;
 use crate::{clock::Moment, config::QuotaLimit, lane::Lane};
 
 pub use books::Books;
+pub use calls::Calls;
 pub use log::Log;
 pub use pace::Pace;
 pub use rush::Rush;

@@ -1,6 +1,7 @@
 //! Metrics (contract §9), named as Prometheus does: base units, `_total`, nothing private in a label.
 
 mod counted; // something that goes on, in a gauge
+mod failing; // what fails of late
 mod family; // how one is registered
 pub(super) mod name; // what each is called
 mod provider; // those of one provider
@@ -10,6 +11,7 @@ mod waits; // how long was waited of late
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use prometheus::{
     Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     proto::MetricFamily,
@@ -17,6 +19,8 @@ use prometheus::{
 
 use crate::{clock::Moment, lane::Lane, result::StepStatus};
 pub use counted::Counted;
+use failing::AllFailing;
+pub use failing::{Failures, Run};
 use family::Families;
 pub use provider::ProviderMetrics;
 pub use quota::QuotaMetrics;
@@ -65,6 +69,7 @@ pub struct Metrics {
     step_results: IntCounterVec,
     quota: QuotaVecs,
     shared: SharedVecs,
+    failing: AllFailing,
     /// Times that the worker connected to the broker.
     pub connects: IntCounter,
     /// Panics that were caught.
@@ -177,6 +182,7 @@ impl Metrics {
             ),
             quota: QuotaVecs::new(&families),
             shared: SharedVecs::new(&families),
+            failing: AllFailing::default(),
             connects: families
                 .counter(name::BROKER_CONNECTS_TOTAL, "Times that the worker connected to the broker."),
             panics: families.counter(name::PANICS_TOTAL, "Panics that were caught; each is a bug."),
@@ -221,6 +227,12 @@ impl Metrics {
     #[must_use]
     pub fn quota_waits(&self, now: Moment) -> BTreeMap<String, BTreeMap<Lane, Waited>> {
         self.quota.waits.all(now)
+    }
+
+    /// What fails of late, by provider.
+    #[must_use]
+    pub fn failures(&self, now: Timestamp) -> BTreeMap<String, Failures> {
+        self.failing.told(now)
     }
 
     /// What lies in the dead-letter queue; none where that cannot be told.

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use prometheus::proto::{Histogram, Metric, MetricFamily};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    metrics::{Metrics, UNKNOWN, Waited, name},
-    readiness::Readiness,
+    metrics::{Metrics, Run, UNKNOWN, Waited, name},
+    readiness::{Readiness, Remark, Trouble},
 };
 use crate::{clock::Moment, lane::Lane};
 
@@ -31,9 +32,9 @@ pub struct Status {
     pub(super) uptime_seconds: f64,
     /// Connected and consuming.
     pub(super) ready: bool,
-    /// Why it is not, or will not be without a new process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<String>,
+    /// Why it is not, or will not be without a new process, and since when.
+    #[serde(flatten)]
+    trouble: Option<Trouble>,
     /// Times that it connected to the broker.
     connects: u64,
     /// Panics that were caught.
@@ -50,9 +51,12 @@ pub struct Status {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Provider {
     pub(super) state: State,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<String>,
+    /// Why it is not ready, and since when.
+    #[serde(flatten)]
+    trouble: Option<Trouble>,
+    /// Requests that fail of late, by the class of the failure: until they are answered again.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    failing: BTreeMap<String, Run>,
     /// Jobs in the queue of each lane that no worker has been given.
     queued: BTreeMap<String, u64>,
     /// Jobs of each lane that this worker was given and has not asked for yet.
@@ -67,6 +71,9 @@ pub(super) struct Provider {
     results: BTreeMap<String, u64>,
     /// Results that are `failed`, by error.
     errors: BTreeMap<String, u64>,
+    /// When the last of each was.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    last_errors: BTreeMap<String, Timestamp>,
     latency: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
@@ -113,9 +120,15 @@ struct Quota {
     /// none; by lane, where there were any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     waits: BTreeMap<Lane, Waited>,
+    /// Requests that the provider's last answers say are left, where they say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
     /// Why the provider's own count holds requests back, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<String>,
+    held: Option<Trouble>,
+    /// How long calls wait for it, where that is longer than it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls_wait: Option<Trouble>,
 }
 
 impl View {
@@ -163,15 +176,24 @@ impl Status {
                 quota.waits = waits;
             }
         }
+        for (name, failures) in metrics.failures(Timestamp::now()) {
+            if let Some(provider) = providers.get_mut(&name) {
+                (provider.failing, provider.last_errors) = (failures.runs, failures.last_errors);
+            }
+        }
         let for_nobody = providers.remove(UNKNOWN).unwrap_or_default();
         for (name, trouble) in &standing.providers {
             let provider = providers.entry(name.clone()).or_default();
             provider.is_in(trouble.clone());
         }
-        for (name, remark) in standing.remarks {
+        for ((name, remark), trouble) in standing.remarks {
             let quota = providers.get_mut(&name).and_then(|it| it.quota.as_mut());
             if let Some(quota) = quota {
-                quota.held = Some(remark);
+                let told = match remark {
+                    Remark::Held => &mut quota.held,
+                    Remark::CallsWait => &mut quota.calls_wait,
+                };
+                *told = Some(trouble);
             }
         }
         for (name, stand) in standing.lookups {
@@ -234,13 +256,16 @@ impl Provider {
             }
             name::QUOTA_LIMIT if gauge > 0 => self.quota.get_or_insert_default().limit = gauge,
             name::QUOTA_USED => self.quota.get_or_insert_default().used = Some(gauge),
+            name::QUOTA_PROVIDER_REMAINING => {
+                self.quota.get_or_insert_default().remaining = Some(gauge);
+            }
             name::DEAD_LETTERED_TOTAL => _ = self.dead_letters.insert(by("error"), count),
             _ => {}
         }
     }
 
     /// What is not well with it is told in words.
-    fn is_in(&mut self, trouble: String) {
+    fn is_in(&mut self, trouble: Trouble) {
         if self.state == State::Ready {
             self.state = State::Paused;
         }
@@ -293,7 +318,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::policy::lookup::Mode;
+    use crate::{
+        failure::{ErrorKind, Failure},
+        outcome::Outcome,
+        policy::lookup::Mode,
+    };
 
     fn seen(metrics: &Metrics, readiness: &Readiness) -> Value {
         let view = View::new(metrics.clone(), readiness.clone());
@@ -370,6 +399,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_provider_says_is_left_is_told_while_it_says_so() {
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let quota = metrics.quota("antsomi");
+        quota.limit.set(200);
+        let left = || seen(&metrics, &readiness)["providers"]["antsomi"]["quota"].clone();
+        quota.of_provider(Some(7), false);
+        assert_eq!(left(), json!({"limit": 200, "remaining": 7}));
+        quota.of_provider(None, false);
+        assert_eq!(left(), json!({"limit": 200}));
+    }
+
+    #[test]
     fn what_is_not_well_is_told_with_its_reason() {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         metrics.provider("omeda").circuit_open.set(1);
@@ -381,6 +422,7 @@ mod tests {
             (&status["ready"], &status["trouble"]),
             (&json!(false), &json!("no broker: refused"))
         );
+        assert!(status["since"].is_string(), "{status}");
         let told = |name: &str| {
             [
                 &status["providers"][name]["state"],
@@ -392,6 +434,39 @@ mod tests {
             ["circuit_open", "circuit open, probes are sent"]
         );
         assert_eq!(told("plume"), ["paused", "paused until later"]);
+    }
+
+    #[test]
+    fn what_accuses_says_since_when_and_ends_with_the_cure() {
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let provider = metrics.provider("omeda");
+        let refused = Failure::new(ErrorKind::Unauthorized, "refused");
+        provider.heard(&Outcome::Failed(refused));
+        provider.answered(Lane::Bulk, "failed", "unauthorized", 5);
+        readiness.note("omeda", Some("circuit open".into()));
+        readiness.ready();
+        let shown = || seen(&metrics, &readiness)["providers"]["omeda"].clone();
+        let accused = shown();
+        let is_time = |value: &Value| {
+            let time = value
+                .as_str()
+                .and_then(|text| text.parse::<Timestamp>().ok());
+            time.is_some_and(|time| time <= Timestamp::now())
+        };
+        assert!(is_time(&accused["since"]), "{accused}");
+        assert!(
+            is_time(&accused["failing"]["unauthorized"]["since"]),
+            "{accused}"
+        );
+        assert_eq!(accused["failing"]["unauthorized"]["count"], 1);
+        readiness.note("omeda", None);
+        provider.heard(&Outcome::NotFound(None));
+        let cured = shown();
+        for member in ["trouble", "since", "failing"] {
+            assert_eq!(cured[member], Value::Null, "{cured}");
+        }
+        assert_eq!(cured["errors"], json!({"unauthorized": 1}), "a counter");
+        assert!(is_time(&cured["last_errors"]["unauthorized"]), "{cured}");
     }
 
     #[test]
@@ -417,7 +492,7 @@ mod tests {
         assert_eq!(state("its_first_is_not"), "circuit_open");
         let (_, text) = readiness.text();
         assert!(
-            text.contains("lookup none_is: none of its providers is well: dark, asleep\n"),
+            text.contains("lookup none_is: none of its providers is well: dark, asleep; since "),
             "{text}"
         );
     }

@@ -1,6 +1,7 @@
 //! What a job comes to: what is to replace it on the broker.
 
 use std::{
+    cell::Cell,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use crate::{
     job::{Envelope, NotAJob, PriorAttempts, Ticket},
     lane::Lane,
     lookups,
-    message::header,
+    message::{Destination, header},
     outcome::Outcome,
     result::{LookupResult, MESSAGE_TYPE, message_id},
     telemetry::traces::Span,
@@ -65,6 +66,8 @@ pub struct Answer {
     pub is_short: bool,
     /// The session in which the broker has it, known by its health, from its confirm on. Held while it is published.
     pub published: Mutex<Weak<Health>>,
+    /// Where it went, or is to go.
+    pub to: Cell<Destination>,
 }
 
 /// What a job that is not answered yet carries along.
@@ -313,6 +316,7 @@ impl Answer {
             job_id: result.job_id,
             provider: result.provider,
             published: Mutex::default(),
+            to: Cell::new(Destination::Results),
         })
     }
 

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     broker::{BrokerError, Session},
+    dead_letter::replay,
     engine::{Engine, Waiting},
+    failure::ErrorKind,
     lane::Lane,
     policy::{
         circuit::{Circuit, Recovery, Why, at},
@@ -32,6 +34,10 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
     let (provider, engine) = (&worker.providers[&name], &worker.engines[&name]);
     loop {
         provider.inbox.release();
+        // It may have been closed as a session ended.
+        if engine.circuit.why().is_none() {
+            worker.readiness.note(&name, None);
+        }
         engine.circuit.opened().await;
         provider.inbox.hold();
         let trouble = worker.tell_trouble(engine);
@@ -44,8 +50,16 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
                 feed.quiet().await;
             }
             worker.hand_back(provider, &[Lane::Bulk]).await?;
+            let refused = credentials_refused(&engine.circuit);
             worker.probe(&name, &session, &feeds[0]).await?;
-            tracing::info!(provider = name, "the provider is asked again");
+            match refused {
+                None => tracing::info!(provider = name, "the provider is asked again"),
+                Some(error) => tracing::info!(
+                    provider = name,
+                    "the provider is asked again; `{}` sends back what was refused",
+                    replay(&name, [error.as_str()])
+                ),
+            }
             worker.readiness.note(&name, None);
             for feed in &feeds {
                 feed.release(Against::Circuit);
@@ -56,6 +70,14 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
             return session.health.fail(error.to_string());
         }
     }
+}
+
+/// By which error the jobs are dead letters that were answered before the circuit opened for the credentials, if it did.
+fn credentials_refused(circuit: &Circuit) -> Option<ErrorKind> {
+    let (_, last) = circuit
+        .open_by()
+        .filter(|(why, _)| *why == Why::Credentials)?;
+    Some(last.kind)
 }
 
 /// Why jobs stay in their queues and until when, in words, for people.

@@ -47,18 +47,12 @@ struct Kept {
     owed: Option<Failure>,
     /// When.
     at: Timestamp,
-    /// Whether the requester named a queue of their own for it.
-    by_reply: bool,
 }
 
 impl Kept {
-    fn of(received: &Received, answer: Rc<Answer>, owed: Option<Failure>) -> Self {
-        Self {
-            answer,
-            owed,
-            at: Timestamp::now(),
-            by_reply: received.envelope.reply_to.is_some(),
-        }
+    fn of(answer: Rc<Answer>, owed: Option<Failure>) -> Self {
+        let at = Timestamp::now();
+        Self { answer, owed, at }
     }
 
     fn sighting(&self) -> Sighting {
@@ -70,7 +64,7 @@ impl Kept {
             error: (!answer.error.is_empty()).then(|| answer.error.to_owned()),
             at: self.at,
             confirmed: answer.is_published(),
-            by_reply: self.by_reply,
+            to: answer.to.get(),
         });
         sighting
     }
@@ -92,13 +86,13 @@ impl Finished {
     pub fn owe(&self, received: &Received, answer: Rc<Answer>, owed: Option<Failure>) {
         let key = self.key(&answer.job_id, received);
         if !self.state.borrow().finished.contains_key(&key) {
-            self.keep(received, Kept::of(received, answer, owed));
+            self.keep(received, Kept::of(answer, owed));
         }
     }
 
     /// Keeps a result that is published.
     pub fn remember(&self, received: &Received, answer: Rc<Answer>) {
-        self.keep(received, Kept::of(received, answer, None));
+        self.keep(received, Kept::of(answer, None));
     }
 
     fn keep(&self, received: &Received, kept: Kept) {

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::task::spawn_local;
 
-use super::{Worker, counts, gauges};
+use super::{Worker, counts, gauges, remarks};
 use crate::{
     broker::{BrokerError, Notice, Notices, PauseNotice, Session},
     lane::Lane,
@@ -46,7 +46,7 @@ pub async fn begin(worker: &Rc<Worker>, session: &Rc<Session>) -> Result<(), Bro
         session,
         gauges::watch(Rc::clone(worker), Rc::clone(session)),
     );
-    spawn(session, counts::show(Rc::clone(worker)));
+    spawn(session, remarks::show(Rc::clone(worker)));
     for (name, _, _) in worker.common_quotas() {
         let telling = counts::tell(Rc::clone(worker), name.clone(), Rc::clone(session));
         spawn(session, telling);

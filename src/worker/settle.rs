@@ -19,7 +19,7 @@ use crate::{
     job::{Address, Envelope},
     json::Malformed,
     lane::Lane,
-    message::{DIRECT_REPLY_TO, header},
+    message::{DIRECT_REPLY_TO, Destination, header},
     policy::retry,
     result::message_id,
     telemetry::{metrics::ProviderMetrics, traces::Span},
@@ -52,7 +52,7 @@ impl Worker {
         let (outcome, error) = ending.summary();
         span.outcome(outcome, error);
         if delivery.is_lost() {
-            keep(provider, delivery, ending);
+            self.keep(provider, delivery, ending);
             return Ok(());
         }
         if matches!(ending, Ending::Abandoned) && delivery.session.health.is_well() {
@@ -79,6 +79,33 @@ impl Worker {
             publisher: &delivery.session.publisher,
             received: delivery,
             span,
+        }
+    }
+
+    /// The queue of the requester's that is answered, if one is.
+    fn reply_queue<'a>(&self, envelope: &'a Envelope) -> Option<&'a str> {
+        let reply_to = envelope.reply_to.as_deref()?;
+        self.reply_problem(envelope).is_none().then_some(reply_to)
+    }
+
+    /// Where a result goes, unless it is not taken there.
+    fn destination(&self, envelope: &Envelope) -> Destination {
+        match self.reply_queue(envelope) {
+            Some(_) => Destination::Reply,
+            None => Destination::Results,
+        }
+    }
+
+    /// Keeps what a job came to that the broker has taken back meanwhile, for when it delivers it anew.
+    fn keep(&self, provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
+        let (answer, owed) = match ending {
+            Ending::Answered(answer) => (answer, None),
+            Ending::DeadLettered(answer, failure) => (answer, Some(failure)),
+            _ => return,
+        };
+        answer.to.set(self.destination(&delivery.envelope));
+        if let Some(provider) = provider {
+            provider.finished.owe(delivery, answer, owed);
         }
     }
 
@@ -146,15 +173,12 @@ impl<P: Publish> Settlement<'_, P> {
         }
         let envelope = &self.received.envelope;
         let (exchange, key) = (self.worker.names.results(), &*result_key(&answer));
-        let route = match envelope
-            .reply_to
-            .as_deref()
-            .filter(|_| self.worker.reply_problem(envelope).is_none())
-        {
+        let route = match self.worker.reply_queue(envelope) {
             Some(name) if name.starts_with(DIRECT_REPLY_TO) => Route::Direct(name),
             Some(queue) => Route::Queue(queue),
             None => Route::Kept { exchange, key },
         };
+        answer.to.set(self.worker.destination(envelope));
         let kept = matches!(route, Route::Kept { .. })
             .then_some((exchange, self.provider.map_or("", |_| key)));
         // For the trace alone.
@@ -206,6 +230,7 @@ impl<P: Publish> Settlement<'_, P> {
                 let letter = letter.header(header::ROUTING_KEY, key);
                 Box::pin(self.publish_dead(letter, (&id, &answer.job_id))).await?;
                 self.metrics().dead_lettered(error);
+                answer.to.set(Destination::DeadLetters);
             }
         }
         *published_in = Rc::downgrade(self.publisher.health());
@@ -327,18 +352,6 @@ impl<P: Publish> Settlement<'_, P> {
         ids: (&str, &str),
     ) -> Result<(), BrokerError> {
         pass_on(self.publisher, route, message, ids, self.span).await
-    }
-}
-
-/// Keeps what a job came to that the broker has taken back meanwhile, for when it delivers it anew.
-fn keep(provider: Option<&Provider>, delivery: &Delivery, ending: Ending) {
-    let (answer, owed) = match ending {
-        Ending::Answered(answer) => (answer, None),
-        Ending::DeadLettered(answer, failure) => (answer, Some(failure)),
-        _ => return,
-    };
-    if let Some(provider) = provider {
-        provider.finished.owe(delivery, answer, owed);
     }
 }
 

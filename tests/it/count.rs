@@ -80,7 +80,7 @@ async fn where_none_is_left_every_worker_waits_for_the_windows_end_and_says_so()
     let status: Value = serde_json::from_str(&status).expect("JSON");
     let shown = &status["providers"]["plume"];
     assert_eq!(shown["state"], "ready", "{status}");
-    assert!(shown["quota"]["held"].is_string(), "{status}");
+    assert!(shown["quota"]["held"]["trouble"].is_string(), "{status}");
     client.wait_for_depth("lookup.results", 9, SOON).await;
     let wait = server.pauses()[0];
     let bounds = Duration::from_millis(5900)..Duration::from_secs(12);

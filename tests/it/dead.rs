@@ -302,6 +302,11 @@ async fn requesters_mistakes_are_told_apart_in_header_metric_list_and_drop() {
     // What an answer came too late for asks for nobody either.
     bury(&road.client, letter("late", "too_late_result", "1")).await;
     let ran = dead(&vhost, &["list"]).await.expect(0);
+    let last = ran.out.lines().last().expect("a line");
+    assert_eq!(
+        last,
+        "once the credentials are mended: lookup-worker dead replay --provider antsomi --error forbidden"
+    );
     for line in ran.out.lines().skip(1) {
         let nobody = !line.contains("forbidden");
         assert_eq!(line.contains("nobody"), nobody, "{line}");

@@ -244,6 +244,51 @@ async fn the_steps_of_a_lookup_are_told_with_their_providers() {
     );
 }
 
+#[tokio::test]
+async fn where_an_answer_went_is_where_it_is_and_not_where_it_was_asked_for() {
+    let vhost = Broker::shared().vhost();
+    let extra = "[reply]\nallow = [\"crm.*\"]\n";
+    let road = Road::open(&vhost.url(), extra).await;
+    let toml = config(&vhost.url(), &road.sandbox, extra);
+    road.client.declare_queue("crm.there").await;
+    road.client.declare_queue("elsewhere").await;
+    for (id, reply_to, to, told) in [
+        (
+            "read",
+            "crm.there",
+            "reply",
+            "went to its requester's queue",
+        ),
+        (
+            "refused",
+            "elsewhere",
+            "results",
+            "went to the queue of results",
+        ),
+        (
+            "gone",
+            "crm.gone",
+            "dead_letters",
+            "went to the dead letters",
+        ),
+    ] {
+        let body = json!({"query": {"customer_id": 12345}});
+        let job = Job::json(&body).id(id).reply_to(reply_to);
+        road.client.publish("lookup.jobs", "omeda.bulk", job).await;
+        let confirmed =
+            |said: &[Value]| is("answered")(said) && said[0]["result"]["confirmed"] == true;
+        let said = explained(&toml, id, confirmed).await;
+        assert_eq!(said[0]["result"]["to"], to, "{said:?}");
+        let lies = said.iter().any(|line| line["note"] == "results");
+        assert_eq!(lies, to == "results", "{said:?}");
+        let call = Call::new(&["explain", "--id", id]).config(&toml);
+        let text = call.run().await.expect(0).out;
+        assert!(text.contains(told), "{text}");
+    }
+    let kept = Duration::from_millis(200);
+    assert!(!road.client.keeps_a_message("elsewhere", kept).await);
+}
+
 /// A question from a queue of somebody else's is not answered: nobody is to be written to for the asking.
 #[tokio::test]
 async fn a_worker_writes_its_answer_into_no_queue() {

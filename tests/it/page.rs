@@ -234,6 +234,7 @@ async fn in_a_browser_it_shows_what_happens_while_it_happens() {
     browser
         .wait_for(&card_says("plume", "the provider keeps failing"))
         .await;
+    browser.wait_for(&card_says("plume", "; since ")).await;
     browser.wait_for("document.title.startsWith('(1)')").await;
     picture(&browser, "desktop-light.png").await;
 

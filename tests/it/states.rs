@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,6 +27,8 @@ struct Told {
     /// The page's word.
     state: String,
     ready: bool,
+    /// What the page says of it.
+    provider: Value,
     backlog_seconds: u64,
     /// What `/readyz` answers.
     code: u16,
@@ -39,11 +42,13 @@ struct Told {
     log: String,
 }
 
-const METRICS: [&str; 4] = [
+const METRICS: [&str; 6] = [
     "lookup_circuit_open",
     "lookup_circuit_half_open",
     "lookup_paused",
     "lookup_backlog_seconds",
+    "lookup_quota_calls_wait",
+    "lookup_quota_provider_holds",
 ];
 
 impl Told {
@@ -73,6 +78,7 @@ impl Told {
         Self {
             state: provider["state"].as_str().expect("a state").to_owned(),
             ready: status["ready"] == true,
+            provider: provider.clone(),
             backlog_seconds: provider["backlog_seconds"].as_u64().unwrap_or_default(),
             code,
             readyz,
@@ -94,9 +100,23 @@ impl Told {
     }
 
     fn message(&self, check: &str) -> &str {
+        self.word(check, "message")
+    }
+
+    /// What is to be done with the dead letters.
+    fn letters(&self) -> &str {
+        self.word("dead letters", "advice")
+    }
+
+    fn word(&self, check: &str, key: &str) -> &str {
         let line = self.check.iter().find(|line| line["check"] == check);
-        line.and_then(|line| line["message"].as_str())
+        line.and_then(|line| line[key].as_str())
             .unwrap_or_else(|| panic!("{check}: {self:?}"))
+    }
+
+    /// Since when the provider is not well.
+    fn since(&self) -> Option<Timestamp> {
+        self.provider["since"].as_str()?.parse().ok()
     }
 }
 
@@ -130,8 +150,14 @@ impl Place<'_> {
     }
 
     async fn publish(&self, lane: &str, jobs: usize) {
+        self.publish_with(lane, jobs, &json!({})).await;
+    }
+
+    /// Jobs with these members besides.
+    async fn publish_with(&self, lane: &str, jobs: usize, members: &Value) {
         let job = |n| {
-            let body = json!({"query": {"account_id": format!("acc-{n}")}});
+            let mut body = members.clone();
+            body["query"] = json!({"account_id": format!("acc-{n}")});
             Job::json(&body).id(&format!("{lane}-{n}"))
         };
         let key = format!("plume.{lane}");
@@ -182,6 +208,62 @@ async fn well_and_its_jobs_wait_for_quota() {
 }
 
 #[tokio::test]
+async fn calls_come_faster_than_the_quota_lasts() {
+    let line = "plume: calls wait for the quota: p99 ";
+    let quota = "{ requests = 1, per = \"1s\" }";
+    let place = Place::with(KEYS, quota, |_, _| found()).await;
+    place.publish("interactive", 40).await;
+    let told = place.until(|told| told.raised.len() == 2).await;
+    let raised = ["lookup_backlog_seconds", "lookup_quota_calls_wait"];
+    told.is("ready", line, &["calls plume"], &raised);
+    let message = told.message("calls plume");
+    assert!(message.contains("raise quota, or "), "{told:?}");
+    assert!(told.log.contains("calls wait for the quota"), "{told:?}");
+    assert_eq!((told.ready, told.code), (true, 200), "{told:?}");
+
+    // Where each has a deadline none waits long, and all the same most are not answered.
+    let place = Place::with(KEYS, "{ requests = 5, per = \"5m\" }", |_, _| found()).await;
+    let soon = json!({"deadline_ms": 400});
+    place.publish_with("interactive", 30, &soon).await;
+    let told = place
+        .until(|told| told.failing.contains("calls plume"))
+        .await;
+    assert!(told.readyz.contains(line), "{told:?}");
+    assert!(
+        told.readyz.contains(" missed their deadline; raise quota"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn its_own_count_leaves_some_and_then_none() {
+    let left = |number: usize, _: &str| {
+        let left = if number == 0 { 7 } else { 0 };
+        let headers = format!("X-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: 60\r\n");
+        let headers = format!("Content-Type: application/json\r\n{headers}");
+        answer("200 OK", &headers, "[]")
+    };
+    let quota = "{ requests = 1000, per = \"1m\" }";
+    let place = Place::with(KEYS, quota, left).await;
+    place.publish("bulk", 1).await;
+    let told = place
+        .until(|told| told.check.iter().any(|line| line["check"] == "count plume"))
+        .await;
+    told.is("ready", "ready\n", &[], &[]);
+    let message = told.message("count plume");
+    assert_eq!(message, "its answers say that 7 requests are left");
+
+    place.publish("bulk", 1).await;
+    place.client.wait_for_depth("lookup.results", 2, SOON).await;
+    place.publish("bulk", 1).await;
+    let told = place.until(|told| told.noted.contains("count plume")).await;
+    let line = "plume: its own count holds us back, bulk waits: 0 left for ";
+    told.is("ready", line, &[], &["lookup_quota_provider_holds"]);
+    assert!(told.message("count plume").contains("0 left for "));
+    assert!(told.log.contains("its own count holds us back"), "{told:?}");
+}
+
+#[tokio::test]
 async fn open_by_failure_and_by_credentials() {
     let json_type = "Content-Type: application/json\r\n";
     for (status, why) in [
@@ -205,7 +287,71 @@ async fn open_by_failure_and_by_credentials() {
         assert!(told.message("state plume").contains(why), "{told:?}");
         assert!(told.log.contains(why), "{told:?}");
         assert_eq!(told.code, 200, "other providers go on: {told:?}");
+        assert!(told.since().is_some(), "{told:?}");
+        for words in [&*told.readyz, told.message("state plume")] {
+            assert!(words.contains("; since 20"), "{words}");
+        }
     }
+}
+
+#[tokio::test]
+async fn what_accuses_says_since_when_and_ends_with_the_cure() {
+    let refused = |_: usize, _: &str| {
+        let json_type = "Content-Type: application/json\r\n";
+        answer("401 Unauthorized", json_type, "{}")
+    };
+    let keys = KEYS.replace("5m", "300ms");
+    let place = Place::with(&keys, NO_QUOTA, refused).await;
+    // Too few for the circuit.
+    place.publish("interactive", 1).await;
+    let told = place
+        .until(|told| told.noted.contains("failing plume"))
+        .await;
+    told.is("ready", "ready\n", &[], &[]);
+    let message = told.message("failing plume");
+    assert!(message.starts_with("requests fail: unauthorized, 1 since 20"));
+
+    place.publish("bulk", 20).await;
+    let is_open = |told: &Told| told.state == "circuit_open";
+    let begun = place.until(is_open).await.since();
+    assert!(begun.is_some());
+    // Probes fail, and it goes on.
+    let asked = place.server.asked().len();
+    let more = |told: &Told| is_open(told) && place.server.asked().len() > asked + 2;
+    let told = place.until(more).await;
+    assert_eq!(told.since(), begun);
+    let run = &told.provider["failing"]["unauthorized"];
+    assert!(
+        run["since"].is_string() && run["count"].as_u64() > Some(3),
+        "{told:?}"
+    );
+    let replay = "lookup-worker dead replay --provider plume --error unauthorized";
+    assert!(
+        !told.letters().contains(replay),
+        "they would be refused again"
+    );
+
+    place.server.say(|_, _| found());
+    place
+        .client
+        .wait_for_depth("lookup.results", 21, SOON)
+        .await;
+    let told = place.until(|told| told.state == "ready").await;
+    told.is("ready", "ready\n", &[], &[]);
+    for member in ["trouble", "since", "failing"] {
+        assert!(told.provider[member].is_null(), "{member}: {told:?}");
+    }
+    assert_eq!(told.provider["errors"]["unauthorized"], 3, "a counter");
+    assert!(told.provider["last_errors"]["unauthorized"].is_string());
+    assert!(told.letters().contains(replay), "{told:?}");
+    assert!(told.log.contains(replay), "{told:?}");
+    let arguments: Vec<_> = replay.split(' ').skip(1).collect();
+    let replayed = Call::new(&arguments).config(&place.toml).run().await;
+    assert_eq!(replayed.expect(0).out, "3 dead letters sent back\n");
+    place
+        .client
+        .wait_for_depth("lookup.results", 24, SOON)
+        .await;
 }
 
 #[tokio::test]

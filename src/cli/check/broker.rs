@@ -43,9 +43,11 @@ pub async fn findings(
     findings.push(holds(settings, reached));
     let lie = depth(session, names.results(), &missing).await;
     findings.push(replies(settings, names, lie));
+    let replays = worker.map(Status::replays).unwrap_or_default();
     findings.push(dead_letters(
         names,
         depth(session, &names.dead(), &missing).await,
+        &replays,
     ));
     let providers = settings.providers.values();
     let of_provider = |provider| of_provider(settings, session, provider, &missing, worker);
@@ -186,17 +188,22 @@ fn replies(settings: &Settings, names: &Names, lie: Result<u32, BrokerError>) ->
     }
 }
 
-fn dead_letters(names: &Names, lie: Result<u32, BrokerError>) -> Finding {
+/// `replays` send back what was refused before the credentials were mended.
+fn dead_letters(names: &Names, lie: Result<u32, BrokerError>, replays: &[String]) -> Finding {
     match lie {
         Ok(0) => Finding::well("dead letters", "none"),
         Ok(count) => {
             let message = format!("{count} in {}", names.dead());
-            Finding::note(
-                "dead letters",
-                message,
-                "`lookup-worker dead list` tells why, and whom each asks for: `dead replay` sends back what goes now, `dead \
-                 drop --answered` throws away requesters' mistakes",
-            )
+            let mut advice = "`lookup-worker dead list` tells why, and whom each asks for: `dead replay` sends back what goes now, \
+                              `dead drop --answered` throws away requesters' mistakes"
+                .to_owned();
+            for replay in replays {
+                let _ = write!(
+                    advice,
+                    "; `{replay}` what was refused before the credentials were mended"
+                );
+            }
+            Finding::note("dead letters", message, advice)
         }
         Err(error) => Finding::bad("dead letters", error.to_string()),
     }

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{clean, letter::Letter};
 use crate::{
     cli::{Failed, print_line},
-    dead_letter::AsksFor,
+    dead_letter::{AsksFor, replay},
+    failure::ErrorKind,
 };
 
 /// Letters, counted.
@@ -68,6 +69,26 @@ impl Groups {
             let (oldest, newest) = (time(group.oldest), time(group.newest));
             row([provider, &clean(error), &count, asks_for, &oldest, &newest])?;
         }
+        for (provider, errors) in self.refused() {
+            let replay = replay(provider, errors);
+            print_line(format!("once the credentials are mended: {replay}").as_bytes())?;
+        }
         Ok(())
+    }
+
+    /// The errors by which a provider's credentials were refused.
+    fn refused(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut refused = BTreeMap::<_, Vec<_>>::new();
+        for (provider, error) in self.0.keys() {
+            if let Some(provider) = provider
+                && ErrorKind::is_of_credentials(error)
+            {
+                refused
+                    .entry(provider.as_str())
+                    .or_default()
+                    .push(error.as_str());
+            }
+        }
+        refused
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::dead::letter::Letter,
     dead_letter::AsksFor,
-    message::{QueuePosition, ResultSummary, Sighting, Whereabouts},
+    message::{Destination, QueuePosition, ResultSummary, Sighting, Whereabouts},
 };
 
 /// What was found out.
@@ -112,7 +112,7 @@ impl Finding {
             Self::At { sighting, .. } => sighting.result.as_ref(),
             _ => None,
         };
-        result.is_some_and(|result| !result.by_reply)
+        result.is_some_and(|result| result.to == Destination::Results)
     }
 }
 
@@ -207,13 +207,16 @@ fn answered(result: &ResultSummary) -> String {
         error,
         at,
         confirmed,
-        by_reply,
+        to,
     } = result;
     let error = error.as_deref().map(|error| format!(" ({error})"));
-    let place = if *by_reply {
-        "its requester's queue, and whether it was read there its requester knows alone"
-    } else {
-        "the queue of results"
+    let place = match to {
+        Destination::Reply => {
+            "its requester's queue, and whether it was read there its requester knows alone"
+        }
+        Destination::Results => "the queue of results",
+        Destination::DeadLetters => "the dead letters: its requester's queue did not take it",
+        Destination::Elsewhere => "where a later version of the worker alone knows",
     };
     let went = if *confirmed {
         "went to"

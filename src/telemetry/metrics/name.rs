@@ -22,6 +22,7 @@ pub(in crate::telemetry) const PAUSED: &str = "lookup_paused";
 pub(in crate::telemetry) const PROVIDER_REQUEST_DURATION_SECONDS: &str =
     "lookup_provider_request_duration_seconds";
 pub(in crate::telemetry) const PROVIDER_REQUESTS_TOTAL: &str = "lookup_provider_requests_total";
+pub(in crate::telemetry) const QUOTA_CALLS_WAIT: &str = "lookup_quota_calls_wait";
 pub(in crate::telemetry) const QUOTA_LIMIT: &str = "lookup_quota_limit";
 pub(in crate::telemetry) const QUOTA_PERMISSIONS_TOTAL: &str = "lookup_quota_permissions_total";
 pub(in crate::telemetry) const QUOTA_USED: &str = "lookup_quota_used";

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::{Counted, Metrics};
-use crate::{dead_letter::AsksFor, failure::ErrorKind, lane::Lane};
+use super::{Counted, Metrics, failing::Failing};
+use crate::{dead_letter::AsksFor, failure::ErrorKind, lane::Lane, outcome::Outcome};
 
 /// The metrics of one provider, looked up once.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ pub struct ProviderMetrics {
     /// Dead letters by whom they ask for; there from the start, so that the first one is an increase.
     asking: [IntCounter; 2],
     requests_found: IntCounter,
+    failing: Failing,
     /// Jobs that are being worked on.
     pub in_flight: IntGauge,
     parked: IntGauge,
@@ -50,6 +52,7 @@ impl ProviderMetrics {
             found: lanes.map(|lane| all.results.with_label_values(&[name, lane, "found", ""])),
             asking: AsksFor::ALL.map(|whom| all.asking.with_label_values(&[name, whom.as_str()])),
             requests_found: all.requests.with_label_values(&[name, "found"]),
+            failing: all.failing.of(name),
             in_flight: all.in_flight.with_label_values(&[name]),
             parked: all.parked.with_label_values(&[name]),
             circuit_open: all.circuit_open.with_label_values(&[name]),
@@ -93,6 +96,18 @@ impl ProviderMetrics {
                 .inc();
         }
         self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What the circuit heard of a request. One that was not sent, or was given up at its job's deadline, says nothing.
+    pub fn heard(&self, outcome: &Outcome) {
+        let Outcome::Failed(failure) = outcome else {
+            return self.failing.answered();
+        };
+        match (failure.kind, failure.http_status) {
+            _ if failure.about_customer => self.failing.answered(),
+            (ErrorKind::DeadlineExceeded, _) | (ErrorKind::RateLimited, None) => {}
+            (kind, _) => self.failing.failed(kind.as_str(), Timestamp::now()),
+        }
     }
 
     /// What was seen: jobs in the queues of both lanes at the broker, those that are held here and wait, how long all
@@ -140,6 +155,9 @@ impl ProviderMetrics {
                 .results
                 .with_label_values(&[self.name.as_str(), lane.as_str(), status, error])
                 .inc();
+        }
+        if !error.is_empty() {
+            self.failing.result_failed(error, Timestamp::now());
         }
         self.job_seconds[lane as usize].observe(Duration::from_millis(duration_ms).as_secs_f64());
     }

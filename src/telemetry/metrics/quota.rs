@@ -8,7 +8,7 @@ use super::{
     Counted, Families, name,
     waits::{AllWaits, ByLane, Waits},
 };
-use crate::{clock::Moment, lane::Lane};
+use crate::{clock::Moment, lane::Lane, policy::quota::Calls};
 
 /// Finer than those of jobs: a permission is waited for in parts of the quota's mean interval.
 const WAIT_SECONDS: [f64; 24] = [
@@ -27,6 +27,7 @@ pub(super) struct QuotaVecs {
     wait_seconds: HistogramVec,
     provider_remaining: IntGaugeVec,
     provider_holds: IntGaugeVec,
+    calls_wait: IntGaugeVec,
     pub waits: AllWaits,
 }
 
@@ -76,6 +77,12 @@ impl QuotaVecs {
                 "1 while requests of this worker wait since the provider's own count leaves none for them.",
                 &["provider"],
             ),
+            calls_wait: families.gauges(
+                name::QUOTA_CALLS_WAIT,
+                "1 while calls of this worker wait for the quota longer than they should, or miss their deadlines for it: \
+                     more come than it has requests for.",
+                &["provider"],
+            ),
             waits: AllWaits::default(),
         }
     }
@@ -93,6 +100,7 @@ impl QuotaVecs {
             provider: name.to_owned(),
             provider_remaining: self.provider_remaining.clone(),
             provider_holds: self.provider_holds.with_label_values(&[name]),
+            calls_wait: self.calls_wait.with_label_values(&[name]),
         }
     }
 
@@ -116,20 +124,20 @@ pub struct QuotaMetrics {
     provider: String,
     provider_remaining: IntGaugeVec,
     provider_holds: IntGauge,
+    calls_wait: IntGauge,
 }
 
 /// Somebody who waits for a permission, until dropped; however it ends, it took so long.
 #[derive(Debug)]
 pub struct Wait {
     _counted: Counted,
-    begun: Moment,
+    number: u64,
     waits: Waits,
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let now = Moment::now();
-        self.waits.note(now.since(self.begun), now);
+        self.waits.end(self.number, Moment::now());
     }
 }
 
@@ -137,17 +145,34 @@ impl QuotaMetrics {
     /// Somebody begins to wait.
     #[must_use]
     pub fn waits(&self, lane: Lane) -> Wait {
+        let waits = self.waits[lane as usize].clone();
         Wait {
             _counted: Counted::new(&self.waiting[lane as usize]),
-            begun: Moment::now(),
-            waits: self.waits[lane as usize].clone(),
+            number: waits.begin(Moment::now()),
+            waits,
         }
+    }
+
+    /// A job's deadline came before a permission.
+    pub fn missed(&self, lane: Lane) {
+        self.waits[lane as usize].missed(Moment::now());
+    }
+
+    /// How the calls of the last two minutes fared.
+    #[must_use]
+    pub fn calls(&self, now: Moment) -> Calls {
+        self.waits[Lane::Interactive as usize].calls(now)
+    }
+
+    /// Whether they wait too long.
+    pub fn calls_wait(&self, too_long: bool) {
+        self.calls_wait.set(too_long.into());
     }
 
     /// Somebody has a permission without having waited.
     pub fn permitted_at_once(&self, lane: Lane) {
         self.permitted(lane, Duration::ZERO);
-        self.waits[lane as usize].note(Duration::ZERO, Moment::now());
+        self.waits[lane as usize].none(Moment::now());
     }
 
     /// What the provider's answers say is left, and whether requests wait for that.

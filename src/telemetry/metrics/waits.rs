@@ -3,17 +3,20 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde::Serialize;
 
-use crate::{clock::Moment, lane::Lane};
+use crate::{clock::Moment, lane::Lane, policy::quota::Calls};
 
 /// What is longer ago is forgotten, a minute at once.
 const KEPT: Duration = Duration::from_mins(15);
 const SLOT: Duration = Duration::from_mins(1);
+
+/// What is longer ago tells nothing of the present.
+const OF_LATE: Duration = Duration::from_mins(2);
 
 /// Waits are told apart where one is longer than the other by a tenth: the bounds in seconds are a geometric row, from a
 /// millisecond on.
@@ -22,6 +25,8 @@ const STEP: f64 = 1.1;
 /// Up to two hours.
 const BOUNDS: usize = 167;
 
+static EACH_BOUND: LazyLock<[f64; BOUNDS]> = LazyLock::new(|| std::array::from_fn(bound));
+
 /// The waits of one provider by lane.
 pub(super) type ByLane = [Waits; 2];
 
@@ -29,16 +34,32 @@ pub(super) type ByLane = [Waits; 2];
 #[derive(Debug, Clone, Default)]
 pub(super) struct AllWaits(Arc<Mutex<BTreeMap<String, ByLane>>>);
 
-/// The waits of the last quarter of an hour.
+/// The waits of one lane.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waits(Arc<Mutex<VecDeque<Slot>>>);
+pub(super) struct Waits(Arc<Mutex<Recent>>);
 
-/// Those of a minute.
+/// The waits of the last quarter of an hour, and those that go on.
+#[derive(Debug, Default)]
+struct Recent {
+    slots: VecDeque<Slot>,
+    /// When each of those that go on began, by its number.
+    going_on: BTreeMap<u64, Moment>,
+    /// How many began so far.
+    begun: u64,
+}
+
+/// Those that ended within a minute.
 #[derive(Debug)]
 struct Slot {
     begun: Moment,
-    counts: Box<[u32; BOUNDS + 1]>,
+    counts: Counts,
+    /// Jobs whose deadline came before a permission.
+    missed: u64,
 }
+
+/// How many there were up to each bound, and above them all.
+#[derive(Debug, Clone)]
+struct Counts(Box<[u64; BOUNDS + 1]>);
 
 /// How long half of them took at most, and nearly all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -70,62 +91,135 @@ impl AllWaits {
 }
 
 impl Waits {
-    /// One more, which ends now.
-    pub fn note(&self, waited: Duration, now: Moment) {
-        let mut slots = self.recent(now);
-        let begun = slots.back().map(|slot| slot.begun);
-        if begun.is_none_or(|begun| now.since(begun) >= SLOT) {
-            slots.push_back(Slot {
-                begun: now,
-                counts: Box::new([0; BOUNDS + 1]),
-            });
-        }
-        if let Some(slot) = slots.back_mut() {
-            slot.counts[number(waited)] += 1;
+    /// One begins; the number by which it ends.
+    pub fn begin(&self, now: Moment) -> u64 {
+        let mut recent = self.recent();
+        recent.begun += 1;
+        let number = recent.begun;
+        recent.going_on.insert(number, now);
+        number
+    }
+
+    /// It ends now, however it ends.
+    pub fn end(&self, number: u64, now: Moment) {
+        let mut recent = self.recent();
+        if let Some(begun) = recent.going_on.remove(&number) {
+            recent.slot(now).counts.add(now.since(begun));
         }
     }
 
-    /// How long they took; none where there were none.
+    /// One that was none: the permission was there.
+    pub fn none(&self, now: Moment) {
+        self.recent().slot(now).counts.add(Duration::ZERO);
+    }
+
+    /// A job's deadline came before a permission.
+    pub fn missed(&self, now: Moment) {
+        self.recent().slot(now).missed += 1;
+    }
+
+    /// How long those took that ended in the last quarter of an hour; none where there were none.
     pub fn waited(&self, now: Moment) -> Option<Waited> {
-        let mut counts = [0_u64; BOUNDS + 1];
-        for slot in &*self.recent(now) {
-            for (all, count) in counts.iter_mut().zip(slot.counts.iter()) {
-                *all += u64::from(*count);
-            }
-        }
-        let count = counts.iter().sum();
+        let counts = Counts::of(self.recent().since(KEPT, now));
+        let count = counts.all();
         (count > 0).then(|| Waited {
             count,
-            p50_seconds: quantile(&counts, count.div_ceil(2)),
-            p99_seconds: quantile(&counts, (count * 99).div_ceil(100)),
+            p50_seconds: counts.quantile(count.div_ceil(2)),
+            p99_seconds: counts.quantile((count * 99).div_ceil(100)),
         })
     }
 
-    fn recent(&self, now: Moment) -> MutexGuard<'_, VecDeque<Slot>> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while slots
-            .pop_front_if(|slot| now.since(slot.begun) >= KEPT)
-            .is_some()
-        {}
-        slots
+    /// How those fared that ended in the last two minutes, and those that go on.
+    pub fn calls(&self, now: Moment) -> Calls {
+        let mut recent = self.recent();
+        let mut counts = Counts::of(recent.since(OF_LATE, now));
+        for begun in recent.going_on.values() {
+            counts.add(now.since(*begun));
+        }
+        let all = counts.all();
+        let p99 = match all {
+            0 => 0.0,
+            all => counts.quantile((all * 99).div_ceil(100)),
+        };
+        Calls {
+            all,
+            missed: recent.since(OF_LATE, now).map(|slot| slot.missed).sum(),
+            p99: Duration::from_secs_f64(p99),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The bound that so many of them keep.
-fn quantile(counts: &[u64], rank: u64) -> f64 {
-    let mut seen = 0;
-    let reached = counts.iter().position(|count| {
-        seen += count;
-        seen >= rank
-    });
-    bound(reached.unwrap_or(BOUNDS))
+impl Recent {
+    /// The minute that it is now.
+    fn slot(&mut self, now: Moment) -> &mut Slot {
+        self.forget(now);
+        let is_over = |slot: &mut Slot| now.since(slot.begun) >= SLOT;
+        if self.slots.back_mut().is_none_or(is_over) {
+            self.slots.push_back(Slot {
+                begun: now,
+                counts: Counts::none(),
+                missed: 0,
+            });
+        }
+        let last = self.slots.len() - 1;
+        &mut self.slots[last]
+    }
+
+    /// Those minutes that began within this time.
+    fn since(&mut self, time: Duration, now: Moment) -> impl Iterator<Item = &Slot> {
+        self.forget(now);
+        let within = move |slot: &&Slot| now.since(slot.begun) < time;
+        self.slots.iter().filter(within)
+    }
+
+    fn forget(&mut self, now: Moment) {
+        let is_old = |slot: &mut Slot| now.since(slot.begun) >= KEPT;
+        while self.slots.pop_front_if(is_old).is_some() {}
+    }
+}
+
+impl Counts {
+    fn none() -> Self {
+        Self(Box::new([0; BOUNDS + 1]))
+    }
+
+    fn of<'a>(slots: impl Iterator<Item = &'a Slot>) -> Self {
+        let mut sum = Self::none();
+        for slot in slots {
+            for (all, count) in sum.0.iter_mut().zip(slot.counts.0.iter()) {
+                *all += count;
+            }
+        }
+        sum
+    }
+
+    fn add(&mut self, waited: Duration) {
+        self.0[number(waited)] += 1;
+    }
+
+    fn all(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The bound that so many of them keep.
+    fn quantile(&self, rank: u64) -> f64 {
+        let mut seen = 0;
+        let reached = self.0.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        });
+        bound(reached.unwrap_or(BOUNDS))
+    }
 }
 
 /// Which bound a wait keeps; the last is for what is longer than all.
 fn number(waited: Duration) -> usize {
     let seconds = waited.as_secs_f64();
-    let bounds = (0..BOUNDS).map(bound);
-    bounds.take_while(|bound| *bound < seconds).count()
+    EACH_BOUND.partition_point(|bound| *bound < seconds)
 }
 
 /// What took no time to speak of took none.
@@ -144,30 +238,50 @@ mod tests {
         Moment::at(Duration::from_secs(seconds))
     }
 
+    /// One that takes this long, and ends then.
+    fn takes(waits: &Waits, time: Duration, end: Moment) {
+        let begun = Moment::at(end.since(Moment::default()).saturating_sub(time));
+        waits.end(waits.begin(begun), end);
+    }
+
     #[test]
     fn quantiles_are_within_a_tenth() {
         let waits = Waits::default();
-        assert_eq!(waits.waited(at(0)), None);
+        assert_eq!(waits.waited(at(20)), None);
         for tenths in 1..=100 {
-            waits.note(Duration::from_millis(tenths * 100), at(0));
+            takes(&waits, Duration::from_millis(tenths * 100), at(20));
         }
-        let waited = waits.waited(at(0)).unwrap();
+        let waited = waits.waited(at(20)).unwrap();
         assert_eq!(waited.count, 100);
         assert!((5.0..=5.5).contains(&waited.p50_seconds), "{waited:?}");
         assert!((9.9..=10.9).contains(&waited.p99_seconds), "{waited:?}");
-        waits.note(Duration::from_hours(100), at(1));
-        assert!(waits.waited(at(1)).is_some(), "however long it was");
+        takes(&waits, Duration::from_hours(100), at(400_000));
+        assert!(waits.waited(at(400_000)).is_some(), "however long it was");
     }
 
     #[test]
     fn a_quarter_of_an_hour_is_kept_and_no_more() {
         let waits = Waits::default();
         for minute in 0..60 {
-            waits.note(Duration::ZERO, at(60 * minute));
-            assert!(waits.0.lock().unwrap().len() <= 15);
+            waits.none(at(60 * minute));
+            assert!(waits.recent().slots.len() <= 15);
         }
         assert_eq!(waits.waited(at(59 * 60)).unwrap().count, 15);
         assert!(waits.waited(at(59 * 60)).unwrap().p99_seconds < 1e-9);
         assert_eq!(waits.waited(at(59 * 60 + 15 * 60)), None);
+    }
+
+    #[test]
+    fn calls_are_told_with_those_that_still_wait_and_two_minutes_later_no_more() {
+        let waits = Waits::default();
+        assert_eq!(waits.calls(at(0)), Calls::default());
+        let number = waits.begin(at(0));
+        assert!(waits.calls(at(60)).p99 >= Duration::from_secs(60));
+        waits.end(number, at(60));
+        waits.missed(at(61));
+        let calls = waits.calls(at(100));
+        assert_eq!((calls.all, calls.missed), (1, 1));
+        assert!(calls.p99 >= Duration::from_secs(60), "{calls:?}");
+        assert_eq!(waits.calls(at(180)), Calls::default());
     }
 }

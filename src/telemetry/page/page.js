@@ -9,6 +9,7 @@ const COURSE = 900; // seconds that the course shows: a quarter of an hour
 const SOON = 2; // seconds of waiting for quota that are not worth a word
 const LOOK = 5; // seconds from one look of the course to the next
 const RECENT = 10; // seconds over which the rate is taken
+const A_DAY = 86400; // seconds after which a time is told with its day
 const A_MINUTE = 60; // seconds over which the latency is taken
 
 const WORDS = {
@@ -22,6 +23,9 @@ const WORDS = {
   not_ready: "✕ not ready",
   gone: "✕ gone",
 };
+
+// By these errors credentials are refused.
+const OF_CREDENTIALS = ["unauthorized", "forbidden"];
 
 const at = (id) => document.getElementById(id);
 const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
@@ -153,10 +157,27 @@ function story(times) {
   return [...told, ...(most ? [`up to ${number(most)} waiting`] : [])].join("; ") || "all was well, and none waited";
 }
 
+// When something was; of another day with its date. Not how long ago: what reads the page aloud would never be silent.
+function when(moment) {
+  const then = new Date(moment);
+  return Date.now() - then < A_DAY * 1000 ? then.toLocaleTimeString() : then.toLocaleString();
+}
+
+const withSince = ({ trouble, since }) => trouble && `${trouble}; since ${when(since)}`;
+
+// What accuses a provider now: that it is not well, that its requests fail, that its calls wait.
+function accusation(provider) {
+  const runs = provider.trouble ? [] : Object.entries(provider.failing ?? {});
+  const failing = runs.map(([error, { count, since, last }]) => `requests fail: ${error} ${number(count)} since ${when(since)}, the last at ${when(last)}`);
+  return [withSince(provider), ...failing, withSince(provider.quota?.calls_wait ?? {})].filter(Boolean).join("; ");
+}
+
+// A counter says when that was: it goes on to tell of what is over.
 function results(provider) {
   const { found = 0, not_found = 0, failed = 0 } = provider.results;
   const errors = Object.entries(provider.errors).filter(([, count]) => count > 0);
-  const told = errors.map(([error, count]) => `${error} ${number(count)}`).join(", ");
+  const last = (error) => (provider.last_errors?.[error] ? `, the last at ${when(provider.last_errors[error])}` : "");
+  const told = errors.map(([error, count]) => `${error} ${number(count)}${last(error)}`).join("; ");
   return `${number(found)} found, ${number(not_found)} not found, ${number(failed)} failed${told && ` (${told})`}`;
 }
 
@@ -175,7 +196,8 @@ function quota({ quota, backlog_seconds, steps }) {
   if (!quota) return "no limit";
   const used = quota.used === undefined ? `${number(quota.limit)} in a window` : `${number(quota.used)} of ${number(quota.limit)} used`;
   const waits = backlog_seconds > 0 ? `; what waits takes ${time(backlog_seconds)}` : "";
-  return used + waits + (quota.held ? `; ${quota.held}` : "");
+  const left = quota.remaining === undefined ? "" : `; its answers say that ${number(quota.remaining)} are left`;
+  return used + waits + (quota.held ? `; ${withSince(quota.held)}` : left);
 }
 
 // How long calls and bulk waited for a permission, half of them and nearly all, in the last quarter of an hour.
@@ -204,7 +226,7 @@ function showProvider(name, provider) {
   }
   card.className = `card ${provider.state}`;
   showState(card.querySelector(".state"), ...standing(provider));
-  showTrouble(card.querySelector(".trouble"), provider.trouble);
+  showTrouble(card.querySelector(".trouble"), accusation(provider));
   const times = stretches(name);
   for (const [what, path] of Object.entries(course(times))) card.querySelector(`path.${what}`).setAttribute("d", path);
   const [half, most] = latency(name);
@@ -245,6 +267,19 @@ function showDeadLetters({ providers, for_nobody }) {
   at("dead-letters").tBodies[0].replaceChildren(...rows);
 }
 
+// What was refused before its provider's credentials were mended can be sent back.
+function showReplays({ providers, dead_letters }) {
+  const isWell = ({ trouble, failing = {} }) => !trouble && Object.keys(failing).length === 0;
+  const told = Object.entries(providers).flatMap(([name, provider]) => {
+    const errors = OF_CREDENTIALS.filter((error) => provider.dead_letters[error] > 0);
+    if (!errors.length || !isWell(provider)) return [];
+    return [`lookup-worker dead replay --provider ${name}${errors.map((error) => ` --error ${error}`).join("")}`];
+  });
+  at("replays").hidden = !dead_letters || told.length === 0;
+  at("replays").replaceChildren("What was refused before the credentials were mended:", ...told.flatMap((command) =>
+    [" ", Object.assign(document.createElement("code"), { textContent: command })]));
+}
+
 function show(status) {
   answers = [...answers, status].slice(-REMEMBERED - 1);
   // The last is always of now, and the next takes its place until it is old enough to stay.
@@ -254,7 +289,7 @@ function show(status) {
   const state = status.ready ? "consuming" : "not_ready";
   document.body.className = "";
   showState(at("state"), state);
-  showTrouble(at("trouble"), status.trouble);
+  showTrouble(at("trouble"), withSince(status));
   const providers = Object.entries(status.providers);
   const all = (count) => number(providers.reduce((sum, [name, provider]) => sum + count(name, provider), 0));
   say(at("rate"), all((name) => rate(name, since(RECENT), status)));
@@ -267,6 +302,7 @@ function show(status) {
   }
   for (const [name, provider] of providers) showProvider(name, provider);
   showDeadLetters(status);
+  showReplays(status);
   const times = ["not connected yet", "connected once"][status.connects] ?? `connected ${status.connects} times`;
   const panics = status.panics ? `, ${status.panics} panics caught` : "";
   say(at("about"), `Version ${status.version}, up for ${time(status.uptime_seconds)}, ${times}${panics}.`);

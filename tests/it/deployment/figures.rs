@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
+use lookup_worker::sandbox::{CountForm, Kind};
 use serde_json::{Value, json};
 
 use super::file;
 use crate::{
+    amqp::Client,
     broker::Broker,
     keeper::{Node, free_ports},
-    road::{Road, SOON},
+    road::{Road, SOON, Served, config},
+    worker::Worker,
 };
 
 /// The words of a text that begin so, each once; recorded series (`level:name:rate`) are none.
@@ -71,15 +74,24 @@ fn missing(named: &BTreeSet<String>, page: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_metric_of_ours_that_dashboard_and_rules_name_is_exposed() {
     let vhost = Broker::shared().vhost();
-    let road = Road::open(&vhost.url(), "").await;
+    // One says how many requests are left.
+    let sandbox = Served::with(|options| {
+        let limit = "2000/1h".parse().expect("a limit");
+        options.rate_limits = [(Kind::Plume, limit)].into();
+        options.count = Some(CountForm::Seconds);
+    })
+    .await;
+    let mut worker = Worker::start(&config(&vhost.url(), &sandbox, ""));
+    worker.wait_ready().await;
+    let client = Client::connect(&vhost.url()).await;
+    let road = Road {
+        client,
+        worker,
+        sandbox,
+    };
     let fault = json!({"status": 503});
     road.sandbox
-        .fault(
-            lookup_worker::sandbox::Kind::Omeda,
-            "/12345/",
-            fault,
-            Some(1),
-        )
+        .fault(Kind::Omeda, "/12345/", fault, Some(1))
         .await;
     // Found at the second attempt; no job.
     road.publish(
@@ -116,7 +128,7 @@ async fn every_metric_of_the_broker_that_dashboard_and_rules_name_is_exposed() {
     });
     broker.wait_ready();
     broker.enable_plugin("rabbitmq_prometheus");
-    let client = crate::amqp::Client::connect(&broker.url()).await;
+    let client = Client::connect(&broker.url()).await;
     client.declare_queue("lookup.dead").await;
     let named = named("rabbitmq_");
     assert!(named.len() >= 2, "{named:?}");
