@@ -10,6 +10,7 @@ mod broken; // what it means that there is no answer
 mod connections; // one for each request in flight over HTTP/1.1
 mod fence; // the last look at a permission
 mod origin; // where requests go
+mod prepared; // a request as reqwest takes it
 mod transport; // the clients of reqwest
 mod whole; // the answer, read and unpacked within its bound
 
@@ -23,8 +24,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER_AGENT},
+    HeaderValue, Request, Response,
+    header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT},
 };
 use hyper_util::client::legacy::connect::HttpInfo;
 use lru::LruCache;
@@ -42,10 +43,10 @@ use crate::{
 use alpn::Protocol;
 use broken::Broken;
 use connections::{Connection, Connections};
-use fence::{Fence, Taken};
+use fence::Taken;
 use origin::{Origin, Origins};
+use prepared::{Prepared, no_address};
 use transport::{Cause, Transport};
-use whole::Coding;
 
 /// Who asks.
 const AGENT: HeaderValue =
@@ -251,7 +252,7 @@ impl Shared {
     ) -> Result<Response<Bytes>, Unanswered> {
         let Asked { origin, prepared } = asked;
         let (answer, _connection) = self.head(origin, prepared, terms).await?;
-        Ok(self.whole(answer).await?)
+        Ok(whole::answer(answer, self.max_response_bytes).await?)
     }
 
     /// The head of the answer, once the provider processes the request.
@@ -431,50 +432,6 @@ impl Shared {
         let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         answered.contains(&address)
     }
-
-    async fn whole(&self, mut answer: reqwest::Response) -> Result<Response<Bytes>, Failure> {
-        let limit = self.max_response_bytes;
-        let status = answer.status();
-        let read = match Coding::of(answer.headers()) {
-            Err(coding) => Err(format!(
-                "expected an answer in one of the codings gzip, br, zstd or in none, got Content-Encoding {coding}"
-            )),
-            Ok(coding) => {
-                let body = whole::read(&mut answer, limit)
-                    .await
-                    .map_err(|error| broken::broken_off(&error))?;
-                unpacked(coding, body, limit)
-            }
-        };
-        let body = match read {
-            Ok(body) => body,
-            Err(message) if status == StatusCode::OK => {
-                return Err(Failure::new(ErrorKind::BadResponse, message).with_status(200));
-            }
-            // Of another status nothing needs to be read: it decides alone.
-            Err(_) => Bytes::new(),
-        };
-        let mut whole = Response::new(body);
-        *whole.status_mut() = status;
-        *whole.headers_mut() = std::mem::take(answer.headers_mut());
-        for of_the_coding in [CONTENT_ENCODING, CONTENT_LENGTH] {
-            whole.headers_mut().remove(of_the_coding);
-        }
-        Ok(whole)
-    }
-}
-
-/// What the answer holds.
-fn unpacked(coding: Option<Coding>, body: Option<Bytes>, limit: usize) -> Result<Bytes, String> {
-    let body = match (coding, body) {
-        (Some(coding), Some(body)) => coding.unpack(&body, limit).map_err(|_| {
-            format!("expected what Content-Encoding says ({coding:?}), got something else")
-        })?,
-        (_, body) => body,
-    };
-    body.ok_or_else(|| {
-        format!("expected at most {limit} bytes (max_response_bytes), the answer is larger")
-    })
 }
 
 /// The head of an answer, with the connection that was lent to its request, if any.
@@ -485,48 +442,6 @@ struct Asked {
     origin: Arc<Origin>,
     /// None once it was made where it is made once.
     prepared: Option<Prepared>,
-}
-
-/// A request as `reqwest` takes it.
-#[derive(Clone)]
-struct Prepared {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Prepared {
-    fn of(request: Request<Bytes>, origin: &Origin) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().ok_or_else(no_address)?;
-        // A request for another path is another request.
-        let url = origin.address(path).ok_or_else(|| {
-            let message = "a value of the query would change the request's path; expected none that is `.` or `..`";
-            Failure::new(ErrorKind::InvalidJob, message)
-        })?;
-        Ok(Self {
-            method: parts.method,
-            url,
-            headers: parts.headers,
-            body,
-        })
-    }
-
-    fn request(self, permission: Permission, taken: Option<Taken>) -> reqwest::Request {
-        let mut request = reqwest::Request::new(self.method, self.url);
-        *request.headers_mut() = self.headers;
-        let body = Fence::around(self.body, permission, taken);
-        *request.body_mut() = Some(reqwest::Body::wrap(body));
-        request
-    }
-}
-
-fn no_address() -> Failure {
-    Failure::new(
-        ErrorKind::Internal,
-        "the request's address is none; check the provider's base_url",
-    )
 }
 
 fn no_connection_in_time() -> Failure {

@@ -3,7 +3,13 @@
 use std::io::{self, Read};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
+
+use super::broken;
+use crate::failure::{ErrorKind, Failure};
 
 /// The codings that are asked for and read (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
 pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
@@ -11,9 +17,59 @@ pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, br, zst
 /// Those that a server may use unasked.
 const UNREADABLE: [&str; 3] = ["deflate", "compress", "x-compress"];
 
+/// The whole answer, unpacked, of at most `limit` bytes.
+///
+/// # Errors
+/// Where it breaks off, and of a 200 that is too large or packed otherwise than was asked for.
+pub(super) async fn answer(
+    mut answer: reqwest::Response,
+    limit: usize,
+) -> Result<Response<Bytes>, Failure> {
+    let status = answer.status();
+    let body = match Coding::of(answer.headers()) {
+        Err(coding) => Err(format!(
+            "expected an answer in one of the codings gzip, br, zstd or in none, got Content-Encoding {coding}"
+        )),
+        Ok(coding) => {
+            let body = read(&mut answer, limit)
+                .await
+                .map_err(|error| broken::broken_off(&error))?;
+            unpacked(coding, body, limit)
+        }
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(message) if status == StatusCode::OK => {
+            return Err(Failure::new(ErrorKind::BadResponse, message).with_status(200));
+        }
+        // Of another status nothing needs to be read: it decides alone.
+        Err(_) => Bytes::new(),
+    };
+    let mut whole = Response::new(body);
+    *whole.status_mut() = status;
+    *whole.headers_mut() = std::mem::take(answer.headers_mut());
+    for of_the_coding in [CONTENT_ENCODING, CONTENT_LENGTH] {
+        whole.headers_mut().remove(of_the_coding);
+    }
+    Ok(whole)
+}
+
+/// What the answer holds.
+fn unpacked(coding: Option<Coding>, body: Option<Bytes>, limit: usize) -> Result<Bytes, String> {
+    let body = match (coding, body) {
+        (Some(coding), Some(body)) => coding.unpack(&body, limit).map_err(|_| {
+            format!("expected what Content-Encoding says ({coding:?}), got something else")
+        })?,
+        (_, body) => body,
+    };
+    body.ok_or_else(|| {
+        format!("expected at most {limit} bytes (max_response_bytes), the answer is larger")
+    })
+}
+
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+enum Coding {
     Gzip,
     Brotli,
     Zstd,
@@ -24,7 +80,7 @@ impl Coding {
     ///
     /// # Errors
     /// The name of one that cannot be read. Whatever is not well known is the provider's text, which may hold anything.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
         let mut coding = None;
         let values = headers.get_all(CONTENT_ENCODING).iter();
         for name in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
@@ -57,7 +113,7 @@ impl Coding {
     ///
     /// # Errors
     /// Where it is damaged.
-    pub fn unpack(self, body: &[u8], limit: usize) -> io::Result<Option<Bytes>> {
+    fn unpack(self, body: &[u8], limit: usize) -> io::Result<Option<Bytes>> {
         if body.is_empty() {
             return Ok(Some(Bytes::new()));
         }
@@ -80,10 +136,7 @@ fn bounded(packed: impl Read, limit: usize) -> io::Result<Option<Bytes>> {
 }
 
 /// The whole body; none if it is larger than `limit` bytes.
-pub(super) async fn read(
-    answer: &mut reqwest::Response,
-    limit: usize,
-) -> reqwest::Result<Option<Bytes>> {
+async fn read(answer: &mut reqwest::Response, limit: usize) -> reqwest::Result<Option<Bytes>> {
     if answer
         .content_length()
         .is_some_and(|length| length > limit as u64)

@@ -45,7 +45,7 @@ use self::{
     value::Rule,
     wait::Wait,
 };
-use super::{access::Access, class as table, class::Rules, named, wait as asked};
+use super::{access::Access, answer::named, class as table, class::Rules, wait as asked};
 use crate::{
     config::CountKeys,
     customer::Page,
