@@ -58,18 +58,15 @@ async fn jobs_that_wait_for_the_quota_have_a_place_at_whichever_worker_has_them(
         let job = Job::json(&plume(&format!("84{NUMBER}{id}"))).id(id);
         client.publish("lookup.jobs", "plume.bulk", job).await;
     };
-    for id in ["0", "1", "2", "3"] {
-        publish(id).await;
-    }
+    // One by one, since those that come together ask for their permissions in any order.
+    publish("0").await;
     client.wait_for_depth("lookup.results", 1, SOON).await;
     for (id, place) in [("1", 1), ("2", 2), ("3", 3)] {
-        let waits = |said: &[Value]| is("waits_for_quota")(said) && said[0]["line"]["of"] == 3;
+        publish(id).await;
+        let line = json!({"place": place, "of": place, "calls": 0});
+        let waits = |said: &[Value]| is("waits_for_quota")(said) && said[0]["line"] == line;
         let said = explained(&toml, id, waits).await;
         assert_eq!(said.len(), 1, "{said:?}");
-        assert_eq!(
-            said[0]["line"],
-            json!({"place": place, "of": 3, "calls": 0})
-        );
         assert_eq!(
             (&said[0]["provider"], &said[0]["lane"]),
             (&json!("plume"), &json!("bulk"))
@@ -82,12 +79,20 @@ async fn jobs_that_wait_for_the_quota_have_a_place_at_whichever_worker_has_them(
     let mut second = Worker::start(&toml);
     second.wait_ready().await;
     for id in ["4", "5"] {
-        let said = explained(&toml, id, is("waits_for_quota")).await;
-        assert!(said[0]["line"]["place"].as_u64() >= Some(1), "{said:?}");
-        assert!(said.iter().all(|line| line["note"] != "silent_workers"));
+        // A worker on a busy machine may be silent for once.
+        explained(&toml, id, |said: &[Value]| {
+            is("waits_for_quota")(said)
+                && said[0]["line"]["place"].as_u64() >= Some(1)
+                && said.iter().all(|line| line["note"] != "silent_workers")
+        })
+        .await;
     }
-    let said = explained(&toml, "9", is("unseen")).await;
-    assert_eq!(said[0]["ready"], json!({"lookup.jobs.plume.bulk": 1}));
+    // The broker counts what lies ready a moment later.
+    let ready = json!({"lookup.jobs.plume.bulk": 1});
+    explained(&toml, "9", |said: &[Value]| {
+        is("unseen")(said) && said[0]["ready"] == ready
+    })
+    .await;
     let told = Call::new(&["explain", "--id", "1"])
         .config(&toml)
         .run()
