@@ -158,7 +158,8 @@ fn count(name: &str, quota: &Quota) -> Option<Finding> {
             check,
             held.to_string(),
             format!(
-                "who else uses the token? If nobody does, lower providers.{name}.quota to what the provider allows; where its                  headers mean something else, providers.{name}.count = \"none\" passes them over"
+                "who else uses the token? If nobody does, lower providers.{name}.quota to what the provider allows; \
+                 where its headers mean something else, providers.{name}.count = \"none\" passes them over"
             ),
         ));
     }
