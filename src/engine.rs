@@ -271,6 +271,7 @@ impl Engine {
                 NextStep::After(wait) => {
                     job.mark.at(Stage::rests(wait));
                     self.tell_of(wait, job, waiting);
+                    let _lent = job.slot.lend();
                     tokio::time::sleep(wait).await;
                 }
             }

@@ -29,6 +29,7 @@ use crate::{
     lane::Lane,
     lease::Lease,
     provider::{Adapter, Lookup},
+    slots::Slot,
 };
 
 /// A lookup request that can be made.
@@ -46,6 +47,8 @@ pub struct Job<Asked = Rc<Lookup>> {
     pub step: Option<Rc<Step>>,
     /// How far it is.
     pub mark: Mark,
+    /// The slot that works on it.
+    pub slot: Slot,
 }
 
 /// Who is asked, and so how a job's query and options are read.
@@ -144,6 +147,7 @@ impl<Asked> Job<Asked> {
                 lease: Lease::default(),
                 step: None,
                 mark: Mark::default(),
+                slot: Slot::default(),
             }),
             Err(failure) => Err(Box::new(NotAJob { ticket, failure })),
         }

@@ -15,6 +15,7 @@ pub mod job; // delivery -> job, or why it is none
 pub mod json; // JSON in: errors that name the place and never the value
 pub mod lane; // interactive or bulk
 pub mod lease; // how long a delivery is ours
+pub mod slots; // the turns of those who work on jobs, lent while a job waits
 
 pub mod lookups; // several providers asked in one job
 

@@ -67,6 +67,7 @@ use crate::{
     policy::{poison::Suspicion, progress::Progress, timeout::ConsumerTimeout},
     provider::settings::ProviderSettings,
     settings::Settings,
+    slots::{Slots, spare},
     telemetry::{
         metrics::{Metrics, ProviderMetrics, UNKNOWN},
         notify,
@@ -128,6 +129,7 @@ struct Provider {
     metrics: ProviderMetrics,
     /// Jobs in flight.
     concurrency: u16,
+    slots: Rc<Slots>,
     inbox: Inbox<Held>,
     suspects: Inbox<Held>,
     finished: Finished,
@@ -141,6 +143,7 @@ impl Provider {
             asked,
             metrics: metrics.provider(name),
             concurrency,
+            slots: Rc::default(),
             inbox: Inbox::default(),
             suspects: Inbox::default(),
             finished: Finished::new(kept),
@@ -390,8 +393,9 @@ impl Worker {
     }
 
     /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each. While bulk
-    /// jobs in all of them wait for quota, a call must not wait for a slot: there are some for calls alone. How many
-    /// requests there are at once is still bounded by `concurrency`, in the engine.
+    /// jobs in all of them wait for quota, a call must not wait for a slot: there are some for calls alone. And there are
+    /// spare ones, for as long as jobs wait for their next attempt. How many requests there are at once is still
+    /// bounded by `concurrency`, in the engine.
     fn start_slots(self: &Rc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         let mut slots = Vec::new();
         for (name, provider) in &self.providers {
@@ -403,6 +407,12 @@ impl Worker {
                     Rc::clone(self),
                     name.clone(),
                     lanes,
+                )));
+            }
+            for _ in 0..spare(provider.concurrency) {
+                slots.push(spawn_local(journey::spare_slot(
+                    Rc::clone(self),
+                    name.clone(),
                 )));
             }
         }

@@ -18,6 +18,7 @@ use crate::{
     policy::circuit::Recovery,
     provider::{Lookup, class::until},
     result::SkipReason,
+    slots::Slot,
     telemetry::traces::Span,
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Common {
     pub deadline: Option<Timestamp>,
     pub lease: Lease,
     pub mark: Mark,
+    pub slot: Slot,
     pub span: Span,
     pub waiting: Waiting,
 }
@@ -128,6 +130,7 @@ impl Asking {
             deadline,
             lease,
             mark,
+            slot,
             ..
         } = self.common.clone();
         let prior = PriorAttempts {
@@ -150,6 +153,7 @@ impl Asking {
             lease,
             step: Some(Rc::clone(&self.step)),
             mark: mark.step(&self.engine.settings.name),
+            slot,
         }
     }
 

@@ -83,6 +83,7 @@ impl Plan {
             deadline: job.deadline.map(|end| of_steps(job.ticket.received, end)),
             lease: job.lease.clone(),
             mark: job.mark.clone(),
+            slot: job.slot.clone(),
             span: span.clone(),
             waiting,
         };

@@ -12,6 +12,7 @@ use crate::{
     lane::Lane,
     lookups::{self, Asked, Plan, State},
     provider::Adapter,
+    slots::Slot,
     telemetry::traces::Span,
 };
 use futures_util::FutureExt;
@@ -21,6 +22,25 @@ pub async fn slot(worker: Rc<Worker>, provider: String, lanes: &[Lane]) {
     let provider = &worker.providers[&provider];
     while let Some((lane, job)) = provider.inbox.take(lanes).await {
         worker.begin(provider, lane, job, Waiting::Queued).await;
+    }
+}
+
+/// A spare slot: takes a job while one of the others' waits for its next attempt.
+pub async fn spare_slot(worker: Rc<Worker>, provider: String) {
+    let provider = &worker.providers[&provider];
+    loop {
+        let turn = tokio::select! {
+            turn = provider.slots.borrow() => turn,
+            () = provider.inbox.closed() => return,
+        };
+        tokio::select! {
+            biased;
+            next = provider.inbox.take(&Lane::ALL) => match next {
+                Some((lane, job)) => worker.begin(provider, lane, job, Waiting::Queued).await,
+                None => return,
+            },
+            () = turn.wanted_back() => {}
+        }
     }
 }
 
@@ -226,6 +246,7 @@ impl Worker {
         let Ticket { id, lane, .. } = &job.ticket;
         let begin = || self.marks.begin(id, provider.name(), *lane);
         job.mark = way.mark.get_or_init(begin).clone();
+        job.slot = Slot::of(&provider.slots);
         Ok(job)
     }
 

@@ -9,7 +9,7 @@ use super::{
     load::{Held, Load},
     parking, suspects,
 };
-use crate::{broker::Delivery, config::Step, job::Address, lane::Lane};
+use crate::{broker::Delivery, config::Step, job::Address, lane::Lane, slots::spare};
 
 /// Calls that are held, whatever a provider's concurrency: each is to hear by its deadline, also while the provider is
 /// left in peace.
@@ -49,7 +49,8 @@ impl Worker {
                     self.timeout.most(engine.pace, company)
                 });
                 let concurrency = self.concurrency(provider);
-                most.min().map_or(concurrency, |most| concurrency.min(most))
+                let held = concurrency.saturating_add(spare(concurrency));
+                most.min().map_or(held, |most| held.min(most))
             }
             Sink::Suspects(..) => 1,
             Sink::Unrouted => UNROUTED_PREFETCH,

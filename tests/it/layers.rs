@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 14] = [
         "lane",
         "tls",
     ],
-    &["config", "dead_letter", "lease", "outcome"],
+    &["config", "dead_letter", "lease", "outcome", "slots"],
     &["message", "policy", "result"],
     &["provider"],
     &["http", "job"],
