@@ -86,7 +86,7 @@ impl Cluster {
         let check = format!("rabbit_nodes:await_running_count({count}, 60000).");
         for node in &self.nodes {
             assert_eq!(
-                node.rabbitmqctl(&["eval", &check]).trim(),
+                node.evaluate(&check).trim(),
                 "ok",
                 "the cluster is not complete"
             );

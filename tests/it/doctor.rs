@@ -104,7 +104,7 @@ async fn broker_dead_letters_and_replies_are_told() {
         "[reply]\nallow = [\"crm.*\"]\n",
     );
     let broker = &found(&toml, 0, "broker").await[0];
-    let version = Broker::shared().rabbitmqctl(&["eval", "rabbit_misc:version()."]);
+    let version = Broker::shared().evaluate("rabbit_misc:version().");
     let version = version.trim().trim_matches('"');
     assert!(
         text(broker, "message").contains(&format!(

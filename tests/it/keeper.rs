@@ -146,6 +146,9 @@ pub fn environment(command: &mut Command, node: &Node, folder: &Path) {
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
 }
 
+/// What the nodes of `deploy/rabbitmq-node` and who talks to them know of each other.
+pub const COOKIE: &str = "only-this-machine";
+
 /// RabbitMQ's version, without its patch level.
 pub fn version() -> (u32, u32) {
     static VERSION: LazyLock<(u32, u32)> = LazyLock::new(|| {

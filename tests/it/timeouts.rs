@@ -37,14 +37,11 @@ fn impatient(timeout: Duration) -> Broker {
     let broker = Broker::launch(Node::alone());
     broker.wait_ready();
     let milliseconds = timeout.as_millis();
-    broker.rabbitmqctl(&[
-        "eval",
-        &format!(
-            "application:set_env(rabbit, consumer_timeout, {milliseconds}),
-            application:set_env(rabbit, channel_tick_interval, {}).",
-            milliseconds / 10
-        ),
-    ]);
+    broker.evaluate(&format!(
+        "application:set_env(rabbit, consumer_timeout, {milliseconds}),
+        application:set_env(rabbit, channel_tick_interval, {}).",
+        milliseconds / 10
+    ));
     broker
 }
 
