@@ -70,6 +70,38 @@ fn the_job_of_the_readme_is_a_job() {
 }
 
 #[test]
+fn the_configuration_of_the_readme_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secrets = folder.path().join("secrets");
+    std::fs::create_dir(&secrets).expect("a folder in ours");
+    let config = blocks("toml")
+        .into_iter()
+        .find(|block| block.contains("url_file"))
+        .expect("an example of a configuration")
+        .replace("/run/secrets", &secrets.to_string_lossy());
+    for (name, secret) in [
+        ("amqp", "amqp://127.0.0.1"),
+        ("omeda", "an-id"),
+        ("kapture", "dG9rZW4="),
+    ] {
+        std::fs::write(secrets.join(name), secret).expect("a file in our folder");
+    }
+    let path = folder.path().join("lookup-worker.toml");
+    std::fs::write(&path, config).expect("a file in our folder");
+    let ran = program()
+        .args(["pipe", "--config"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program");
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
+#[test]
 fn the_readme_names_every_kind() {
     for kind in Adapter::kinds() {
         assert!(README.contains(&format!("| {kind} |")), "{kind}");
