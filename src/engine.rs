@@ -70,6 +70,8 @@ pub struct Engine {
     pool: Pool,
     batches: batch::Worth,
     warned: retry_after::Warned,
+    /// How long an answer takes, of late; zero before the first.
+    usual: Cell<Duration>,
     /// Nobody waits for the quota any more.
     stopping: Cell<bool>,
 }
@@ -189,6 +191,7 @@ impl Engine {
             pool,
             batches,
             warned: retry_after::Warned::default(),
+            usual: Cell::default(),
             stopping,
         }))
     }

@@ -23,10 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Request, Response,
-    header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT},
-};
+use http::{Request, Response};
 use hyper_util::client::legacy::connect::HttpInfo;
 use lru::LruCache;
 use tokio::{sync::SemaphorePermit, time::timeout};
@@ -47,12 +44,6 @@ use fence::Taken;
 use origin::{Origin, Origins};
 use prepared::{Prepared, no_address};
 use transport::{Cause, Transport};
-
-/// Who asks.
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("lookup-worker/", env!("CARGO_PKG_VERSION")));
-/// Whatever the provider has: most send JSON, some call it something else.
-const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
 /// A provider that refuses a request unprocessed so often is not ready for it.
 const MOST_UNPROCESSED: u32 = 4;
@@ -172,9 +163,8 @@ impl Client {
         access: &Access,
         limit: Duration,
         terms: SendTerms,
-    ) -> impl Future<Output = Result<Response<Bytes>, Unanswered>> + use<'_> {
-        let request = access.put(request.clone()).ok_or_else(no_address);
-        self.send_by(request, limit, terms)
+    ) -> impl Future<Output = Result<Response<Bytes>, Unanswered>> {
+        self.send_by(request, Some(access), limit, terms)
     }
 
     /// Sends `request` as it is and reads the whole answer. Where a connection broke that had been used before, it is
@@ -192,12 +182,12 @@ impl Client {
             permission: Permission::UNLIMITED,
             fresh: false,
         };
-        let answer = self.send_by(Ok(request.clone()), limit, terms).await;
+        let answer = self.send_by(&request, None, limit, terms).await;
         if !matches!(answer, Err(Unanswered::Stale(_))) {
             return answer.map_err(Failure::from);
         }
         terms.fresh = true;
-        let again = self.send_by(Ok(request), limit, terms).await;
+        let again = self.send_by(&request, None, limit, terms).await;
         again.map_err(Failure::from)
     }
 
@@ -212,63 +202,46 @@ impl Client {
         Ok(self.send(request, limit).await?.map(drop))
     }
 
-    /// What need not wait is done before the future is polled: what an async function is given, it holds twice.
-    fn send_by(
+    async fn send_by(
         &self,
-        request: Result<Request<Bytes>, Failure>,
+        request: &Request<Bytes>,
+        access: Option<&Access>,
         limit: Duration,
         terms: SendTerms,
-    ) -> impl Future<Output = Result<Response<Bytes>, Unanswered>> + use<'_> {
-        let mut asked = request.and_then(|request| self.0.asked(request));
-        async move {
-            let exchange = match &mut asked {
-                Ok(asked) => self.0.exchange(asked, terms),
-                Err(failure) => return Err(failure.clone().into()),
-            };
-            let answer = timeout(limit, exchange).await;
-            answer.unwrap_or_else(|_| {
-                let message = format!("no whole answer within {} ms", limit.as_millis());
-                Err(Failure::new(ErrorKind::Timeout, message).into())
-            })
-        }
+    ) -> Result<Response<Bytes>, Unanswered> {
+        let origin = self.0.origins.of(request.uri()).ok_or_else(no_address)?;
+        let mut prepared = Prepared::new(request, access, origin);
+        let answer = timeout(limit, self.0.exchange(&mut prepared, terms)).await;
+        answer.unwrap_or_else(|_| {
+            let message = format!("no whole answer within {} ms", limit.as_millis());
+            Err(Failure::new(ErrorKind::Timeout, message).into())
+        })
     }
 }
 
 impl Shared {
-    fn asked(&self, mut request: Request<Bytes>) -> Result<Asked, Failure> {
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, AGENT);
-        headers.entry(ACCEPT).or_insert(ANYTHING);
-        headers.entry(ACCEPT_ENCODING).or_insert(whole::ACCEPTED);
-        let origin = self.origins.of(request.uri()).ok_or_else(no_address)?;
-        let prepared = Some(Prepared::of(request, &origin)?);
-        Ok(Asked { origin, prepared })
-    }
-
     async fn exchange(
         &self,
-        asked: &mut Asked,
+        prepared: &mut Prepared<'_>,
         terms: SendTerms,
     ) -> Result<Response<Bytes>, Unanswered> {
-        let Asked { origin, prepared } = asked;
-        let (answer, _connection) = self.head(origin, prepared, terms).await?;
+        let (answer, _connection) = self.head(prepared, terms).await?;
         Ok(whole::answer(answer, self.max_response_bytes).await?)
     }
 
     /// The head of the answer, once the provider processes the request.
     async fn head(
         &self,
-        origin: &Origin,
-        prepared: &mut Option<Prepared>,
+        prepared: &mut Prepared<'_>,
         terms: SendTerms,
     ) -> Result<Head<'_>, Unanswered> {
         for _ in 0..MOST_UNPROCESSED {
-            match self.attempt(origin, prepared, terms).await {
+            match self.attempt(prepared, terms).await {
                 Ok(head) => return Ok(head),
                 Err(Broken::Void) => return Err(Unanswered::NotSent),
                 Err(Broken::Unprocessed { wants_one }) => {
                     if wants_one {
-                        origin.said_to_want_one();
+                        prepared.origin.said_to_want_one();
                     }
                 }
                 Err(Broken::Silent(address, failure)) => {
@@ -290,28 +263,25 @@ impl Shared {
 
     async fn attempt(
         &self,
-        origin: &Origin,
-        prepared: &mut Option<Prepared>,
+        prepared: &mut Prepared<'_>,
         terms: SendTerms,
     ) -> Result<Head<'_>, Broken> {
         let permission = terms.permission;
+        let origin = &*Arc::clone(&prepared.origin);
         let _turn = match self.transport.protocol(origin) {
             // Rare, and large: boxed.
             Protocol::Unknown => Box::pin(self.turn(origin, permission)).await?,
             Protocol::Http1 | Protocol::Http2 => None,
         };
         match self.transport.protocol(origin) {
-            Protocol::Http1 => self.over_http1(origin, prepared, terms).await,
+            Protocol::Http1 => self.over_http1(prepared, terms).await,
             Protocol::Unknown => {
                 let asking = self.transport.asking(origin);
-                self.shared(asking, origin, prepared.as_ref(), permission)
-                    .await
+                self.shared(asking, prepared, permission).await
             }
             Protocol::Http2 => {
                 let two = self.transport.two(origin);
-                let head = self
-                    .shared(two, origin, prepared.as_ref(), permission)
-                    .await;
+                let head = self.shared(two, prepared, permission).await;
                 // Whoever answers there may not speak it any more.
                 if matches!(head, Err(Broken::Unreachable(_))) {
                     origin.alpn.forget();
@@ -342,10 +312,10 @@ impl Shared {
     /// Over HTTP/1.1, where nobody says that a request was not processed: it is made once.
     async fn over_http1(
         &self,
-        origin: &Origin,
-        prepared: &mut Option<Prepared>,
+        prepared: &mut Prepared<'_>,
         terms: SendTerms,
     ) -> Result<Head<'_>, Broken> {
+        let origin = &prepared.origin;
         let connection = self.connections.take();
         let client = if terms.fresh {
             self.transport.fresh(origin)
@@ -353,9 +323,11 @@ impl Shared {
             self.transport.one(&connection.clients, origin)
         };
         let client = self.usable(client)?;
-        let prepared = prepared.take().ok_or_else(sent_before)?;
-        let answer = client.execute(prepared.request(terms.permission, None));
-        let answer = answer.await.map_err(|error| self.told(&error))?;
+        let request = prepared
+            .make_once(terms.permission)
+            .map_err(Broken::Failed)?;
+        let answer = client.execute(request).await;
+        let answer = answer.map_err(|error| self.told(&error))?;
         self.note(&answer);
         Ok((answer, Some(connection)))
     }
@@ -364,15 +336,16 @@ impl Shared {
     async fn shared(
         &self,
         client: Result<&reqwest::Client, Cause>,
-        origin: &Origin,
-        prepared: Option<&Prepared>,
+        prepared: &mut Prepared<'_>,
         permission: Permission,
     ) -> Result<Head<'_>, Broken> {
         let taken = Taken::default();
-        let prepared = prepared.ok_or_else(sent_before)?.clone();
-        let request = prepared.request(permission, Some(Arc::clone(&taken)));
+        let request = prepared
+            .make(permission, Some(Arc::clone(&taken)))
+            .map_err(Broken::Failed)?;
         let asking = self.usable(client)?.execute(request);
-        let answer = self.in_time(asking, origin, permission, &taken).await?;
+        let answer = self.in_time(asking, &prepared.origin, permission, &taken);
+        let answer = answer.await?;
         let answer = answer.map_err(|error| self.told(&error))?;
         self.note(&answer);
         Ok((answer, None))
@@ -437,24 +410,9 @@ impl Shared {
 /// The head of an answer, with the connection that was lent to its request, if any.
 type Head<'a> = (reqwest::Response, Option<Connection<'a>>);
 
-/// A request on its way to whoever answers there.
-struct Asked {
-    origin: Arc<Origin>,
-    /// None once it was made where it is made once.
-    prepared: Option<Prepared>,
-}
-
 fn no_connection_in_time() -> Failure {
     let message = "no connection to the provider while the quota's permission was good";
     Failure::new(ErrorKind::Connection, message)
-}
-
-/// A request that is made once was made.
-fn sent_before() -> Broken {
-    Broken::Failed(Failure::new(
-        ErrorKind::Internal,
-        "a bug: a request was about to be made twice",
-    ))
 }
 
 impl fmt::Debug for Shared {

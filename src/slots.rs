@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// no slot is free for it could be with another worker.
 #[must_use]
 pub fn spare(concurrency: u16) -> u16 {
-    (concurrency / 4).min(8)
+    (concurrency / 8).min(8)
 }
 
 /// The turns of one provider's slots.
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn few_are_spare_and_none_beside_a_few() {
-        for (concurrency, spares) in [(1, 0), (3, 0), (4, 1), (16, 4), (32, 8), (512, 8)] {
+        for (concurrency, spares) in [(1, 0), (7, 0), (8, 1), (16, 2), (64, 8), (512, 8)] {
             assert_eq!(spare(concurrency), spares, "{concurrency}");
         }
     }

@@ -37,9 +37,10 @@ async function publish(channel, provider, lines) {
   await channel.waitForConfirms();
 }
 
-// The next results; one that comes again, after a crash somewhere, has the same message_id.
+// The next results; one that comes again, after a crash somewhere, has the same message_id. So has the answer to a job
+// that failed and was sent back by `dead replay`: it is taken all the same.
 async function takeResults(channel, count) {
-  const seen = new Set();
+  const seen = new Map();
   await channel.prefetch(100);
   await new Promise((resolve, reject) => {
     const late = () => reject(new Error(`no result within ${PATIENCE_MS / 1000} s; does a worker run?`));
@@ -47,8 +48,11 @@ async function takeResults(channel, count) {
     const take = (message) => {
       if (!message || seen.size === count) return; // goes back with the channel
       const id = message.properties.messageId;
-      if (!seen.has(id)) console.log(JSON.stringify(JSON.parse(message.content)));
-      seen.add(id);
+      const result = JSON.parse(message.content);
+      if ((seen.get(id) ?? 'failed') === 'failed') {
+        console.log(JSON.stringify(result));
+        seen.set(id, result.status);
+      }
       // Only now: what is not acknowledged comes again.
       channel.ack(message);
       clearTimeout(timer);

@@ -43,15 +43,19 @@ def publish(channel, provider, queries):
 
 
 def results(channel, count):
-    """The next results; one that comes again, after a crash somewhere, has the same message_id."""
+    """The next results; one that comes again, after a crash somewhere, has the same message_id.
+
+    So has the answer to a job that failed and was sent back by `dead replay`: it is taken all the same.
+    """
     channel.basic_qos(prefetch_count=100)
-    seen = set()
+    seen = {}
     for method, properties, body in channel.consume(REPLIES, inactivity_timeout=PATIENCE):
         if method is None:
             sys.exit(f"no result within {PATIENCE} s; does a worker run? `lookup-worker check` tells")
-        if properties.message_id not in seen:
-            seen.add(properties.message_id)
-            print(json.dumps(json.loads(body)), flush=True)
+        result = json.loads(body)
+        if seen.get(properties.message_id, "failed") == "failed":
+            seen[properties.message_id] = result["status"]
+            print(json.dumps(result), flush=True)
         # Only now: what is not acknowledged comes again.
         channel.basic_ack(method.delivery_tag)
         if len(seen) == count:

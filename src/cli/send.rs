@@ -149,11 +149,22 @@ async fn open(settings: &Settings, limit: Duration) -> Result<Rc<Session>, Faile
     Ok(session)
 }
 
+/// That something is waited for is said after this.
+const SAID_AFTER: Duration = Duration::from_secs(3);
+
 /// A worker that was started just now declares it soon.
 async fn until_there(session: &Session, exchange: &str, limit: Duration) -> Result<(), Failed> {
-    let give_up = Instant::now() + limit;
+    let begun = Instant::now();
+    let mut told = false;
     while !session.has_exchange(exchange).await.map_err(Failed::new)? {
-        if Instant::now() > give_up {
+        if begun.elapsed() > SAID_AFTER && !std::mem::replace(&mut told, true) {
+            eprintln!(
+                "no exchange {exchange} in the virtual host {} yet; a worker declares it when it is started, which is \
+                 waited for",
+                session.vhost()
+            );
+        }
+        if begun.elapsed() > limit {
             return Err(Failed::new(format_args!(
                 "there is no exchange {exchange} in the virtual host {}, which a worker declares when it is started; \
                  has one run here, and with this amqp.prefix?",

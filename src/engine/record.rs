@@ -65,9 +65,11 @@ impl Record {
         if reply.unsent {
             engine.quota.wasted();
         } else {
-            engine
-                .metrics
-                .requested(reply.label(), self.begun.elapsed());
+            let took = self.begun.elapsed();
+            engine.metrics.requested(reply.label(), took);
+            if status.is_some() {
+                engine.answered_after(took);
+            }
         }
         // What has to be asked for again, with fewer others or on another connection, says nothing yet.
         let Some(Some(outcome)) = reply.outcomes.first() else {
@@ -95,17 +97,61 @@ impl Drop for Record {
         let engine = &self.report.engine;
         let took = self.begun.elapsed();
         engine.metrics.requested(ErrorKind::Timeout.as_str(), took);
-        let kind = given_up(took, engine.settings.timeout);
+        let kind = given_up(took, engine.settings.timeout, engine.usual.get());
         self.report.tell(&Outcome::Failed(Failure::new(kind, "")));
     }
 }
 
+/// A provider that was silent for so long is slow, whatever it is elsewhere.
+const LONG: Duration = Duration::from_secs(1);
+
+/// And so is one that takes so many times as long as it usually does.
+const UNUSUAL: u32 = 4;
+
 /// What it was that nobody waited for. Soon given up, it was the job that had no time, not the provider that took too
-/// much of it.
-fn given_up(took: Duration, timeout: Duration) -> ErrorKind {
-    if took < timeout / 2 {
+/// much of it: soon by half of the timeout, or where answers usually take less, by what they do.
+fn given_up(took: Duration, timeout: Duration, usual: Duration) -> ErrorKind {
+    if took < (UNUSUAL * usual).max(LONG).min(timeout / 2) {
         ErrorKind::DeadlineExceeded
     } else {
         ErrorKind::Timeout
+    }
+}
+
+impl Engine {
+    /// An answer took so long, whatever it says.
+    fn answered_after(&self, took: Duration) {
+        let usual = self.usual.get();
+        self.usual.set(if usual.is_zero() {
+            took
+        } else {
+            (7 * usual + took) / 8
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_given_up_accuses_the_provider_where_it_was_silent_for_unusually_long() {
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        for (took, usual, accused) in [
+            (seconds(3), millis(200), true),
+            (millis(900), millis(20), false),
+            (seconds(3), Duration::ZERO, true),
+            (seconds(3), seconds(1), false),
+            (seconds(4), seconds(1), true),
+            (seconds(5), seconds(4), true),
+        ] {
+            let kind = given_up(took, seconds(10), usual);
+            assert_eq!(kind == ErrorKind::Timeout, accused, "{took:?} of {usual:?}");
+        }
+        // A timeout that is short accuses sooner.
+        assert_eq!(
+            given_up(millis(300), millis(500), seconds(1)),
+            ErrorKind::Timeout
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! One HTTP request and its answer, shared by every lookup that it answers.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, Shared};
@@ -63,7 +63,10 @@ pub(super) async fn run(
     let (answer, used) = match &authorization {
         Ok(access) => {
             let request = engine.request(&lookups).map(|mut request| {
-                record.span = Span::request(&spans, &engine.settings.name, &mut request);
+                if !spans.is_empty() {
+                    let request = request.to_mut();
+                    record.span = Span::request(&spans, &engine.settings.name, request);
+                }
                 request
             });
             let terms = SendTerms {
@@ -98,7 +101,7 @@ impl Engine {
     /// on a new one, which is another request and needs another permission.
     async fn ask(
         &self,
-        request: &Result<Request<Bytes>, Failure>,
+        request: &Result<Cow<'_, Request<Bytes>>, Failure>,
         access: &Access,
         mut terms: SendTerms,
         lane: Lane,
@@ -120,16 +123,16 @@ impl Engine {
         client.request(request, access, limit, terms).await
     }
 
-    fn request(&self, lookups: &[Rc<Lookup>]) -> Result<Request<Bytes>, Failure> {
+    fn request<'a>(&self, lookups: &'a [Rc<Lookup>]) -> Result<Cow<'a, Request<Bytes>>, Failure> {
         let [lookup] = lookups else {
             self.metrics.batched.inc_by(lookups.len() as u64);
             let batch = parts(lookups).and_then(|parts| self.adapter().batch(&parts));
-            return batch.ok_or_else(|| {
+            return batch.map(Cow::Owned).ok_or_else(|| {
                 let message = "these lookups cannot be asked for together";
                 Failure::new(ErrorKind::Rejected, message)
             });
         };
-        Ok(lookup.request.clone())
+        Ok(Cow::Borrowed(&lookup.request))
     }
 
     /// Each lookup's outcome; none where it is not certain whose is what.

@@ -175,11 +175,28 @@ fn unasked(answers: &[StepAnswer]) -> Failure {
             "{}: the job's query holds nothing that it is asked by, and no other step gave an answer",
             answer.row.provider
         ),
-        (Some(answer), Some(reason)) => format!(
-            "{}: not asked ({}), and nobody else knows the customer",
-            answer.row.provider,
-            reason.in_words()
-        ),
+        (Some(_), Some(_)) => {
+            let skipped = answers.iter().filter_map(|answer| {
+                let reason = answer
+                    .row
+                    .reason
+                    .filter(|reason| *reason != SkipReason::NoValue)?;
+                Some(format!(
+                    "{}: not asked ({})",
+                    answer.row.provider,
+                    reason.in_words()
+                ))
+            });
+            let skipped = skipped.collect::<Vec<_>>().join(", ");
+            if answers
+                .iter()
+                .any(|answer| answer.row.status == StepStatus::NotFound)
+            {
+                format!("{skipped}, and nobody else knows the customer")
+            } else {
+                skipped
+            }
+        }
         _ => "no step could be asked".to_owned(),
     };
     Failure::new(ErrorKind::ProviderError, message)

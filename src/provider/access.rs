@@ -1,9 +1,8 @@
 //! What lets a request in, and where it stands there: in a header, in a parameter of the address, or nowhere.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Uri,
+    HeaderMap, HeaderName, HeaderValue, Uri,
     header::{AUTHORIZATION, InvalidHeaderValue},
     uri::PathAndQuery,
 };
@@ -84,21 +83,17 @@ impl Access {
         }
     }
 
-    /// Puts it into a request. None where the address cannot hold it: it grows too long.
+    /// Puts it into the address or the headers of a request. None where the address cannot hold it: it grows too long.
     #[must_use]
-    pub fn put(&self, mut request: Request<Bytes>) -> Option<Request<Bytes>> {
+    pub fn put(&self, address: Uri, headers: &mut HeaderMap) -> Option<Uri> {
         match &self.place {
             Place::Header(name) => {
-                _ = request
-                    .headers_mut()
-                    .insert(name.clone(), self.value.clone());
+                headers.insert(name, self.value.clone());
+                Some(address)
             }
-            Place::Parameter(name) => {
-                *request.uri_mut() = with_parameter(request.uri(), name, &self.value)?;
-            }
-            Place::Nowhere => {}
+            Place::Parameter(name) => with_parameter(&address, name, &self.value),
+            Place::Nowhere => Some(address),
         }
-        Some(request)
     }
 }
 
@@ -118,9 +113,10 @@ fn with_parameter(address: &Uri, name: &str, value: &HeaderValue) -> Option<Uri>
 mod tests {
     use super::*;
 
-    fn put(access: &Access, address: &str) -> Request<Bytes> {
-        let request = Request::get(address).body(Bytes::new()).unwrap();
-        access.put(request).unwrap()
+    fn put(access: &Access, address: &'static str) -> (Uri, HeaderMap) {
+        let mut headers = HeaderMap::new();
+        let address = access.put(Uri::from_static(address), &mut headers);
+        (address.unwrap(), headers)
     }
 
     #[test]
@@ -136,16 +132,16 @@ mod tests {
                 "https://a.test/b?c=d&api%20key=s3c%26ret%3D1%23",
             ),
         ] {
-            assert_eq!(put(&access, before).uri(), after);
+            assert_eq!(put(&access, before).0, after);
         }
     }
 
     #[test]
     fn a_user_and_a_password_are_a_header_and_nothing_is_nothing() {
-        let request = put(&Access::basic("ada", "s3cret").unwrap(), "https://a.test/");
-        assert_eq!(request.headers()[AUTHORIZATION], "Basic YWRhOnMzY3JldA==");
-        assert!(request.headers()[AUTHORIZATION].is_sensitive());
-        assert!(put(&Access::free(), "https://a.test/").headers().is_empty());
+        let (_, headers) = put(&Access::basic("ada", "s3cret").unwrap(), "https://a.test/");
+        assert_eq!(headers[AUTHORIZATION], "Basic YWRhOnMzY3JldA==");
+        assert!(headers[AUTHORIZATION].is_sensitive());
+        assert!(put(&Access::free(), "https://a.test/").1.is_empty());
     }
 
     #[test]

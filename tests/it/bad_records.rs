@@ -186,19 +186,19 @@ async fn a_job_that_waits_here_for_its_next_attempt_lends_its_slot() {
     .await;
     let waits =
         "initial_delay = \"1m\"\nmax_delay = \"1m\"\nmax_attempts = 4\nin_process_limit = \"2m\"";
-    let keys = "token = \"t\"\nconcurrency = 4";
+    let keys = "token = \"t\"\nconcurrency = 8";
     let config = plume(&vhost.url(), &server.base, keys).replace(QUICK, waits);
     let mut worker = Worker::start(&config);
     worker.wait_ready().await;
     let client = Client::connect(&vhost.url()).await;
-    for n in 0..4 {
+    for n in 0..8 {
         let id = format!("bad-{n}");
         client
             .publish("lookup.jobs", "plume.bulk", job(&id, &id))
             .await;
     }
     let asked = async {
-        while server.asked().len() < 4 {
+        while server.asked().len() < 8 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -212,7 +212,7 @@ async fn a_job_that_waits_here_for_its_next_attempt_lends_its_slot() {
     let rest = worker
         .metric("lookup_jobs_in_flight{provider=\"plume\"}")
         .await;
-    assert!((rest - 4.0).abs() < 0.5, "they wait all the while: {rest}");
+    assert!((rest - 8.0).abs() < 0.5, "they wait all the while: {rest}");
 }
 
 #[tokio::test]

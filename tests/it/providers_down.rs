@@ -9,6 +9,7 @@ use crate::{
     amqp::{Client, Job},
     broker::Broker,
     road::{Road, SOON, Served, config},
+    waits::plume,
     worker::Worker,
 };
 
@@ -107,6 +108,34 @@ async fn while_a_provider_is_dark_its_jobs_wait_in_their_queue_and_none_is_used_
     );
     assert_eq!(road.client.depth("lookup.dead").await, Some(0));
     wait_for_readyz(&road.worker, |text| text == "ready\n").await;
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_is_noticed_where_all_deadlines_are_shorter_than_its_timeout() {
+    let vhost = Broker::shared().vhost();
+    // Connections are made, and nobody reads what comes by them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let base = format!("http://{}", silent.local_addr().expect("its address"));
+    let keys = "token = \"t\"\nbreaker = { failures = 3, cooldown = \"5m\" }";
+    let mut worker = Worker::start(&plume(&vhost.url(), &base, keys));
+    worker.wait_ready().await;
+    let client = Client::connect(&vhost.url()).await;
+    for n in 0..4 {
+        let call = json!({"query": {"account_id": format!("acc-{n}")}, "deadline_ms": 1500});
+        let call = Job::json(&call).id(&format!("call-{n}"));
+        client
+            .publish("lookup.jobs", "plume.interactive", call)
+            .await;
+    }
+    for result in client.take("lookup.results", 4, SOON).await {
+        assert_eq!(result.json()["error"]["kind"], "deadline_exceeded");
+    }
+    wait_for_readyz(&worker, |text| {
+        text.contains("plume: circuit open") && text.contains("(last: timeout)")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ fn dead_letters(names: &Names, lie: Result<u32, BrokerError>, replays: &[String]
             for replay in replays {
                 let _ = write!(
                     advice,
-                    "; `{replay}` what was refused before the credentials were mended"
+                    "; `{replay}` sends back what was refused before the credentials were mended, if it lies there still"
                 );
             }
             Finding::note("dead letters", message, advice)

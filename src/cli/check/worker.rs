@@ -108,6 +108,17 @@ pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
                 .advise("its log tells more")
         }
     };
+    let strange = settings.providers.keys();
+    let strange = strange.filter(|name| !status.providers.contains_key(*name));
+    let strange: Vec<_> = strange
+        .map(|name| {
+            let message = format!(
+                "the worker on {listen} does not know it, and answers its jobs `unknown_provider`"
+            );
+            Finding::bad(format!("state {name}"), message)
+                .advise("it was started by a configuration without it: restart it")
+        })
+        .collect();
     let known = |(name, _): &(String, Provider)| settings.providers.contains_key(name);
     let providers = status.providers.into_iter().filter(known);
     let told = providers.flat_map(|(name, provider)| {
@@ -115,7 +126,8 @@ pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
         let failing = failing(&name, &provider);
         [state(&name, provider), failing, calls, count]
     });
-    [worker].into_iter().chain(told.flatten()).collect()
+    let told = strange.into_iter().chain(told.flatten());
+    [worker].into_iter().chain(told).collect()
 }
 
 /// What fails at a provider that is asked; where it is not, its state tells why.

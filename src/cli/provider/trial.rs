@@ -104,7 +104,7 @@ fn json(argument: &str, text: &str) -> Result<Box<RawValue>, Failed> {
 /// Shows the request, without its secret, and makes it once.
 async fn ask(
     provider: &ProviderSettings,
-    request: Request<Bytes>,
+    mut request: Request<Bytes>,
 ) -> Result<Result<Response<Bytes>, crate::failure::Failure>, Failed> {
     let client = Engine::client(provider).map_err(Failed::new)?;
     let tokens = Tokens::new(provider.adapter.clone(), provider.credentials.clone());
@@ -124,8 +124,9 @@ async fn ask(
         let body = String::from_utf8_lossy(request.body());
         print_line(format!("  {body}").as_bytes())?;
     }
-    let request = access
-        .put(request)
+    let address = request.uri().clone();
+    *request.uri_mut() = access
+        .put(address, request.headers_mut())
         .ok_or_else(|| Failed::new("the request's address grows too long for its secret"))?;
     Ok(client.send(request, provider.timeout).await)
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     cli::{Failed, progress},
+    failure::ErrorKind,
     lane::Lane,
     settings::Settings,
 };
@@ -167,6 +168,12 @@ impl Run {
             "{rows} rows are answered in {output}; {}",
             self.counts
         ));
+        if let Some(refused) = self.counts.refused() {
+            print_news(&format!(
+                "{refused} of them failed for the worker's credentials: mend those, take their lines out of {output}, \
+                 and the same command asks them again"
+            ));
+        }
         self.bookmark.remove();
         Ok(ExitCode::SUCCESS)
     }
@@ -203,6 +210,15 @@ impl Counts {
             .as_ref()
             .map_or(answer.status.as_str(), |error| error.kind.as_str());
         *self.0.entry(word.to_owned()).or_default() += 1;
+    }
+}
+
+impl Counts {
+    /// How many failed for no fault of their own, if any did.
+    fn refused(&self) -> Option<u64> {
+        let of_credentials = self.0.iter();
+        let of_credentials = of_credentials.filter(|(word, _)| ErrorKind::is_of_credentials(word));
+        Some(of_credentials.map(|(_, count)| count).sum()).filter(|count| *count > 0)
     }
 }
 
