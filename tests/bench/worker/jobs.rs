@@ -153,7 +153,7 @@ impl Results {
 }
 
 /// The job that a result answers, if it is the right answer.
-fn read(delivery: &Delivery) -> u32 {
+pub fn read(delivery: &Delivery) -> u32 {
     #[derive(Deserialize)]
     struct Answer {
         job_id: String,

@@ -50,6 +50,7 @@ enum Series {
     Workers,
     Kinds,
     Lookups,
+    Calls,
 }
 
 #[derive(Parser)]
@@ -150,6 +151,9 @@ async fn measure(arguments: &Arguments) {
     }
     if arguments.wants(Series::Lookups) {
         series::lookups(&place, arguments).await;
+    }
+    if arguments.wants(Series::Calls) {
+        series::calls(&place, arguments).await;
     }
 }
 

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapin::Confirmation;
+use futures_util::StreamExt;
+use lapin::{Confirmation, Consumer, options::BasicConsumeOptions, types::FieldTable};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     jobs::{self, Results},
     process::{cpu_seconds, peak_mib},
     provider::Provider,
-    setup::Setup,
+    setup::{Asked, Setup},
     wire::Wire,
     worker::Worker,
 };
@@ -26,6 +27,9 @@ const QUIET: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 /// What is run before latency counts.
 const WARM_UP_SECONDS: u32 = 2;
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Where calls are answered.
+const ANSWERS: &str = "answers";
 /// Less processor time than this is too coarsely counted to be told.
 const LEAST_CPU_SECONDS: f64 = 0.1;
 
@@ -167,6 +171,33 @@ impl Place {
         latencies
     }
 
+    /// Calls on a schedule that waits for nobody, first at an idle worker, then beside bulk jobs for as long as those
+    /// last: milliseconds from a call's publish to its answer.
+    pub async fn calls(&self, setup: Setup, rate: u32, seconds: u32) -> [Figure; 2] {
+        let vhost = self.broker.vhost();
+        let mut worker = declared(&vhost, &self.slow, &setup).await;
+        worker.start_again();
+        worker.wait_ready().await;
+        let client = Client::connect(&vhost.url()).await;
+        let mut caller = Caller::new(&vhost.url(), &setup, rate).await;
+        caller.calls_during(tokio::time::sleep(WARM_UP)).await;
+        let idle = Duration::from_secs(seconds.into());
+        let idle = caller.calls_during(tokio::time::sleep(idle)).await;
+
+        jobs::publish(&client, &setup).await;
+        let channel = client.new_channel().await;
+        let bulk = async {
+            while jobs::count(&channel).await < setup.jobs {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let beside = caller.calls_during(bulk).await;
+        stop(&mut worker).await;
+        Results::of(&client, setup.jobs).await.all().await;
+        assert_nothing_left(&client, &setup).await;
+        [idle, beside]
+    }
+
     /// Milliseconds from the start of the process to the result of a job that waited for it.
     pub async fn start(&self, concurrency: u16) -> f64 {
         let setup = Setup::new(1, concurrency);
@@ -181,6 +212,70 @@ impl Place {
         let taken = began.elapsed();
         stop(&mut worker).await;
         taken.as_secs_f64() * 1000.0
+    }
+}
+
+/// Who calls, and has a queue for the answers.
+struct Caller {
+    client: Client,
+    answers: Consumer,
+    asked: Asked,
+    key: String,
+    period: Duration,
+    /// When each was published; those of bulk have the numbers before.
+    published: Vec<Instant>,
+    first: u32,
+}
+
+impl Caller {
+    async fn new(url: &str, setup: &Setup, rate: u32) -> Self {
+        let client = Client::connect(url).await;
+        client.declare_queue(ANSWERS).await;
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..Default::default()
+        };
+        let consume = client.channel().basic_consume(
+            ANSWERS.into(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        Self {
+            answers: consume.await.expect("a consumer"),
+            client,
+            asked: setup.asked,
+            key: format!("{}.interactive", jobs::key(0, setup.asked)),
+            period: Duration::from_secs(1) / rate,
+            published: Vec::new(),
+            first: setup.jobs,
+        }
+    }
+
+    async fn calls_during(&mut self, time: impl Future<Output = ()>) -> Figure {
+        let (mut took, mut open) = (Figure::default(), 0);
+        let mut time = std::pin::pin!(time);
+        let (mut next, mut is_over) = (Instant::now(), false);
+        while !is_over || open > 0 {
+            tokio::select! {
+                () = &mut time, if !is_over => is_over = true,
+                () = tokio::time::sleep_until(next.into()), if !is_over => {
+                    let n = self.first + u32::try_from(self.published.len()).expect("not so many");
+                    self.published.push(Instant::now());
+                    let call = jobs::job(n, self.asked).reply_to(ANSWERS);
+                    drop(self.client.send("lookup.jobs", &self.key, &call).await);
+                    open += 1;
+                    next += self.period;
+                }
+                answer = self.answers.next() => {
+                    let answer = answer.expect("answers go on").expect("answers go on");
+                    let n = jobs::read(&answer) - self.first;
+                    took.add(self.published[n as usize].elapsed().as_secs_f64() * 1000.0);
+                    open -= 1;
+                }
+            }
+        }
+        took
     }
 }
 

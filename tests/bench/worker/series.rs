@@ -176,6 +176,31 @@ pub async fn lookups(place: &Place, arguments: &Arguments) {
     full(place, arguments, "Antsomi", rows).await;
 }
 
+/// How long calls take at an idle worker, and beside jobs in bulk without a quota.
+pub async fn calls(place: &Place, arguments: &Arguments) {
+    let mut rows = [
+        ("alone", [Figure::default(), Figure::default()]),
+        ("beside bulk", [Figure::default(), Figure::default()]),
+    ];
+    let mut ratio = Figure::default();
+    for _ in 0..arguments.rounds {
+        let taken = place
+            .calls(usual(arguments), arguments.rate, arguments.seconds)
+            .await;
+        let p99 = taken.each_ref().map(|taken| taken.percentile(99));
+        ratio.add(p99[1] / p99[0]);
+        for ((_, [p50, p99]), taken) in rows.iter_mut().zip(&taken) {
+            p50.add(taken.percentile(50));
+            p99.add(taken.percentile(99));
+        }
+    }
+    let rows = rows
+        .iter()
+        .map(|(name, [p50, p99])| format!("{name} | {p50:.1} | {p99:.1}"));
+    print_table("calls", "calls | p50 ms | p99 ms", rows);
+    println!("\np99 beside bulk is {ratio:.2} of p99 alone (medians of the rounds).");
+}
+
 fn of(asked: Asked, arguments: &Arguments) -> Setup {
     Setup {
         asked,
