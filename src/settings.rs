@@ -11,9 +11,8 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::{
-        AmqpSettings, ConfigError, Given, HttpSettings, LogSettings, Mistakes, ReplySettings,
-        RetrySettings, Sources, TracesSettings, WorkerSettings, https_or_local, names_in, read,
-        section, usable,
+        AmqpSettings, ConfigError, Given, HttpSettings, LogSettings, ReplySettings, RetrySettings,
+        Sources, TracesSettings, WorkerSettings, https_or_local, names_in, read, section, usable,
     },
     lookups::settings::{Known, LookupSettings, lookups},
     provider::settings::{ProviderSettings, Shared, providers},
@@ -49,13 +48,16 @@ pub struct Settings {
 /// # Errors
 /// All that is wrong, as far as it can be told at once, by its keys.
 pub fn load(file: Option<&Path>) -> Result<Settings, ConfigError> {
-    let Sources { mut root, files } = Sources::read(file)?;
+    let Sources {
+        mut root,
+        files,
+        mut mistakes,
+    } = Sources::read(file)?;
     let given = Given::of(&root);
     let folder = file
         .and_then(Path::parent)
         .unwrap_or(Path::new(""))
         .to_owned();
-    let mut mistakes = Mistakes::default();
     let worker: WorkerSettings = section(&mut root, "worker", &mut mistakes);
     let amqp: AmqpSettings = section(&mut root, "amqp", &mut mistakes);
     mistakes.note(one_broker(&amqp));

@@ -12,6 +12,7 @@ mod worker; // the one that runs here
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use futures_util::future::join_all;
 
 use super::Failed;
 use crate::settings::Settings;
@@ -51,8 +52,10 @@ pub(super) async fn run(
         reached.session.close().await;
     }
     report.add(worker::findings(&settings, worker))?;
-    for provider in settings.providers.values() {
-        report.add(provider::findings(provider).await)?;
+    // Those that do not answer are waited for together.
+    let providers = settings.providers.values().map(provider::findings);
+    for found in join_all(providers).await {
+        report.add(found)?;
     }
     report.add(lookups::findings(&settings))?;
     Ok(if report.all_well {

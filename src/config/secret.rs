@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::ConfigError;
+use super::{ConfigError, mistake::Mistakes};
 
 /// The keys whose value may stand in a file of its own.
 pub(crate) const KEYS: [&str; 7] = [
@@ -120,13 +120,14 @@ impl SecretFiles {
     }
 
     /// Puts each file's text in the place of its `KEY_file`; a file that nobody needs, since its key is given `over` it, is
-    /// not looked at.
+    /// not looked at. What cannot be read is noted, and something in its place, so that the rest can be told of too.
     pub fn read(
         &mut self,
         path: &str,
         table: &mut Map<String, Value>,
         over: &BTreeSet<String>,
-    ) -> Result<(), ConfigError> {
+        mistakes: &mut Mistakes,
+    ) {
         for key in KEYS {
             let file_key = format!("{key}_file");
             let Some(value) = table.remove(&file_key) else {
@@ -137,31 +138,47 @@ impl SecretFiles {
             }
             let full = format!("{path}{file_key}");
             if table.contains_key(key) {
-                return Err(ConfigError::at(
-                    &full,
-                    format_args!("`{path}{key}` is given too; expected one of them"),
-                ));
+                let problem = format_args!("`{path}{key}` is given too; expected one of them");
+                mistakes.add(&full, problem);
+                continue;
             }
-            let file = PathBuf::from(
-                value
-                    .into_string()
-                    .map_err(|_| ConfigError::at(&full, "expected a file's path"))?,
-            );
-            let text = contents(&file).map_err(|error| {
-                ConfigError::at(
-                    &full,
-                    format_args!("{} cannot be read: {error}", file.display()),
-                )
-            })?;
+            let text = match mistakes.note(text_of(&full, value)) {
+                Some((file, text)) => {
+                    self.0.insert(format!("{path}{key}"), file);
+                    text
+                }
+                None => unread(key).to_owned(),
+            };
             table.insert(key.into(), Value::from(text));
-            self.0.insert(format!("{path}{key}"), file);
         }
         for (key, value) in table.iter_mut() {
             if let ValueKind::Table(inner) = &mut value.kind {
-                self.read(&format!("{path}{key}."), inner, over)?;
+                self.read(&format!("{path}{key}."), inner, over, mistakes);
             }
         }
-        Ok(())
+    }
+}
+
+/// The file that a key names, and what it holds.
+fn text_of(key: &str, value: Value) -> Result<(PathBuf, String), ConfigError> {
+    let file = value.into_string();
+    let file = file.map_err(|_| ConfigError::at(key, "expected a file's path"))?;
+    let file = PathBuf::from(file);
+    match contents(&file) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => {
+            let problem = format_args!("{} cannot be read: {error}", file.display());
+            Err(ConfigError::at(key, problem))
+        }
+    }
+}
+
+/// Stands for a secret that could not be read; in itself it is no mistake.
+fn unread(key: &str) -> &'static str {
+    match key {
+        "url" => "amqps://unread",
+        "headers" => "unread=unread",
+        _ => "unread",
     }
 }
 

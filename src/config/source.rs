@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
-use super::{ConfigError, Given, environment, problem, secret::SecretFiles};
+use super::{ConfigError, Given, environment, mistake::Mistakes, problem, secret::SecretFiles};
 
 /// Every key that was given.
 pub(crate) struct Sources {
@@ -12,16 +12,19 @@ pub(crate) struct Sources {
     pub root: Map<String, Value>,
     /// The files that secrets stood in.
     pub files: SecretFiles,
+    /// Of secrets that could not be read.
+    pub mistakes: Mistakes,
 }
 
 impl Sources {
     /// Reads `file`, where one is given, and the environment over it.
     ///
     /// # Errors
-    /// Where one of them, or the file of a secret, cannot be read.
+    /// Where one of them cannot be read.
     pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut own_files = SecretFiles::default();
-        let variables = variables(&mut own_files)?;
+        let mut mistakes = Mistakes::default();
+        let variables = variables(&mut own_files, &mut mistakes)?;
         let over = Given::of(&variables).keys();
         let mut files = SecretFiles::default();
         let mut root = match file {
@@ -31,44 +34,39 @@ impl Sources {
                     ConfigError::of_source(format!("the file {path} cannot be read: {error}"))
                 })?;
                 let source = File::from_str(&text, FileFormat::Toml);
-                let read = table(source, &mut files, &over);
-                read.map_err(|problem| of_file(path, &text, problem))?
+                let read = table(source, &mut files, &over, &mut mistakes);
+                read.map_err(|error| of_file(path, &text, &error))?
             }
             None => Map::new(),
         };
         files.put_over(own_files, &over);
         put_over("", &mut root, variables)?;
-        Ok(Self { root, files })
+        Ok(Self {
+            root,
+            files,
+            mistakes,
+        })
     }
 }
 
 /// What the environment gives; of secrets in files, the files too.
-fn variables(files: &mut SecretFiles) -> Result<Map<String, Value>, ConfigError> {
+fn variables(
+    files: &mut SecretFiles,
+    mistakes: &mut Mistakes,
+) -> Result<Map<String, Value>, ConfigError> {
     let environment = Environment::with_prefix("LOOKUP")
         .prefix_separator("__")
         .separator("__")
         .source(Some(environment::variables()?));
-    table(environment, files, &BTreeSet::new()).map_err(|problem| match problem {
-        Unread::Syntax(error) => ConfigError::of_source(problem::of_syntax(&error)),
-        Unread::Secret(problem) => problem,
-    })
+    let read = table(environment, files, &BTreeSet::new(), mistakes);
+    read.map_err(|error| ConfigError::of_source(problem::of_syntax(&error)))
 }
 
-/// Why a source gives no keys.
-enum Unread {
-    Syntax(config::ConfigError),
-    Secret(ConfigError),
-}
-
-fn of_file(path: &Path, text: &str, problem: Unread) -> ConfigError {
-    match problem {
-        Unread::Syntax(error) => {
-            let problem = problem::of_syntax(&error);
-            let key = problem::key_that_stands_twice(&problem, text);
-            ConfigError::of_source(format!("{}: {problem}{key}", path.display()))
-        }
-        Unread::Secret(problem) => problem,
-    }
+/// Why a file gives no keys.
+fn of_file(path: &Path, text: &str, error: &config::ConfigError) -> ConfigError {
+    let problem = problem::of_syntax(error);
+    let key = problem::key_that_stands_twice(&problem, text);
+    ConfigError::of_source(format!("{}: {problem}{key}", path.display()))
 }
 
 /// One source's keys, each `KEY_file` replaced by what the file holds, unless another source is laid `over` that key.
@@ -76,11 +74,11 @@ fn table(
     source: impl Source + Send + Sync + 'static,
     files: &mut SecretFiles,
     over: &BTreeSet<String>,
-) -> Result<Map<String, Value>, Unread> {
-    let read = Config::builder().add_source(source).build();
-    let read = read.map_err(Unread::Syntax)?;
-    let mut table = read.cache.into_table().map_err(Unread::Syntax)?;
-    files.read("", &mut table, over).map_err(Unread::Secret)?;
+    mistakes: &mut Mistakes,
+) -> Result<Map<String, Value>, config::ConfigError> {
+    let read = Config::builder().add_source(source).build()?;
+    let mut table = read.cache.into_table()?;
+    files.read("", &mut table, over, mistakes);
     Ok(table)
 }
 

@@ -134,7 +134,9 @@ impl<'a> Acting<'a> {
             .map_err(Failed::new)?
         {
             Fate::Confirmed => Ok(None),
-            Fate::Returned => Ok(Some("their queue is not there")),
+            Fate::Returned => Ok(Some(
+                "their queue is not there (`--to-results` lets results wait in the queue of results)",
+            )),
             Fate::Refused => Ok(Some(
                 "their queue takes nothing: it is full, or has no leader",
             )),

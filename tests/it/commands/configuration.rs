@@ -879,7 +879,8 @@ async fn several_mistakes_are_told_at_once() {
     let toml = "[worker]\nconcurrency = 0\nshutdown_grace = 'never'\n[amqp]\nnope = 1\n[sky]\n\
         [providers.antsomi]\nkind = 'antsomi'\nbase_url = 'https://api.example'\ntokn = 'hunter2'\n\
         timeout = '1M'\n[providers.omeda]\nkind = 'omeda'\nbase_url = 'http://api.example'\nbrand = 'A'\n\
-        app_id = 'hunter2'\n[providers.crm]\nkind = 'salesforce'\ntoken = 'hunter2'\n[providers.plume]\nkind = 'plume'\n";
+        app_id = 'hunter2'\n[providers.crm]\nkind = 'salesforce'\ntoken = 'hunter2'\n[providers.plume]\nkind = 'plume'\n\
+        token_file = '/no/such/file'\n";
     let ran = Call::new(&["pipe"]).config(toml).run().await.expect(2);
     let keys = [
         "worker.concurrency",
@@ -893,7 +894,7 @@ async fn several_mistakes_are_told_at_once() {
         "providers.crm.base_url",
         "providers.crm.kind",
         "providers.plume.base_url",
-        "providers.plume.token",
+        "providers.plume.token_file",
     ];
     for key in keys {
         assert!(ran.err.contains(&format!("  `{key}`: ")), "{key}: {ran:?}");
