@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use sfv::{BareItem, Dictionary, List, ListEntry, Parameters, Parser};
 
@@ -55,6 +55,15 @@ pub fn said(
         return said
             .filter_map(|keys| by_name(headers, keys, now))
             .collect();
+    }
+    // Most answers say nothing of it, and every answer is asked.
+    let speaks = |name: &HeaderName| {
+        PREFIXES
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix))
+    };
+    if !headers.keys().any(speaks) {
+        return Vec::new();
     }
     let structured = structured(headers);
     if !structured.is_empty() {
@@ -247,7 +256,7 @@ fn short(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

@@ -21,6 +21,9 @@ use crate::{
 /// a few or the first of many can be told only once the others are there.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// No timer is as exact as less than this: who would settle for so short a time asks at once.
+const TOO_SHORT: Duration = Duration::from_millis(1);
+
 /// Those of one lane who wait, first come, first served.
 pub(super) struct Waiters {
     lane: Lane,
@@ -54,6 +57,7 @@ impl Waiters {
             rush: RefCell::default(),
             settle: match lane {
                 Lane::Interactive => Duration::ZERO,
+                Lane::Bulk if 2 * terms.pace < TOO_SHORT => Duration::ZERO,
                 Lane::Bulk => SETTLE.min(2 * terms.pace),
             },
         }
@@ -82,7 +86,14 @@ impl Waiters {
 
     /// Whether one who comes now may ask at once.
     pub fn may_ask_at_once(&self) -> bool {
-        self.settle.is_zero() && self.turns.available_permits() >= self.widest
+        let is_due = match self.lane {
+            // Whoever was refused last waits still, or has gone.
+            Lane::Interactive => true,
+            Lane::Bulk => {
+                self.settle.is_zero() && self.pace.borrow().pause(Moment::now()).is_zero()
+            }
+        };
+        is_due && self.turns.available_permits() >= self.widest
     }
 
     /// The turn of one who waits since `begun`; none where there will be no more.
