@@ -15,6 +15,7 @@ mod table; // `send --csv`
 
 use std::{
     collections::HashMap,
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
     rc::Rc,
@@ -158,7 +159,9 @@ async fn until_there(session: &Session, exchange: &str, limit: Duration) -> Resu
     let mut told = false;
     while !session.has_exchange(exchange).await.map_err(Failed::new)? {
         if begun.elapsed() > SAID_AFTER && !std::mem::replace(&mut told, true) {
-            eprintln!(
+            // That nobody reads it ends nothing.
+            let _ = writeln!(
+                io::stderr(),
                 "no exchange {exchange} in the virtual host {} yet; a worker declares it when it is started, which is \
                  waited for",
                 session.vhost()

@@ -21,8 +21,18 @@ use crate::{
 /// a few or the first of many can be told only once the others are there.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// No timer is as exact as less than this: who would settle for so short a time asks at once.
+/// A timer is no more exact than this: whoever would wait for less asks at once.
 const TOO_SHORT: Duration = Duration::from_millis(1);
+
+/// How long whoever comes waits before it asks.
+fn settle(lane: Lane, terms: &Terms) -> Duration {
+    match lane {
+        Lane::Interactive => Duration::ZERO,
+        Lane::Bulk => Some(SETTLE.min(2 * terms.pace))
+            .filter(|time| *time >= TOO_SHORT)
+            .unwrap_or_default(),
+    }
+}
 
 /// Those of one lane who wait, first come, first served.
 pub(super) struct Waiters {
@@ -35,7 +45,7 @@ pub(super) struct Waiters {
     room: Notify,
     waiting: Cell<usize>,
     /// Nobody asks sooner.
-    settle: Duration,
+    settle: Cell<Duration>,
     /// When there will be room at the latest, as the ledger said when it refused last, if it did.
     room_at: Cell<Option<Moment>>,
     /// The ledger refused.
@@ -55,17 +65,14 @@ impl Waiters {
             room_at: Cell::default(),
             full: Notify::new(),
             rush: RefCell::default(),
-            settle: match lane {
-                Lane::Interactive => Duration::ZERO,
-                Lane::Bulk if 2 * terms.pace < TOO_SHORT => Duration::ZERO,
-                Lane::Bulk => SETTLE.min(2 * terms.pace),
-            },
+            settle: Cell::new(settle(lane, terms)),
         }
     }
 
     /// Other terms count.
     pub fn change(&self, terms: &Terms) {
         self.pace.borrow_mut().change(terms);
+        self.settle.set(settle(self.lane, terms));
         self.has_room();
     }
 
@@ -90,7 +97,7 @@ impl Waiters {
             // Whoever was refused last waits still, or has gone.
             Lane::Interactive => true,
             Lane::Bulk => {
-                self.settle.is_zero() && self.pace.borrow().pause(Moment::now()).is_zero()
+                self.settle.get().is_zero() && self.pace.borrow().pause(Moment::now()).is_zero()
             }
         };
         is_due && self.turns.available_permits() >= self.widest
@@ -99,7 +106,7 @@ impl Waiters {
     /// The turn of one who waits since `begun`; none where there will be no more.
     pub async fn turn(&self, begun: Moment) -> Option<SemaphorePermit<'_>> {
         let turn = self.turns.acquire().await.ok()?;
-        let unsettled = self.settle.saturating_sub(Moment::now().since(begun));
+        let unsettled = self.settle.get().saturating_sub(Moment::now().since(begun));
         if !unsettled.is_zero() {
             sleep(unsettled).await;
         }

@@ -177,13 +177,16 @@ impl Broker {
             .unwrap_or_else(|problem| panic!("{expressions} failed:\n{problem}\n{}", self.log()))
     }
 
-    /// What the node makes of Erlang's expressions, or how they failed. `erl_call`, which comes with most Erlangs, needs a
-    /// hundredth of the time that `rabbitmqctl` does.
+    /// What the node makes of Erlang's expressions, or how they failed. `erl_call`, which comes with most Erlangs, boots
+    /// none for it, as `rabbitmqctl` does.
     fn try_to_evaluate(&self, expressions: &str) -> Result<String, String> {
         static IS_HERE: LazyLock<bool> = LazyLock::new(|| {
-            let mut command = Command::new("erl_call");
+            let mut command = Command::new("timeout");
+            command.args(["5", "erl_call"]);
             command.stdout(Stdio::null()).stderr(Stdio::null());
-            command.status().is_ok()
+            let status = command.stdin(Stdio::null()).status();
+            // So `timeout` says that there is no such program.
+            status.is_ok_and(|status| status.code() != Some(127))
         });
         if !*IS_HERE {
             return self.try_rabbitmqctl(&["eval", expressions]);

@@ -324,6 +324,25 @@ async fn asked(toml: &str, worker: &Worker, checks: &[&str]) -> (i32, Vec<Value>
 }
 
 #[tokio::test]
+async fn a_provider_that_the_worker_does_not_know_is_told_with_the_restart_that_it_needs() {
+    let vhost = Broker::shared().vhost();
+    let road = Road::open(&vhost.url(), "").await;
+    let known = config(&vhost.url(), &road.sandbox, "");
+    let newer = known.replace("[providers.plume]", "[providers.desk]");
+    assert_ne!(newer, known);
+    let (_, lines) = asked(&known, &road.worker, &["state plume", "state desk"]).await;
+    assert!(lines.is_empty(), "{lines:?}");
+
+    let (code, lines) = asked(&newer, &road.worker, &["state desk"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        text(&lines[0], "message").contains("does not know it")
+            && text(&lines[0], "advice").contains("restart it"),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_worker_that_leaves_a_provider_alone_is_asked_why() {
     let vhost = Broker::shared().vhost();
     let road = Road::open_with(&vhost.url(), |config| {

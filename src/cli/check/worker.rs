@@ -112,9 +112,8 @@ pub fn findings(settings: &Settings, status: Option<Status>) -> Vec<Finding> {
     let strange = strange.filter(|name| !status.providers.contains_key(*name));
     let strange: Vec<_> = strange
         .map(|name| {
-            let message = format!(
-                "the worker on {listen} does not know it, and answers its jobs `unknown_provider`"
-            );
+            let message =
+                format!("the worker on {listen} does not know it, and takes none of its jobs");
             Finding::bad(format!("state {name}"), message)
                 .advise("it was started by a configuration without it: restart it")
         })

@@ -211,9 +211,7 @@ impl Counts {
             .map_or(answer.status.as_str(), |error| error.kind.as_str());
         *self.0.entry(word.to_owned()).or_default() += 1;
     }
-}
 
-impl Counts {
     /// How many failed for no fault of their own, if any did.
     fn refused(&self) -> Option<u64> {
         let of_credentials = self.0.iter();
