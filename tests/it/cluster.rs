@@ -75,11 +75,6 @@ impl Cluster {
         self.nodes[index].kill();
     }
 
-    /// Starts a killed node again; returns when it is ready.
-    pub fn start_again(&self, index: usize) {
-        self.nodes[index].start_again();
-    }
-
     /// Each node that runs says that it sees all the others running.
     fn wait_complete(&self) {
         let count = self.nodes.len();

@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::{
     amqp::{Client, Job},
     broker::{Broker, unique},
-    cluster::Cluster,
     worker::Process,
 };
 
@@ -64,7 +63,7 @@ async fn tests_on_the_shared_broker_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_durable_message_survives_kill_9_of_the_broker() {
+async fn a_broker_can_be_killed_frozen_and_stopped_and_keeps_what_is_durable() {
     let broker = Broker::start();
     let client = Client::connect(&broker.url()).await;
     client.declare_queue("kept").await;
@@ -76,17 +75,12 @@ async fn a_durable_message_survives_kill_9_of_the_broker() {
     assert!(!broker.accepts_connections());
     broker.start_again();
     assert_ne!(broker.pid(), before);
-
     let kept = Client::connect(&broker.url())
         .await
         .take("kept", 1, SOON)
         .await;
     assert_eq!(kept[0].id(), Some("j-1"));
-}
 
-#[tokio::test]
-async fn a_frozen_broker_answers_after_the_thaw() {
-    let broker = Broker::start();
     broker.freeze();
     assert!(!broker.accepts_connections());
     broker.thaw();
@@ -96,14 +90,10 @@ async fn a_frozen_broker_answers_after_the_thaw() {
     broker.start_app();
     broker.stop();
     broker.start_again();
-}
 
-#[test]
-fn a_dropped_broker_leaves_no_process() {
-    let broker = Broker::start();
     let node = broker.pid();
     drop(broker);
-    assert!(test_kill_process(node).is_err());
+    assert!(test_kill_process(node).is_err(), "dropped, it is gone");
 }
 
 #[test]
@@ -113,23 +103,4 @@ fn a_dropped_process_is_gone() {
     assert!(process.ended().is_none());
     drop(process);
     assert!(test_kill_process(pid).is_err());
-}
-
-#[tokio::test]
-async fn a_cluster_keeps_a_quorum_queue_when_a_node_is_killed() {
-    let cluster = Cluster::start(3);
-    let client = Client::connect(&cluster.node(0).url()).await;
-    let mut quorum = lapin::types::FieldTable::default();
-    quorum.insert(
-        "x-queue-type".into(),
-        lapin::types::AMQPValue::LongString("quorum".into()),
-    );
-    client.declare_queue_with("kept", quorum).await;
-    client.publish("", "kept", Job::new("{}").id("j-1")).await;
-
-    cluster.kill(0);
-    let survivor = Client::connect(&cluster.node(1).url()).await;
-    assert_eq!(survivor.take("kept", 1, SOON).await[0].id(), Some("j-1"));
-    cluster.start_again(0);
-    assert_eq!(cluster.urls().len(), 3);
 }

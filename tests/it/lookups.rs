@@ -2,9 +2,8 @@
 
 mod configuration; // every mistake is told at start
 mod modes; // what the steps' words come to, in every mode
-mod nodes; // a cluster of which a node dies
 mod operations; // spans, the page, the commands
 mod providers; // some that answer as their name says
-mod worker; // over the broker
+pub mod worker; // over the broker
 
-use providers::Cast;
+pub use providers::Cast;

@@ -23,7 +23,6 @@ use serde_json::json;
 use crate::{
     amqp::{Client, Job},
     broker::Broker,
-    cluster::Cluster,
     commands::Call,
     road::{Served, config},
     worker::Worker,
@@ -45,13 +44,13 @@ pub fn quota(window: Duration, more: &str) -> String {
 }
 
 /// Whether a test that needs the broker back within a window could show anything.
-enum Premise {
+pub(crate) enum Premise {
     Held,
     Late,
 }
 
 /// Plays with a window that is doubled as long as this machine took longer than it to start a broker again.
-async fn within_a_window(first: Duration, play: impl AsyncFn(Duration) -> Premise) {
+pub(crate) async fn within_a_window(first: Duration, play: impl AsyncFn(Duration) -> Premise) {
     let mut window = first;
     while let Premise::Late = play(window).await {
         window *= 2;
@@ -75,7 +74,7 @@ pub struct Fleet {
 }
 
 /// One address, as a configuration has it.
-fn broker_at(url: &str) -> String {
+pub(crate) fn broker_at(url: &str) -> String {
     format!("url = \"{url}\"")
 }
 
@@ -107,7 +106,7 @@ impl Stalls {
 }
 
 impl Fleet {
-    async fn start(url: &str, workers: usize, window: Duration, quota: &str) -> Self {
+    pub(crate) async fn start(url: &str, workers: usize, window: Duration, quota: &str) -> Self {
         Self::start_at(&broker_at(url), url, workers, window, quota).await
     }
 
@@ -714,37 +713,6 @@ async fn a_quota_of_each_worker_alone_is_as_strict_and_asks_nothing_of_the_broke
     fleet.wait_for_lookups(2 * REQUESTS + 1).await;
     fleet.assert_quota_kept().await;
     assert_eq!(fleet.client.depth("lookup.quota.antsomi").await, None);
-}
-
-#[tokio::test]
-async fn a_ledger_that_is_away_with_its_node_gives_nothing_and_counts_on_once_it_is_back() {
-    within_a_window(Duration::from_secs(40), async |window| {
-        let cluster = Cluster::start(3);
-        // A ledger lives where it is declared, on the node that this worker is connected to.
-        let [home, other] = [0, 1].map(|node| cluster.node(node).url());
-        let limit = quota(window, ", reserve = 0.0");
-        let mut fleet = Fleet::start(&home, 1, window, &limit).await;
-        fleet.publish("interactive", 200).await;
-        fleet.wait_for_lookups(REQUESTS).await;
-        let begun = Instant::now();
-        let config = fleet.config_at(&broker_at(&other), &limit);
-        fleet.workers = vec![Worker::start(&config)];
-        fleet.workers[0].wait_ready().await;
-        cluster.kill(0);
-        // One that starts now has a broker and no ledger.
-        fleet.workers.push(Worker::start(&config));
-        fleet.workers[1].wait_ready().await;
-        cluster.start_again(0);
-        if begun.elapsed() >= window {
-            return Premise::Late;
-        }
-        fleet.assert_quota_kept().await;
-        fleet.client = Client::connect(&other).await;
-        fleet.wait_for_lookups(2 * REQUESTS).await;
-        fleet.assert_quota_kept().await;
-        Premise::Held
-    })
-    .await;
 }
 
 #[tokio::test]

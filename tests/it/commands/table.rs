@@ -379,7 +379,7 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
     })
     .await;
     let desk = Desk::open(&broker.url(), sandbox).await;
-    desk.table(&table_of(4000));
+    desk.table(&table_of(1200));
     let mut child = desk.command(&["--id-column", "Id"]).spawn().expect("send");
     let give_up = Instant::now() + SOON;
     while desk.lines() < 100 {
@@ -401,7 +401,7 @@ async fn send_waits_for_a_broker_that_goes_away_and_comes_back() {
     assert!(ran.err.contains("trying again"), "{ran:?}");
     let records = desk.records(b';');
     let ids: BTreeSet<_> = records.iter().map(|record| &record[0]).collect();
-    assert_eq!((records.len(), ids.len()), (4000, 4000));
+    assert_eq!((records.len(), ids.len()), (1200, 1200));
 }
 
 #[tokio::test]

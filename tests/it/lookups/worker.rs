@@ -13,7 +13,7 @@ use crate::{
     worker::Worker,
 };
 
-pub(super) const RESULTS: &str = "lookup.results";
+pub(crate) const RESULTS: &str = "lookup.results";
 
 /// A step of every lookup here, asked by the account's id.
 fn step(lookup: &str, provider: &str) -> String {
@@ -22,7 +22,7 @@ fn step(lookup: &str, provider: &str) -> String {
     )
 }
 
-pub(super) fn lookup(name: &str, mode: &str, providers: &[&str]) -> String {
+pub(crate) fn lookup(name: &str, mode: &str, providers: &[&str]) -> String {
     let steps: String = providers
         .iter()
         .map(|provider| step(name, provider))
@@ -84,7 +84,7 @@ impl Road {
     }
 }
 
-pub(super) fn statuses(result: &Value) -> Vec<String> {
+pub(crate) fn statuses(result: &Value) -> Vec<String> {
     let steps = result["steps"].as_array().expect("steps");
     let word = |step: &Value| {
         let why = step["reason"].as_str().or_else(|| step["error"].as_str());

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
-use super::{
-    Cast,
-    worker::{RESULTS, lookup, statuses},
-};
+use super::{cluster, row};
 use crate::{
     amqp::{Client, Job},
-    nodes::{cluster, row},
+    lookups::{
+        Cast,
+        worker::{RESULTS, lookup, statuses},
+    },
     road::SOON,
     tally::LONG,
     worker::Worker,
