@@ -142,7 +142,7 @@ find_generators() {
 }
 
 run_with_tools() {
-    cargo test --locked --features failpoints --test it -- --ignored "$@"
+    cargo test "${BUILD_OPTIONS[@]}" --features failpoints --test it -- --ignored "$@"
 }
 
 # Everything above, as far as its tools can be had.

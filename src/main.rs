@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 // Why not the system's: docs/decisions/0006-allocator.md.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

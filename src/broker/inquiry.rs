@@ -4,10 +4,8 @@ use std::{fmt, io, time::Duration};
 
 use amq_protocol::{
     auth::Credentials,
-    frame::{AMQPFrame, ProtocolVersion, gen_frame, parse_frame},
-    protocol::{
-        AMQPClass,
-        connection::{AMQPMethod, Close, Open, StartOk, TuneOk},
+    protocol::connection::{
+        AMQPMethod, Close, Open, StartOk, TuneOk, gen_connection, parse_connection,
     },
 };
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,8 +22,16 @@ use super::{
 };
 use crate::tls::TlsMaterial;
 
+/// Before anything else.
+const PROTOCOL: &[u8] = b"AMQP\0\x00\x09\x01";
 /// A frame's type, channel and size.
 const HEAD: usize = 7;
+/// The type of a frame that holds a method.
+const METHOD: u8 = 1;
+/// The class of a connection's methods, with which each begins; `gen_connection` writes it too.
+const CONNECTION: [u8; 2] = 10_u16.to_be_bytes();
+/// The byte at a frame's end.
+const END: u8 = 0xCE;
 /// More is no part of a greeting.
 const LONGEST: usize = 64 * 1024;
 
@@ -117,8 +123,7 @@ struct Conversation<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// What the broker says of itself.
     async fn greet(mut self, uri: &AMQPUri) -> io::Result<FieldTable> {
-        self.send(&AMQPFrame::ProtocolHeader(ProtocolVersion::amqp_0_9_1()))
-            .await?;
+        self.send(PROTOCOL).await?;
         let AMQPMethod::Start(start) = self.receive().await? else {
             return Err(io::Error::other("it is none that can be read"));
         };
@@ -161,28 +166,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.receive().await.map(drop)
     }
 
+    /// Frames are put together by hand: the library's functions for whole frames bring all of AMQP's methods along.
     async fn say(&mut self, method: AMQPMethod) -> io::Result<()> {
-        self.send(&AMQPFrame::Method(0, AMQPClass::Connection(method)))
+        let written = gen_connection(&method)(Vec::new().into()).map_err(io::Error::other)?;
+        let (method, _) = written.into_inner();
+        let size = u32::try_from(method.len()).map_err(io::Error::other)?;
+        let head = [METHOD, 0, 0];
+        self.send(&[&head[..], &size.to_be_bytes(), &method, &[END]].concat())
             .await
     }
 
-    async fn send(&mut self, frame: &AMQPFrame) -> io::Result<()> {
-        let written = gen_frame(frame)(Vec::new().into()).map_err(io::Error::other)?;
-        self.stream.write_all(&written.into_inner().0).await?;
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
 
     async fn receive(&mut self) -> io::Result<AMQPMethod> {
-        let mut frame = vec![0; HEAD];
+        let unreadable = || io::Error::other("it is none that can be read");
+        let mut head = [0; HEAD];
+        self.stream.read_exact(&mut head).await?;
+        let [METHOD, 0, 0, size @ ..] = head else {
+            return Err(unreadable());
+        };
+        let size = u32::from_be_bytes(size) as usize;
+        let mut frame = vec![0; size.min(LONGEST) + 1];
         self.stream.read_exact(&mut frame).await?;
-        let size = u32::from_be_bytes([frame[3], frame[4], frame[5], frame[6]]) as usize;
-        // With the byte at its end.
-        frame.resize(HEAD + size.min(LONGEST) + 1, 0);
-        self.stream.read_exact(&mut frame[HEAD..]).await?;
-        match parse_frame(frame.as_slice()) {
-            Ok((_, AMQPFrame::Method(0, AMQPClass::Connection(method)))) => Ok(method),
-            _ => Err(io::Error::other("it is none that can be read")),
-        }
+        let method = frame.strip_prefix(&CONNECTION);
+        let method = method.and_then(|method| method.strip_suffix(&[END]));
+        let parsed = parse_connection(method.ok_or_else(unreadable)?);
+        parsed.map(|(_, method)| method).map_err(|_| unreadable())
     }
 }
 
