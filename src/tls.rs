@@ -3,6 +3,8 @@
 //! The files are read when a connection to the broker is opened, and when a provider's client is made: at start and
 //! at SIGHUP. What is wrong with them is told by key and file, never by what they hold.
 
+mod client;
+
 use std::{
     error::Error,
     fmt::Display,

@@ -14,12 +14,12 @@ use std::{
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind, Event,
-    tcp::{OwnedIdentity, OwnedTLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
 use rand::seq::SliceRandom;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
+use url::{Host, Url};
 
 use super::{
     BrokerError, CALL_LIMIT, CLOSE_LIMIT, CONNECT_LIMIT, Publisher, bounded, told, transport,
@@ -306,7 +306,10 @@ async fn connect_once(
     let host = format!("{}:{}", uri.authority.host, uri.authority.port);
     let encrypted = uri.scheme == AMQPScheme::AMQPS;
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connect = transport::connect(uri, properties, client_tls(tls));
+    let connect = async {
+        let encryption = transport::encryption(&uri, tls)?;
+        transport::connect(uri, properties, encryption).await
+    };
     match tokio::time::timeout(CONNECT_LIMIT, connect).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(BrokerError::Lost(format!(
@@ -320,21 +323,17 @@ async fn connect_once(
     }
 }
 
+/// The parts of an address. The library takes `localhost` for each host of IP version 6
+/// (`findings/amq-protocol-uri-ipv6-is-localhost.sh`).
 pub(super) fn uri_of(address: &SecretString) -> Result<AMQPUri, BrokerError> {
-    let parsed = address.expose_secret().parse();
-    parsed
-        .map_err(|error| BrokerError::Lost(format!("the broker's address cannot be used: {error}")))
-}
-
-pub(super) fn client_tls(tls: &TlsMaterial) -> OwnedTLSConfig {
-    let identity = tls
-        .identity
-        .clone()
-        .map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
-    OwnedTLSConfig {
-        identity,
-        cert_chain: tls.authorities.clone(),
+    let address = address.expose_secret();
+    let mut uri: AMQPUri = address.parse().map_err(|error| {
+        BrokerError::Lost(format!("the broker's address cannot be used: {error}"))
+    })?;
+    if let Ok(Some(host @ Host::Ipv6(_))) = Url::parse(address).as_ref().map(Url::host) {
+        uri.authority.host = host.to_string();
     }
+    Ok(uri)
 }
 
 /// Why there is no connection; where TLS failed, what that means.
@@ -399,6 +398,24 @@ pub fn reconnect_delay(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_that_is_connected_to_is_the_one_that_was_named() {
+        let host = |address: &str| uri_of(&address.into()).expect("an address").authority.host;
+        for (address, named) in [
+            (
+                "amqp://user:secret@broker.example:5672/%2f",
+                "broker.example",
+            ),
+            ("amqp://192.0.2.7", "192.0.2.7"),
+            (
+                "amqps://user:secret@[2001:db8::7]:5671/%2f",
+                "[2001:db8::7]",
+            ),
+        ] {
+            assert_eq!(host(address), named);
+        }
+    }
 
     #[test]
     fn the_waits_between_attempts_begin_small_and_end_at_two_seconds() {

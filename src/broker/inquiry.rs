@@ -8,17 +8,18 @@ use amq_protocol::{
         AMQPMethod, Close, Open, StartOk, TuneOk, gen_connection, parse_connection,
     },
 };
-use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::{
-    options::BasicPublishOptions, protocol::BasicProperties, tcp::AMQPUriTcpExt, types::FieldTable,
-    uri::AMQPScheme, uri::AMQPUri,
+    options::BasicPublishOptions, protocol::BasicProperties, types::FieldTable, uri::AMQPScheme,
+    uri::AMQPUri,
 };
 use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     BrokerError, CONNECT_LIMIT, Session,
     browse::table,
-    connection::{client_tls, uri_of},
+    connection::uri_of,
+    transport::{self, Socket},
 };
 use crate::tls::TlsMaterial;
 
@@ -72,11 +73,9 @@ impl Greeting {
         };
         let at = format!("{}:{}{by_tls}", uri.authority.host, uri.authority.port);
         let greeted = async {
-            let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
-            let stream = uri
-                .connect_with_config_async(client_tls(tls).as_ref(), &runtime)
-                .await?;
-            Conversation { stream }.greet(&uri).await
+            let encryption = transport::encryption(&uri, tls)?;
+            let socket = transport::open(&uri, &encryption).await?;
+            Conversation { socket }.greet(&uri).await
         };
         let lost = |problem: String| BrokerError::Lost(format!("the broker's greeting: {problem}"));
         let properties = tokio::time::timeout(CONNECT_LIMIT, greeted).await;
@@ -116,11 +115,11 @@ impl Greeting {
 }
 
 /// A connection of which nothing but its begin and its end is wanted.
-struct Conversation<S> {
-    stream: S,
+struct Conversation {
+    socket: Box<dyn Socket>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+impl Conversation {
     /// What the broker says of itself.
     async fn greet(mut self, uri: &AMQPUri) -> io::Result<FieldTable> {
         self.send(PROTOCOL).await?;
@@ -177,20 +176,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await?;
-        self.stream.flush().await
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
     }
 
     async fn receive(&mut self) -> io::Result<AMQPMethod> {
         let unreadable = || io::Error::other("it is none that can be read");
         let mut head = [0; HEAD];
-        self.stream.read_exact(&mut head).await?;
+        self.socket.read_exact(&mut head).await?;
         let [METHOD, 0, 0, size @ ..] = head else {
             return Err(unreadable());
         };
         let size = u32::from_be_bytes(size) as usize;
         let mut frame = vec![0; size.min(LONGEST) + 1];
-        self.stream.read_exact(&mut frame).await?;
+        self.socket.read_exact(&mut frame).await?;
         let method = frame.strip_prefix(&CONNECTION);
         let method = method.and_then(|method| method.strip_suffix(&[END]));
         let parsed = parse_connection(method.ok_or_else(unreadable)?);

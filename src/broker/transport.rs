@@ -1,12 +1,13 @@
 //! The way between the client library and the broker's socket: what comes in passes through [`Frames`].
 //!
-//! The library takes a stream of its runtime's own type, plain or with TLS inside. So there is a runtime here that is
-//! tokio's but for that type, and the stream is made before the library gets it.
+//! The library takes a stream of its runtime's own type. So there is a runtime here that is tokio's but for that type, and
+//! the stream is made, encrypted or not, before the library gets it.
 
 use std::{
     io::{self, Read, Write},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -15,23 +16,63 @@ use async_rs::{Runtime, Tokio, traits::Reactor, util::RuntimeParts};
 use futures_util::{AsyncRead, AsyncWrite, Stream};
 use lapin::{
     Connection, ConnectionProperties,
-    tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig},
-    uri::AMQPUri,
+    tcp::AsyncTcpStream,
+    uri::{AMQPScheme, AMQPUri},
 };
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 use super::legible::Frames;
+use crate::tls::TlsMaterial;
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
-/// The socket, with TLS where there is any.
-type Socket = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+/// Bytes to the broker and from it, encrypted where its address says so.
+pub(super) trait Socket: TokioRead + TokioWrite + Send + Sync + Unpin {}
+
+impl<S: TokioRead + TokioWrite + Send + Sync + Unpin> Socket for S {}
+
+/// How connections to the broker are encrypted; none where its address is no `amqps://`.
+pub(super) type Encryption = Option<TlsConnector>;
+
+/// Of the connections to this address.
+///
+/// # Errors
+/// Why the files' contents cannot be used.
+pub(super) fn encryption(uri: &AMQPUri, tls: &TlsMaterial) -> io::Result<Encryption> {
+    if uri.scheme == AMQPScheme::AMQP {
+        return Ok(None);
+    }
+    let config = tls.trusted().and_then(|trusted| tls.client(trusted));
+    Ok(Some(Arc::new(config.map_err(io::Error::other)?).into()))
+}
+
+/// Connects to the first of the host's addresses that answers.
+///
+/// # Errors
+/// Where none does, or the handshake fails.
+pub(super) async fn open(uri: &AMQPUri, encryption: &Encryption) -> io::Result<Box<dyn Socket>> {
+    // An address of IP version 6 stands in brackets.
+    let host = uri.authority.host.trim_matches(['[', ']']);
+    let socket = TcpStream::connect((host, uri.authority.port)).await?;
+    socket.set_nodelay(true)?;
+    let Some(tls) = encryption else {
+        return Ok(Box::new(socket));
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(tls.connect(name, socket).await?))
+}
 
 /// Opens a connection whose texts are legible.
 pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
-    tls: OwnedTLSConfig,
+    encryption: Encryption,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(RuntimeParts::new(
         Tokio::current(),
@@ -39,8 +80,7 @@ pub(super) async fn connect(
     ));
     let open = async move |uri: AMQPUri, runtime: Runtime<RuntimeParts<Tokio, Legible>>| {
         let _ = runtime;
-        let tokio = Runtime::new(Tokio::current());
-        let socket = uri.connect_with_config_async(tls.as_ref(), &tokio).await?;
+        let socket = open(&uri, &encryption).await?;
         Ok(AsyncTcpStream::Plain(LegibleStream::new(socket)))
     };
     Connection::connector(uri, runtime, open, properties).await
@@ -74,14 +114,14 @@ impl Reactor for Legible {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(LegibleStream::new(AsyncTcpStream::Plain(connecting.await?))) }
+        let connecting = TcpStream::connect(address);
+        async { Ok(LegibleStream::new(Box::new(connecting.await?))) }
     }
 }
 
 /// A socket, of which what is read has passed through [`Frames`].
 struct LegibleStream {
-    socket: Socket,
+    socket: Box<dyn Socket>,
     frames: Frames,
     piece: Box<[u8]>,
     /// What may be read, from `read` on.
@@ -90,7 +130,7 @@ struct LegibleStream {
 }
 
 impl LegibleStream {
-    fn new(socket: Socket) -> Self {
+    fn new(socket: Box<dyn Socket>) -> Self {
         Self {
             socket,
             frames: Frames::default(),
@@ -111,11 +151,12 @@ impl AsyncRead for LegibleStream {
         while this.read == this.legible.len() {
             this.legible.clear();
             this.read = 0;
-            let came = ready!(Pin::new(&mut this.socket).poll_read(context, &mut this.piece))?;
-            if came == 0 {
+            let mut came = ReadBuf::new(&mut this.piece);
+            ready!(Pin::new(&mut this.socket).poll_read(context, &mut came))?;
+            if came.filled().is_empty() {
                 return Poll::Ready(Ok(0));
             }
-            this.frames.take(&this.piece[..came], &mut this.legible);
+            this.frames.take(came.filled(), &mut this.legible);
         }
         let left = &this.legible[this.read..];
         let given = left.len().min(buffer.len());
@@ -147,6 +188,6 @@ impl AsyncWrite for LegibleStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_close(context)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }

@@ -2,15 +2,12 @@
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use reqwest::{Client, ClientBuilder, Proxy, redirect, retry};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::{
     Options,
@@ -35,9 +32,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// answer: one that a router forgot is given up within seconds, with all that waits on it.
 const PING_AFTER: Duration = Duration::from_secs(5);
 const PING_LIMIT: Duration = Duration::from_secs(3);
-
-/// The system's authorities are read again after this: at SIGHUP, for what is renewed then.
-const ROOTS_AGE: Duration = Duration::from_secs(30);
 
 /// Makes the clients, each when it is first needed: the system's roots take a while to read and some memory to keep.
 pub(super) struct Transport {
@@ -185,22 +179,12 @@ impl Transport {
     }
 
     fn tls(&self, version: HttpVersion, secure: bool) -> Result<ClientConfig, Cause> {
-        let roots = if secure {
-            roots(self.material.authorities.as_deref())?
+        let trusted = if secure {
+            self.material.trusted()?
         } else {
             Arc::new(RootCertStore::empty())
         };
-        let crypto = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ClientConfig::builder_with_provider(crypto.into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut config = match &self.material.identity {
-            Some((chain, key)) => {
-                let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>()?;
-                config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
-            }
-            None => config.with_no_client_auth(),
-        };
+        let mut config = self.material.client(trusted)?;
         config.alpn_protocols = match version {
             HttpVersion::One => vec![b"http/1.1".into()],
             HttpVersion::Two => vec![b"h2".into()],
@@ -216,58 +200,6 @@ fn made<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, Cause>) -> Resul
         Some(made) => Ok(made),
         None => make().map(|made| cell.get_or_init(|| made)),
     }
-}
-
-/// The system's authorities and these, in PEM, kept once for all providers that trust the same.
-fn roots(authorities: Option<&str>) -> Result<Arc<RootCertStore>, Cause> {
-    static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|known| known.read.elapsed() < ROOTS_AGE);
-    let of_the_system = Known::among(&mut known, None, || Ok(system_roots()))?;
-    Known::among(&mut known, authorities, || {
-        let mut roots = RootCertStore::clone(&of_the_system);
-        let authorities = authorities.unwrap_or_default().as_bytes();
-        for root in CertificateDer::pem_slice_iter(authorities) {
-            roots.add(root?)?;
-        }
-        Ok(roots)
-    })
-}
-
-/// Authorities that were read a moment ago.
-struct Known {
-    /// Those besides the system's.
-    authorities: Option<String>,
-    read: Instant,
-    roots: Arc<RootCertStore>,
-}
-
-impl Known {
-    /// Those that are known; read where they are not.
-    fn among(
-        known: &mut Vec<Self>,
-        authorities: Option<&str>,
-        read: impl FnOnce() -> Result<RootCertStore, Cause>,
-    ) -> Result<Arc<RootCertStore>, Cause> {
-        let same = |known: &&Self| known.authorities.as_deref() == authorities;
-        if let Some(known) = known.iter().find(same) {
-            return Ok(Arc::clone(&known.roots));
-        }
-        let roots = Arc::new(read()?);
-        known.push(Self {
-            authorities: authorities.map(str::to_owned),
-            read: Instant::now(),
-            roots: Arc::clone(&roots),
-        });
-        Ok(roots)
-    }
-}
-
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    // Some systems ship roots that nobody can read; the others do.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Worker {
                 "{text:?} is not logged {times} times:\n{}",
                 self.log()
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -127,7 +127,7 @@ impl Worker {
                 "the worker is not ready: {status} {text:?}\n{}",
                 self.log()
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -176,7 +176,7 @@ impl Worker {
                 "the worker did not end within {WITHIN:?}:\n{}",
                 self.log()
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
