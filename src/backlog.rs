@@ -27,8 +27,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A look at the broker; the ledgers of the provider's quota that are there tell together. `held` wait in the hands of a
-    /// worker, by lane: the broker hands jobs out evenly, so each worker has about as many.
+    /// A look at the broker; the ledgers of the provider's quota that are there tell together. `held` wait in the hands
+    /// of a worker, by lane: the broker hands jobs out evenly, so each worker has about as many.
     ///
     /// # Errors
     /// Where the broker does not say in time.

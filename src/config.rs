@@ -62,8 +62,8 @@ pub struct AmqpSettings {
     pub prefix: String,
     /// Declare exchanges and queues at start; if false, only check that they are there.
     pub declare: bool,
-    /// Ledgers of each quota, one for each node of a cluster, by the order of `urls`: a node that is away then costs its
-    /// share. The same for all workers.
+    /// Ledgers of each quota, one for each node of a cluster, by the order of `urls`: a node that is away then costs
+    /// its share. The same for all workers.
     #[serde(deserialize_with = "value::positive_u32")]
     pub quota_ledgers: u32,
     /// How often a job may be redelivered before the broker dead-letters it.

@@ -1,8 +1,9 @@
 //! One provider at work: a job's lookup with all its attempts. It knows nothing of the broker, so the worker,
 //! `lookup` and `pipe` share it.
 //!
-//! Each attempt joins an equal lookup that is under way (`pool`) or waits for a permit, alone or in a batch, and gets its
-//! part of the reply to the request that it shares (`request`). What comes next is decided for each job (`attempts`).
+//! Each attempt joins an equal lookup that is under way (`pool`) or waits for a permit, alone or in a batch, and gets
+//! its part of the reply to the request that it shares (`request`). What comes next is decided for each job
+//! (`attempts`).
 
 mod attempt; // one attempt: joins an equal lookup or waits for a permit, and takes its part of the reply
 mod attempts; // the attempts of one job, and what comes after each

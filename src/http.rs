@@ -57,8 +57,8 @@ pub struct Options {
     pub max_response_bytes: usize,
     /// Whom to trust besides the system's authorities, and as whom to come.
     pub tls: TlsFiles,
-    /// A connection on which what was sent is not acknowledged within this is given up: the request must not arrive later
-    /// than its quota reckons with. Under a second that would befall healthy connections.
+    /// A connection on which what was sent is not acknowledged within this is given up: the request must not arrive
+    /// later than its quota reckons with. Under a second that would befall healthy connections.
     pub flight: Option<Duration>,
     /// Longest wait for a connection, over all addresses of the provider's name.
     pub connect_timeout: Duration,

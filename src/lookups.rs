@@ -1,8 +1,8 @@
-//! Several providers asked in one job (contract §11): a job's steps, in the order of the lookup's mode. It knows nothing
-//! of the broker, so the worker, `lookup` and `pipe` share it.
+//! Several providers asked in one job (contract §11): a job's steps, in the order of the lookup's mode. It knows
+//! nothing of the broker, so the worker, `lookup` and `pipe` share it.
 //!
-//! A step is a lookup of its provider's own engine: it joins equal ones under way, and takes permission, batch, cache and
-//! circuit with them. What the steps come to together is decided in `policy::lookup`.
+//! A step is a lookup of its provider's own engine: it joins equal ones under way, and takes permission, batch, cache
+//! and circuit with them. What the steps come to together is decided in `policy::lookup`.
 
 mod answer; // what a lookup's job is answered with
 mod ask; // one step

@@ -292,8 +292,8 @@ impl Quota {
         Decision::Granted(given)
     }
 
-    /// Each window's ledger with its number, the shortest's first; but before all others the one that refused last: while
-    /// it is full, nothing is to be lost in the others.
+    /// Each window's ledger with its number, the shortest's first; but before all others the one that refused last:
+    /// while it is full, nothing is to be lost in the others.
     fn ledgers(&self) -> Option<Vec<(usize, Rc<dyn Ledger>)>> {
         let shortest = self.ledger.borrow().clone()?;
         let longer = self.longer.borrow();

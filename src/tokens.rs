@@ -139,8 +139,8 @@ impl Tokens {
     }
 
     /// The provider answered 401 to `used`: forgets it, unless another has already taken its place, or it is the same
-    /// that was refused before, which is kept for a moment. Says whether an attempt with a fresh token makes sense; with
-    /// a fixed one only where it was renewed meanwhile, or another stands in its file by now.
+    /// that was refused before, which is kept for a moment. Says whether an attempt with a fresh token makes sense;
+    /// with a fixed one only where it was renewed meanwhile, or another stands in its file by now.
     pub fn refused(&self, used: &HeaderValue) -> bool {
         match &*self.source() {
             Source::Fixed(..) => self.replaced(used),

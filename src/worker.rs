@@ -1,12 +1,11 @@
 //! The worker: from connection to connection, until it is told to stop.
 //!
-//! Read `journey` first: one job's whole way. Around it:
-//! `intake` consumes into each provider's `inbox`, `concurrency` slots a provider take jobs from there,
-//! `settle` publishes what replaces a job and acknowledges it, `parking` holds what waits, `suspects` lets jobs that
-//! may be poison go on alone, and `overdue` sees to what waits in an inbox for too long. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm`
-//! while the broker takes no publishes, `progress` looks whether it is given what it should be, and `late` lets go of
-//! what the broker takes back. `notices` are what
-//! workers hear of each other, and `explain` what one says to whoever asks for a job.
+//! Read `journey` first: one job's whole way. Around it: `intake` consumes into each provider's `inbox`, `concurrency`
+//! slots a provider take jobs from there, `settle` publishes what replaces a job and acknowledges it, `parking` holds
+//! what waits, `suspects` lets jobs that may be poison go on alone, and `overdue` sees to what waits in an inbox for
+//! too long. Whether a consumer runs is `feed`; `guard` stops it while its provider fails, `alarm` while the broker
+//! takes no publishes, `progress` looks whether it is given what it should be, and `late` lets go of what the broker
+//! takes back. `notices` are what workers hear of each other, and `explain` what one says to whoever asks for a job.
 //!
 //! # The stop, in steps
 //! 1. `/readyz` answers 503.
@@ -393,8 +392,8 @@ impl Worker {
     }
 
     /// `concurrency` slots for each provider: tasks as long-lived as the worker, one job at a time each. While bulk
-    /// jobs in all of them wait for quota, a call must not wait for a slot: there are some for calls alone. And there are
-    /// spare ones, for as long as jobs wait for their next attempt. How many requests there are at once is still
+    /// jobs in all of them wait for quota, a call must not wait for a slot: there are some for calls alone. And there
+    /// are spare ones, for as long as jobs wait for their next attempt. How many requests there are at once is still
     /// bounded by `concurrency`, in the engine.
     fn start_slots(self: &Rc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         let mut slots = Vec::new();

@@ -47,10 +47,10 @@ pub(super) async fn in_time<T: 'static>(
 }
 
 impl Session {
-    /// Declares a queue, or looks at it; none where the broker says nothing in time, as long as it says nothing. RabbitMQ
-    /// 4 says only after a minute that a queue is away with its node, and closes the channel then. Who had closed it
-    /// meanwhile, as the client library does with a channel that nobody has any more, would lose the whole connection:
-    /// the library takes the two closes that cross for an error of the broker's
+    /// Declares a queue, or looks at it; none where the broker says nothing in time, as long as it says nothing.
+    /// RabbitMQ 4 says only after a minute that a queue is away with its node, and closes the channel then. Who had
+    /// closed it meanwhile, as the client library does with a channel that nobody has any more, would lose the whole
+    /// connection: the library takes the two closes that cross for an error of the broker's
     /// (`findings/lapin-two-closes-that-cross.sh`). So the channel is kept until its answer comes, and the queue is not
     /// asked for by others meanwhile.
     pub(super) async fn ask_for_queue(

@@ -67,8 +67,8 @@ enum Counted {
 }
 
 impl QuotaLedger {
-    /// The ledger of a provider, of a longer window ([`Names::longer`]), or of a part of it ([`Names::parts`]). A worker
-    /// that runs `already` follows one that counts another quota.
+    /// The ledger of a provider, of a longer window ([`Names::longer`]), or of a part of it ([`Names::parts`]). A
+    /// worker that runs `already` follows one that counts another quota.
     ///
     /// # Errors
     /// [`BrokerError::Foreign`] where another quota is counted, and in use.

@@ -43,7 +43,8 @@ impl Asked {
 }
 
 impl Session {
-    /// What workers know of a job, as far as they answer in time; so many are expected. Those of an earlier version do not.
+    /// What workers know of a job, as far as they answer in time; so many are expected. Those of an earlier version do
+    /// not.
     ///
     /// # Errors
     /// Where the question cannot be put.

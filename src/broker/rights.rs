@@ -21,7 +21,8 @@ pub struct MissingRight {
 
 impl Expected {
     /// The first right that is missing, of those that no declaration tries: to publish, to be answered. To be asked
-    /// where the broker accepts publishes; what is not there is passed over, since that is an error in the broker's log.
+    /// where the broker accepts publishes; what is not there is passed over, since that is an error in the broker's
+    /// log.
     ///
     /// # Errors
     /// Where the broker does not answer.
@@ -61,8 +62,8 @@ fn refused(tried: Result<(), BrokerError>) -> Result<Option<String>, BrokerError
     }
 }
 
-/// The broker's refusal closes the channel. Where that happens before the channel is used again, the client tells of the
-/// closed channel and not of the refusal; then it is tried on another one.
+/// The broker's refusal closes the channel. Where that happens before the channel is used again, the client tells of
+/// the closed channel and not of the refusal; then it is tried on another one.
 async fn may_publish(session: &Session, exchange: &str) -> Result<(), BrokerError> {
     let name = if exchange.is_empty() {
         "amq.default"

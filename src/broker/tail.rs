@@ -1,5 +1,5 @@
-//! What a job that waits carries behind its body: what the steps of a lookup have said. One header tells how long it is,
-//! and nothing else of it.
+//! What a job that waits carries behind its body: what the steps of a lookup have said. One header tells how long it
+//! is, and nothing else of it.
 
 use bytes::Bytes;
 

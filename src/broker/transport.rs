@@ -1,7 +1,7 @@
 //! The way between the client library and the broker's socket: what comes in passes through [`Frames`].
 //!
-//! The library takes a stream of its runtime's own type. So there is a runtime here that is tokio's but for that type, and
-//! the stream is made, encrypted or not, before the library gets it.
+//! The library takes a stream of its runtime's own type. So there is a runtime here that is tokio's but for that type,
+//! and the stream is made, encrypted or not, before the library gets it.
 
 use std::{
     io::{self, Read, Write},

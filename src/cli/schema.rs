@@ -10,8 +10,9 @@ use crate::{schema, settings::Settings};
 /// What to describe.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `job` and `result`: JSON Schema 2020-12, of jobs with `--config` for the providers and lookups that stand there; `asyncapi`: an AsyncAPI 3.0 document of both and their queues;
-    /// `provider` and `config`: JSON Schema of a descriptor and of the configuration, for editors.
+    /// `job` and `result`: JSON Schema 2020-12, of jobs with `--config` for the providers and lookups that stand there;
+    /// `asyncapi`: an AsyncAPI 3.0 document of both and their queues; `provider` and `config`: JSON Schema of a
+    /// descriptor and of the configuration, for editors.
     what: What,
     /// First part of names on the broker, for `asyncapi`.
     #[arg(long, default_value = "lookup")]

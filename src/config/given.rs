@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{Map, Value, ValueKind};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Every key that was given, by its full path (`providers.antsomi.token`, `lookups.caller.steps[0].provider`), and its value. A secret that stood in a
-/// file is under its own key.
+/// Every key that was given, by its full path (`providers.antsomi.token`, `lookups.caller.steps[0].provider`), and its
+/// value. A secret that stood in a file is under its own key.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeMap<String, SecretString>);
 

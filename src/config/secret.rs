@@ -119,8 +119,9 @@ impl SecretFiles {
         self.0.extend(over.0);
     }
 
-    /// Puts each file's text in the place of its `KEY_file`; a file that nobody needs, since its key is given `over` it, is
-    /// not looked at. What cannot be read is noted, and something in its place, so that the rest can be told of too.
+    /// Puts each file's text in the place of its `KEY_file`; a file that nobody needs, since its key is given `over`
+    /// it, is not looked at. What cannot be read is noted, and something in its place, so that the rest can be told of
+    /// too.
     pub fn read(
         &mut self,
         path: &str,

@@ -88,7 +88,8 @@ const ALTERNATIVES: [[&str; 2]; 2] = [["url", "urls"], ["token", "oauth"]];
 /// Lays one source over another, key by key.
 ///
 /// # Errors
-/// Where the upper one has keys below a list of the lower one, as of a quota's windows: all of the list would go for them.
+/// Where the upper one has keys below a list of the lower one, as of a quota's windows: all of the list would go for
+/// them.
 fn put_over(
     path: &str,
     base: &mut Map<String, Value>,

@@ -232,8 +232,8 @@ impl Pool {
             .insert(Rc::clone(&coalesced.lookup), Rc::clone(coalesced));
     }
 
-    /// Joins the coalesced lookup that asks the same and is not over yet, if there is one. Says whether it must change to
-    /// another batch: it became more urgent, or may share a request with fewer.
+    /// Joins the coalesced lookup that asks the same and is not over yet, if there is one. Says whether it must change
+    /// to another batch: it became more urgent, or may share a request with fewer.
     pub fn join(
         &self,
         lookup: &Lookup,
@@ -318,9 +318,10 @@ impl Pool {
         wait
     }
 
-    /// Waits for lookups to share the request, where they will surely come. A batch of bulk waits while full batches are
-    /// before it, and for a few of the quota's mean intervals after the last of them was sent. A batch of calls waits
-    /// while they are `rushed`, for one such interval at most: calls that come later would wait for a whole window.
+    /// Waits for lookups to share the request, where they will surely come. A batch of bulk waits while full batches
+    /// are before it, and for a few of the quota's mean intervals after the last of them was sent. A batch of calls
+    /// waits while they are `rushed`, for one such interval at most: calls that come later would wait for a whole
+    /// window.
     pub async fn wait_for_more(&self, batch: &Rc<Batch>, rushed: bool) {
         if batch.size == 1 || (batch.lane == Lane::Interactive && !rushed) {
             return;

@@ -1,9 +1,9 @@
 //! HTTP/1.1: each request in flight is lent a connection, which serves no other meanwhile.
 //!
-//! Such a connection is a client of `reqwest` with its own pool of one connection. In a pool that all share, each request
-//! that finds no idle connection begins one and goes through with it, handshake and all, even where another's has served
-//! it by then: many times as many connections as requests in flight. So there are no more connections than were requests
-//! in flight at once.
+//! Such a connection is a client of `reqwest` with its own pool of one connection. In a pool that all share, each
+//! request that finds no idle connection begins one and goes through with it, handshake and all, even where another's
+//! has served it by then: many times as many connections as requests in flight. So there are no more connections than
+//! were requests in flight at once.
 
 use std::{
     mem,

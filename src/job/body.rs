@@ -97,8 +97,8 @@ impl Body<'_> {
     }
 }
 
-/// A moment as RFC 3339 writes it, whatever its fraction; the end of time, which several languages write where they mean
-/// that there is none, is the last that can be reckoned with.
+/// A moment as RFC 3339 writes it, whatever its fraction; the end of time, which several languages write where they
+/// mean that there is none, is the last that can be reckoned with.
 fn moment(text: &str) -> Option<Timestamp> {
     let text = shortened(text);
     let last_year = || text.strip_prefix("9999").map(|rest| format!("9995{rest}"));

@@ -59,8 +59,8 @@ pub struct Marks {
     turns: Cell<u64>,
 }
 
-/// How far one job is; it is known until this and all its clones are dropped. A job that is not to be known has an empty
-/// mark.
+/// How far one job is; it is known until this and all its clones are dropped. A job that is not to be known has an
+/// empty mark.
 #[derive(Debug, Clone, Default)]
 pub struct Mark(Option<Rc<Entry>>);
 

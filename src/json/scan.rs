@@ -1,4 +1,5 @@
-//! The parts of an array or an object, in a text that is known to be JSON: each as it stands there, and none read twice.
+//! The parts of an array or an object, in a text that is known to be JSON: each as it stands there, and none read
+//! twice.
 
 /// What is left of an array or an object: its values, and before each of an object's its key.
 #[derive(Debug, Clone)]

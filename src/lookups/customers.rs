@@ -111,8 +111,8 @@ struct Group<'a> {
     members: Vec<usize>,
 }
 
-/// Those of different providers that share one of `by` are one; whoever was found first stands for them, in the place that
-/// it has.
+/// Those of different providers that share one of `by` are one; whoever was found first stands for them, in the place
+/// that it has.
 pub(super) fn together(found: Vec<(&str, Customer)>, by: &[By]) -> Vec<Customer> {
     let mut groups: Vec<Group> = Vec::new();
     for (at, (provider, customer)) in found.iter().enumerate() {

@@ -121,8 +121,8 @@ impl Field {
 #[schemars(rename = "LookupSettings")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LookupKeys {
-    /// `first`: in order, until one finds. `race`: all at once; the first that finds wins. `merge`: all; customers are put
-    /// together. `chain`: in order; each is asked by what the one before found.
+    /// `first`: in order, until one finds. `race`: all at once; the first that finds wins. `merge`: all; customers are
+    /// put together. `chain`: in order; each is asked by what the one before found.
     #[serde(deserialize_with = "value::word")]
     mode: Mode,
     /// What a job's query may hold; each step takes from it.
@@ -154,8 +154,8 @@ pub(crate) struct LookupKeys {
 struct StepKeys {
     /// The provider's name.
     provider: String,
-    /// The query of its job: `{query.NAME}` is a criterion of the lookup's job; in a chain `{customer.PATH}` is a value of
-    /// the customer that the step before found.
+    /// The query of its job: `{query.NAME}` is a criterion of the lookup's job; in a chain `{customer.PATH}` is a value
+    /// of the customer that the step before found.
     query: Map<String, Json>,
     /// The options of its job.
     #[serde(default)]

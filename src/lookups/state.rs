@@ -1,5 +1,5 @@
-//! What the steps of a lookup have said so far. It travels with a job that waits in the broker, behind its body, so it is
-//! as private as that; and it is bounded.
+//! What the steps of a lookup have said so far. It travels with a job that waits in the broker, behind its body, so it
+//! is as private as that; and it is bounded.
 
 use std::time::Duration;
 

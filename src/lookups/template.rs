@@ -1,4 +1,5 @@
-//! A step's query and options as they stand in the configuration, with placeholders that the job and the step before fill.
+//! A step's query and options as they stand in the configuration, with placeholders that the job and the step before
+//! fill.
 
 use serde_json::{Map, Value};
 

@@ -207,8 +207,8 @@ impl Circuit {
         }
     }
 
-    /// Whether a job that comes by is to be the probe that a half-open circuit waits for: one only, and the next after a
-    /// cooldown.
+    /// Whether a job that comes by is to be the probe that a half-open circuit waits for: one only, and the next after
+    /// a cooldown.
     #[must_use]
     pub fn takes_probe(&self, now: Instant) -> bool {
         let State::Open {

@@ -2,8 +2,8 @@
 //!
 //! When it was parked, when it is due and when it was received are told by the clock of who parked it, so what lies
 //! between them is right even where that clock was wrong. How long it has lain since is told by our clock against the
-//! other's, and so believed only where it must have lain: where it comes late, since many lay before it or since another
-//! worker held it. Then a wrong clock makes its wait shorter, and never longer.
+//! other's, and so believed only where it must have lain: where it comes late, since many lay before it or since
+//! another worker held it. Then a wrong clock makes its wait shorter, and never longer.
 
 use std::time::Duration;
 

@@ -61,30 +61,31 @@
 //! come, is [`spread`]'s affair; the limit does not rest on it.
 //!
 //! # Several windows
-//! A quota may have several windows, such as ten a second and ten thousand a day. Each has ledgers of its own; those
-//! of the longer ones are `PREFIX.quota.NAME.LENGTH` and `….bulk`, such as `lookup.quota.a.1d`. A request needs a
-//! permission of each, asked for one after the other: the argument holds for each ledger by itself, so it holds for each
-//! window. Where a later ledger refuses, what an earlier one gave is lost. So the shortest window's is asked first, in
-//! which that costs least, and before it the one that refused last, so that a full window costs the others one
-//! permission and no more. What bulk asks for is spread over the shortest alone. A ledger survives what it survives whatever
-//! its length: it is durable, its messages are persistent, and each has its own time of expiry. A day's ledger holds
-//! as many messages without a body as the day allows requests.
+//! A quota may have several windows, such as ten a second and ten thousand a day. Each has ledgers of its own; those of
+//! the longer ones are `PREFIX.quota.NAME.LENGTH` and `….bulk`, such as `lookup.quota.a.1d`. A request needs a
+//! permission of each, asked for one after the other: the argument holds for each ledger by itself, so it holds for
+//! each window. Where a later ledger refuses, what an earlier one gave is lost. So the shortest window's is asked
+//! first, in which that costs least, and before it the one that refused last, so that a full window costs the others
+//! one permission and no more. What bulk asks for is spread over the shortest alone. A ledger survives what it survives
+//! whatever its length: it is durable, its messages are persistent, and each has its own time of expiry. A day's ledger
+//! holds as many messages without a body as the day allows requests.
 //!
 //! # Several ledgers
 //! A ledger lives on one node of a cluster. So that a node which is away costs its share and never the provider, a
 //! window may be counted in K ledgers (`amqp.quota_ledgers`), whose rooms add up to N ([`Terms::part`]); those of bulk
 //! likewise. A permission is one of any of them. By the argument no window holds more requests than a ledger has room
-//! for, of those that it permitted; each request was permitted by one, so no window holds more than the sum, which is N.
-//! That asks nothing about which ledgers a worker sees, or when:
+//! for, of those that it permitted; each request was permitted by one, so no window holds more than the sum, which is
+//! N. That asks nothing about which ledgers a worker sees, or when:
 //!
 //! - a ledger that is away permits nothing, and counts when it comes back what it counted before;
 //! - one that says nothing in time was asked in vain, whatever it stored: at most a permission is lost;
 //! - one that no worker ever found is a share that nobody uses;
 //! - on which node it lives decides what is lost with that node, and nothing else.
 //!
-//! What must not be is that some count in K ledgers and others in one, or in another number: each kind would keep its own
-//! N. So the name of the single ledger, `PREFIX.quota.NAME`, is *sealed* before any ledger `PREFIX.quota.NAME.1` to `….K`
-//! is declared: a queue of that name, whose arguments say K, holds one message that never expires, and has room for one.
+//! What must not be is that some count in K ledgers and others in one, or in another number: each kind would keep its
+//! own N. So the name of the single ledger, `PREFIX.quota.NAME`, is *sealed* before any ledger `PREFIX.quota.NAME.1` to
+//! `….K` is declared: a queue of that name, whose arguments say K, holds one message that never expires, and has room
+//! for one.
 //!
 //! - It is put there only where the single ledger, and its `.next`, are not there or empty: all that they permitted is
 //!   past, as at the end of a change.
@@ -96,10 +97,10 @@
 //!
 //! K is changed while no worker runs and a window has passed, by deleting the seal.
 //!
-//! Assumed besides: a cluster that is split keeps one side standing (`pause_minority`; from RabbitMQ 4.3 on it does so by
-//! itself), for each side would have ledgers of the same names. No node is lost for good together with its seal while a
-//! worker of the other kind starts. And nobody asks an empty ledger in the very moment in which it is replaced, by a seal
-//! or by one of another quota: what is on its way to a queue that is deleted, the broker confirms.
+//! Assumed besides: a cluster that is split keeps one side standing (`pause_minority`; from RabbitMQ 4.3 on it does so
+//! by itself), for each side would have ledgers of the same names. No node is lost for good together with its seal
+//! while a worker of the other kind starts. And nobody asks an empty ledger in the very moment in which it is replaced,
+//! by a seal or by one of another quota: what is on its way to a queue that is deleted, the broker confirms.
 //!
 //! # Waiting
 //! A full ledger need not be asked again and again: what it forgets it passes on to the exchange `PREFIX.room`
@@ -123,14 +124,14 @@
 //! A permission that both count, or that another quota's ledger alone counts (this worker was not told), is good for
 //! the shortest `validity` that any terms have. Of the flight its worker knows its own terms' alone.
 //!
-//! Who deletes must be whoever knows both quotas, and how long the longer is: the worker that was told while it ran.
-//! If it dies before E, both remain, and the smaller holds, until another is told, or one is empty when a worker starts.
-//! A worker that *starts* with another quota than all that are counted, and in use, does not start. A ledger that
+//! Who deletes must be whoever knows both quotas, and how long the longer is: the worker that was told while it ran. If
+//! it dies before E, both remain, and the smaller holds, until another is told, or one is empty when a worker starts. A
+//! worker that *starts* with another quota than all that are counted, and in use, does not start. A ledger that
 //! somebody deletes is declared anew by the workers after TTL, when all that it counted is past.
 //!
-//! Of several ledgers each has another of its own, with more room where the quota is larger and less where it is smaller,
-//! so all that was said of one holds for the sum, also while some are changed and others are not yet. Where one is away,
-//! the quota is not changed.
+//! Of several ledgers each has another of its own, with more room where the quota is larger and less where it is
+//! smaller, so all that was said of one holds for the sum, also while some are changed and others are not yet. Where
+//! one is away, the quota is not changed.
 //!
 //! Assumed besides: no node is lost with one of the two ledgers between D and E.
 //!

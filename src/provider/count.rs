@@ -1,8 +1,8 @@
 //! What an answer says of how many requests are left: the headers that are usual, and others by name. Pure.
 //!
-//! Usual are `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers, structured fields of RFC 9651; the
-//! form of draft 7 too), and the older `X-RateLimit-Remaining`, `-Limit` and `-Reset` in what spellings there are. What
-//! cannot be read says nothing; a negative number is none either, since some write it for "without a limit".
+//! Usual are `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers, structured fields of RFC 9651;
+//! the form of draft 7 too), and the older `X-RateLimit-Remaining`, `-Limit` and `-Reset` in what spellings there are.
+//! What cannot be read says nothing; a negative number is none either, since some write it for "without a limit".
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -30,7 +30,8 @@ const WINDOWS: [(&str, u64); 4] = [
     ("day", 86400),
 ];
 
-/// A number that is as large is no number of seconds from now, but a moment since 1970; and a larger one in milliseconds.
+/// A number that is as large is no number of seconds from now, but a moment since 1970; and a larger one in
+/// milliseconds.
 const A_MOMENT: f64 = 1e9;
 const IN_MILLISECONDS: f64 = 1e11;
 

@@ -384,8 +384,8 @@ impl Descriptor {
         self.answer.doubt(&document::parse(response.body()).ok()?)
     }
 
-    /// The values that may be any text and stand inside other text, as `query.email`: such a one may hold what ends that
-    /// text, a quote or a comma.
+    /// The values that may be any text and stand inside other text, as `query.email`: such a one may hold what ends
+    /// that text, a quote or a comma.
     pub fn loose(&self) -> Vec<&str> {
         let inside = self.requests.iter().flat_map(Request::inside_text);
         let loose = inside

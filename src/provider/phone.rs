@@ -187,7 +187,8 @@ fn is_country_code(digits: &str) -> bool {
 }
 
 /// `84907089782.0`: a point is the only thing between the digits, and what stands behind it is no group of them. Behind
-/// other separators, too, a point and one zero at the end are what a float leaves; a pair, as in `01.23.45.67.00`, is not.
+/// other separators, too, a point and one zero at the end are what a float leaves; a pair, as in `01.23.45.67.00`, is
+/// not.
 fn is_fraction(phone: &str) -> bool {
     let number = phone.trim_matches(separates);
     if number

@@ -77,8 +77,8 @@ impl ProviderCount {
         )
     }
 
-    /// What an answer to that request said, and whether it was served: see [`Count::hear`]. Says whether a window of it is
-    /// passed over from now on.
+    /// What an answer to that request said, and whether it was served: see [`Count::hear`]. Says whether a window of it
+    /// is passed over from now on.
     pub fn hear(&self, all: Vec<Said>, sent: Sent, served: Option<bool>) -> bool {
         let Some(count) = &self.count else {
             return false;
@@ -117,8 +117,8 @@ impl ProviderCount {
         }
     }
 
-    /// What this worker read last of each window, with the time to its end from now, and what it has spent by now; waited
-    /// for.
+    /// What this worker read last of each window, with the time to its end from now, and what it has spent by now;
+    /// waited for.
     pub async fn untold(&self) -> (Vec<(Said, Sent)>, u64) {
         loop {
             let tells = self.tells.notified();

@@ -134,8 +134,8 @@ impl Waiters {
         }
     }
 
-    /// There is room at that time at the latest, as far as it is known; to be asked again `soon` at the earliest. Whether
-    /// fewer are to ask at once.
+    /// There is room at that time at the latest, as far as it is known; to be asked again `soon` at the earliest.
+    /// Whether fewer are to ask at once.
     pub fn refused(&self, room_at: Option<Moment>, soon: Option<Moment>) -> bool {
         self.room_at.set(room_at);
         let steps_back =

@@ -34,9 +34,9 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says that the worker is alive as long as it is, twice in the time that `WatchdogSec=` allows. All work is done on one thread, and
-/// this runs on it: what holds it up holds this up. A broker or a provider that hangs does not; those are waited for
-/// with bounds of their own.
+/// Says that the worker is alive as long as it is, twice in the time that `WatchdogSec=` allows. All work is done on
+/// one thread, and this runs on it: what holds it up holds this up. A broker or a provider that hangs does not; those
+/// are waited for with bounds of their own.
 pub async fn watchdog(is_live: impl Fn() -> bool) {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return;

@@ -1,5 +1,5 @@
-//! Traces, where a collector is configured: a job's `process` span continues the trace that the job came with; the
-//! HTTP requests made for it and each publish of what replaces it (its result, a dead letter, a copy that waits) are its
+//! Traces, where a collector is configured: a job's `process` span continues the trace that the job came with; the HTTP
+//! requests made for it and each publish of what replaces it (its result, a dead letter, a copy that waits) are its
 //! children, and what was published carries on from there.
 //!
 //! Names and attributes are those of OpenTelemetry's conventions for messaging (RabbitMQ) and HTTP. What may be

@@ -1,5 +1,5 @@
-//! Where a job is that somebody asks for by its id, as far as this worker knows: what it was given, what it works on, and
-//! what it answered of late. Never anything of what the job asks.
+//! Where a job is that somebody asks for by its id, as far as this worker knows: what it was given, what it works on,
+//! and what it answered of late. Never anything of what the job asks.
 
 use std::{fs, process};
 

@@ -72,7 +72,8 @@ pub async fn watch(worker: Rc<Worker>, name: String, session: Rc<Session>, feeds
     }
 }
 
-/// By which error the jobs are dead letters that were answered before the circuit opened for the credentials, if it did.
+/// By which error the jobs are dead letters that were answered before the circuit opened for the credentials, if it
+/// did.
 fn credentials_refused(circuit: &Circuit) -> Option<ErrorKind> {
     let (_, last) = circuit
         .open_by()

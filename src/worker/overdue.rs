@@ -1,5 +1,5 @@
-//! What waits in an inbox does not wait for ever: a call is answered at its deadline, whatever it waits for, and what may
-//! not be held any longer goes back to its queue.
+//! What waits in an inbox does not wait for ever: a call is answered at its deadline, whatever it waits for, and what
+//! may not be held any longer goes back to its queue.
 
 use std::{rc::Rc, time::Duration};
 

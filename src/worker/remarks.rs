@@ -1,5 +1,5 @@
-//! What there is to say of a provider that is well, and whose jobs wait all the same: its own count holds requests back,
-//! its calls wait for the quota. Looked at every second.
+//! What there is to say of a provider that is well, and whose jobs wait all the same: its own count holds requests
+//! back, its calls wait for the quota. Looked at every second.
 
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 

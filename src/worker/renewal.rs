@@ -57,8 +57,8 @@ impl Worker {
         std::future::pending().await
     }
 
-    /// All or nothing, but for quotas: where one cannot be changed now, its keys are named as those that need a restart.
-    /// Requests on their way go on with what they carry.
+    /// All or nothing, but for quotas: where one cannot be changed now, its keys are named as those that need a
+    /// restart. Requests on their way go on with what they carry.
     async fn renew(self: &Rc<Self>, new: Settings) -> Result<(), String> {
         let changed = self.in_effect.borrow().changed(&new.given);
         let of_provider = |key: &str, provider: &str| {

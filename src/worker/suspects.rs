@@ -1,11 +1,12 @@
 //! Jobs that may be poison go on alone, and do not take their neighbours along.
 //!
-//! A job that ends the process is delivered again, ends the next, and so on until its queue's delivery limit; and
-//! with each death the broker counts one more for every job that was held beside it. So a job that came back a few
-//! times (`policy::poison`) is not begun beside others: it is set aside into `PREFIX.suspect.NAME`, by a copy, which
-//! the broker counts anew, confirmed before the job is acknowledged. From there each worker takes one suspect at a
-//! time, calls first: while there are any among the suspects, none of bulk is taken, since what is held beside a suspect
-//! is counted with it. The innocent are answered; the poison reaches that queue's own limit, alone, and the broker dead-letters it.
+//! A job that ends the process is delivered again, ends the next, and so on until its queue's delivery limit; and with
+//! each death the broker counts one more for every job that was held beside it. So a job that came back a few times
+//! (`policy::poison`) is not begun beside others: it is set aside into `PREFIX.suspect.NAME`, by a copy, which the
+//! broker counts anew, confirmed before the job is acknowledged. From there each worker takes one suspect at a time,
+//! calls first: while there are any among the suspects, none of bulk is taken, since what is held beside a suspect is
+//! counted with it. The innocent are answered; the poison reaches that queue's own limit, alone, and the broker
+//! dead-letters it.
 //!
 //! Each death by a suspect still costs the jobs that are held in other queues of the same worker one delivery. So
 //! that this never adds up for the same jobs, a suspect is begun only once nothing is held that has come back before

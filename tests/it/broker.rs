@@ -177,8 +177,8 @@ impl Broker {
             .unwrap_or_else(|problem| panic!("{expressions} failed:\n{problem}\n{}", self.log()))
     }
 
-    /// What the node makes of Erlang's expressions, or how they failed. `erl_call`, which comes with most Erlangs, boots
-    /// none for it, as `rabbitmqctl` does.
+    /// What the node makes of Erlang's expressions, or how they failed. `erl_call`, which comes with most Erlangs,
+    /// boots none for it, as `rabbitmqctl` does.
     fn try_to_evaluate(&self, expressions: &str) -> Result<String, String> {
         static IS_HERE: LazyLock<bool> = LazyLock::new(|| {
             let mut command = Command::new("timeout");

@@ -141,8 +141,8 @@ fn pauses() -> Vec<String> {
         .collect()
 }
 
-/// Queues that say nothing, as those of RabbitMQ 4 do while their node is away; a virtual host with one of them cannot be
-/// deleted.
+/// Queues that say nothing, as those of RabbitMQ 4 do while their node is away; a virtual host with one of them cannot
+/// be deleted.
 struct Deaf<'a> {
     vhost: &'a Vhost<'a>,
     queues: Vec<String>,

@@ -95,7 +95,8 @@ fn nearest(path: &str, files: &BTreeMap<String, PathBuf>) -> Option<String> {
     }
 }
 
-/// The paths into this crate that a file of `module` names, in imports and elsewhere; its unit tests and comments aside.
+/// The paths into this crate that a file of `module` names, in imports and elsewhere; its unit tests and comments
+/// aside.
 fn paths(text: &str, module: &str) -> Vec<String> {
     let text = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
     let code: Vec<&str> = text

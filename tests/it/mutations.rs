@@ -1,5 +1,5 @@
-//! Whether a descriptor's own tests hold it: every change to a single key of an example must be told by them, or refused
-//! at start.
+//! Whether a descriptor's own tests hold it: every change to a single key of an example must be told by them, or
+//! refused at start.
 
 use std::{fs, path::Path};
 

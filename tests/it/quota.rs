@@ -327,8 +327,8 @@ async fn with_a_broker_that_is_killed_and_stopped_among_them_neither() {
     assert!(used >= 0.3, "{used:.3} of the quota was used");
 }
 
-/// In each round one of three workers is killed and started again, and another is frozen meanwhile and longer, for
-/// more than the ledger remembers in every sixteenth. So there is always one that is well. Returns the part of the quota
+/// In each round one of three workers is killed and started again, and another is frozen meanwhile and longer, for more
+/// than the ledger remembers in every sixteenth. So there is always one that is well. Returns the part of the quota
 /// that was used, once the first window was full.
 ///
 /// Permissions come back as they were taken, after the time that the ledger remembers them. So the stretch that counts

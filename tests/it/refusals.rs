@@ -84,7 +84,8 @@ async fn a_provider_that_refuses_everything_takes_no_more_jobs_than_the_limit_an
     }
 }
 
-/// A call is not answered sooner than bulk for it, and a batch answers no more of its jobs than one after the other would.
+/// A call is not answered sooner than bulk for it, and a batch answers no more of its jobs than one after the other
+/// would.
 #[tokio::test]
 async fn refused_credentials_cost_no_more_jobs_than_the_limit_in_either_lane_and_in_batches() {
     const JOBS: usize = 300;

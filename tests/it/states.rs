@@ -170,13 +170,16 @@ impl Place<'_> {
         Told::by(&self.worker, &self.toml).await
     }
 
-    /// Returns once enough is told.
+    /// Returns once enough is told; and told again, since page, `/readyz` and `check` are asked one after the other, and
+    /// those that were asked first may not have known yet.
     async fn until(&self, enough: impl Fn(&Told) -> bool) -> Told {
         let told = async {
             loop {
-                let told = self.told().await;
-                if enough(&told) {
-                    return told;
+                if enough(&self.told().await) {
+                    let told = self.told().await;
+                    if enough(&told) {
+                        return told;
+                    }
                 }
             }
         };

@@ -115,8 +115,8 @@ impl QuotaLedgers {
     /// Those of another quota, which take the place of these: from now on both count.
     ///
     /// # Errors
-    /// [`BrokerError::Foreign`] where the change before this one is not over yet, and [`BrokerError::Lost`] where one of
-    /// the ledgers is away.
+    /// [`BrokerError::Foreign`] where the change before this one is not over yet, and [`BrokerError::Lost`] where one
+    /// of the ledgers is away.
     pub async fn change(&self, terms: Terms) -> Result<Rc<Self>, BrokerError> {
         let (owner, session) = (&*self.owner, &self.session);
         let next = Self::new(session, &self.amqp, self.making, owner, terms, true);

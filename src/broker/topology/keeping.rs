@@ -1,7 +1,7 @@
 //! How long a queue keeps for a consumer what it holds, once the consumer's node is gone: a node of a cluster that was
 //! killed, or that the others cannot see. RabbitMQ 4.3 keeps it for a minute by itself, so that a call which a worker
-//! held by that node waits as long, though the worker has long connected to another one. Up to 4.2 it gives it to others
-//! at once, and passes over the argument.
+//! held by that node waits as long, though the worker has long connected to another one. Up to 4.2 it gives it to
+//! others at once, and passes over the argument.
 //!
 //! Why it is so: `docs/decisions/0011-what-a-lost-node-held.md`.
 //!
@@ -19,8 +19,8 @@ pub(in crate::broker) const POLICY: &str = "consumer-disconnected-timeout";
 /// What a worker asks for, in milliseconds. A node that is back sooner gives up what its consumers held anyway.
 pub(in crate::broker) const WANTED: i32 = 1000;
 
-/// What queues that are there are declared with: as wanted, until one is found to be otherwise, as most likely all of one
-/// broker are. So a broker has one refusal in its log for each connection, and not one for each queue.
+/// What queues that are there are declared with: as wanted, until one is found to be otherwise, as most likely all of
+/// one broker are. So a broker has one refusal in its log for each connection, and not one for each queue.
 pub(in crate::broker) struct Keeping(Cell<Option<i32>>);
 
 impl Default for Keeping {

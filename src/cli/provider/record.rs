@@ -1,8 +1,8 @@
 //! A real request and its answer as a test of the descriptor, with other values in the place of personal ones.
 //!
 //! Every text and every long number is replaced by one of the same shape, the same by the same, so that the test still
-//! says what came of what. What stays is what the API says of itself: short numbers, truths, dates' shape, and the words
-//! that the descriptor itself names.
+//! says what came of what. What stays is what the API says of itself: short numbers, truths, dates' shape, and the
+//! words that the descriptor itself names.
 
 use std::{collections::HashMap, fmt::Write};
 

@@ -18,7 +18,8 @@ pub(super) struct Arguments {
     /// Whom to ask about each row.
     #[arg(long, value_name = "NAME", add = crate::cli::complete::providers())]
     pub provider: Option<String>,
-    /// Which column holds which criterion, as phone=Mobile; of several for one criterion the first that is filled counts.
+    /// Which column holds which criterion, as phone=Mobile; of several for one criterion the first that is filled
+    /// counts.
     #[arg(long, value_name = "CRITERION=COLUMN")]
     pub map: Vec<Mapping>,
     /// The column whose value is the job's id, and so the first column of the results.

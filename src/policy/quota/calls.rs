@@ -1,9 +1,9 @@
 //! Whether calls wait for the quota longer than they should.
 //!
-//! Beside any backlog in bulk, calls that take nine tenths of the quota have 99 of a hundred permissions within 30 of its
-//! mean intervals (the table in [`spread`](super::spread)), and those that take less have them sooner. Where they wait
-//! longer, more of them come than the quota has requests for; each then waits longer than the one before, or misses its
-//! deadline. A whole window is too long however few requests it has, and two seconds are nobody's trouble.
+//! Beside any backlog in bulk, calls that take nine tenths of the quota have 99 of a hundred permissions within 30 of
+//! its mean intervals (the table in [`spread`](super::spread)), and those that take less have them sooner. Where they
+//! wait longer, more of them come than the quota has requests for; each then waits longer than the one before, or
+//! misses its deadline. A whole window is too long however few requests it has, and two seconds are nobody's trouble.
 
 use std::time::Duration;
 

@@ -1,16 +1,18 @@
-//! The provider's own count: what its answers say is left, where somebody else uses the same token or its limit is lower
-//! than ours. It lowers what this fleet spends, and raises nothing: a request needs the ledger's permission as before.
+//! The provider's own count: what its answers say is left, where somebody else uses the same token or its limit is
+//! lower than ours. It lowers what this fleet spends, and raises nothing: a request needs the ledger's permission as
+//! before.
 //!
 //! # What is known
-//! An answer says that R requests were left when the provider counted the one that it answers, and when its window ends.
-//! Of R the fleet has spent since what was permitted since: by this worker, which knows it; and by others, who tell each
-//! other what they read and how much they spent, several times a second. So
+//! An answer says that R requests were left when the provider counted the one that it answers, and when its window
+//! ends. Of R the fleet has spent since what was permitted since: by this worker, which knows it; and by others, who
+//! tell each other what they read and how much they spent, several times a second. So
 //!
 //! `left = R - spent since by the fleet - what others take meanwhile`
 //!
 //! where others are whoever does not tell us: another client, or a worker of the fleet that is not heard. How fast they
-//! are is what `R + all that the fleet spent` loses: the fleet's own requests cancel out. For the time since the answer's
-//! request went, that many are taken as gone, and twice the root of them more, since others come when they like.
+//! are is what `R + all that the fleet spent` loses: the fleet's own requests cancel out. For the time since the
+//! answer's request went, that many are taken as gone, and twice the root of them more, since others come when they
+//! like.
 //!
 //! # What follows
 //! - A call may go while one is left.
@@ -31,9 +33,9 @@
 //! - Another worker's word that a window without any left ends later than was said at first.
 //!
 //! # The error
-//! What a worker does not know of another is what that spent since it last told: as much as it spends in the time between
-//! two words, a tenth of a second, and on their way. A worker that is not heard at all counts among the others. Where a
-//! provider counts several endpoints apart under one name, the last word counts for all of them.
+//! What a worker does not know of another is what that spent since it last told: as much as it spends in the time
+//! between two words, a tenth of a second, and on their way. A worker that is not heard at all counts among the others.
+//! Where a provider counts several endpoints apart under one name, the last word counts for all of them.
 
 mod trust; // whether its count is believed
 mod window; // one window
@@ -199,8 +201,8 @@ impl Count {
         }
     }
 
-    /// An answer to a request of this worker's, and whether it was served: not where it was refused for its number (429);
-    /// what failed otherwise says nothing. Says whether the window is passed over from now on.
+    /// An answer to a request of this worker's, and whether it was served: not where it was refused for its number
+    /// (429); what failed otherwise says nothing. Says whether the window is passed over from now on.
     pub fn hear(&mut self, said: &Said, sent: Sent, served: Option<bool>, now: Moment) -> bool {
         let spent = window::signed(sent.spent) + sent.others;
         self.note(said, sent.at, spent, Heard::own(served), now)
@@ -260,8 +262,8 @@ impl Count {
         window.hear(reading, heard, spent_now, now)
     }
 
-    /// Until when a request of this lane is held back; none where it may go. It is to be asked again then, and after each
-    /// word.
+    /// Until when a request of this lane is held back; none where it may go. It is to be asked again then, and after
+    /// each word.
     #[must_use]
     pub fn held_until(&self, lane: Lane, now: Moment) -> Option<Moment> {
         let (gone, unheard) = (self.gone(), self.unheard(now));

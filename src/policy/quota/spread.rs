@@ -23,8 +23,8 @@
 //! the quota its 99th percentile is about three such intervals, and mostly it waits for nothing. What that costs is
 //! the headroom alone, about one permission in fifty.
 //!
-//! Other ways, in the model (`tests/fleet.rs`: the 99th percentile of calls' waits in mean intervals, beside the part of
-//! the quota that is used; calls at random moments, 60 windows, 8 runs):
+//! Other ways, in the model (`tests/fleet.rs`: the 99th percentile of calls' waits in mean intervals, beside the part
+//! of the quota that is used; calls at random moments, 60 windows, 8 runs):
 //!
 //! | way | 50 per 10 s, calls a third | 200 per min, a third | 50 per 10 s, calls nine tenths |
 //! |---|---|---|---|
@@ -65,7 +65,8 @@ const CAREFUL: f64 = 0.83;
 /// ends.
 const STILL_FILLS: f64 = 0.2;
 
-/// What lies idle of a window that is nearly full makes bulk this much faster, by as much of the root of the quota as that is.
+/// What lies idle of a window that is nearly full makes bulk this much faster, by as much of the root of the quota as
+/// that is.
 const EAGER: f64 = 1.0;
 
 /// Bulk is never faster than its whole share by more than this.

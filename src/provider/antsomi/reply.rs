@@ -1,4 +1,5 @@
-//! What Antsomi answers, and what it comes to. `data` is an object, a string or absent, and nothing else is sure either.
+//! What Antsomi answers, and what it comes to. `data` is an object, a string or absent, and nothing else is sure
+//! either.
 
 use crate::{
     customer::{Customer, Page, Phone},

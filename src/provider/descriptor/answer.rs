@@ -47,8 +47,8 @@ struct Each<R> {
 }
 
 impl<R: Read> Each<R> {
-    /// One for each node. A node that is a list itself stands for its elements, since some APIs leave the list out where
-    /// there is one alone.
+    /// One for each node. A node that is a list itself stands for its elements, since some APIs leave the list out
+    /// where there is one alone.
     fn read(&self, at: At) -> Vec<R::Of> {
         let mut all = Vec::new();
         for node in self.each.nodes(at.node) {

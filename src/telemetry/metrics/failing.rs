@@ -1,5 +1,5 @@
-//! What fails of late, which counters since the start of the process cannot tell: requests, since when, and until they are
-//! answered again.
+//! What fails of late, which counters since the start of the process cannot tell: requests, since when, and until they
+//! are answered again.
 
 use std::{
     collections::BTreeMap,

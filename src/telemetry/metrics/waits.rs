@@ -18,8 +18,8 @@ const SLOT: Duration = Duration::from_mins(1);
 /// What is longer ago tells nothing of the present.
 const OF_LATE: Duration = Duration::from_mins(2);
 
-/// Waits are told apart where one is longer than the other by a tenth: the bounds in seconds are a geometric row, from a
-/// millisecond on.
+/// Waits are told apart where one is longer than the other by a tenth: the bounds in seconds are a geometric row, from
+/// a millisecond on.
 const LEAST: f64 = 0.001;
 const STEP: f64 = 1.1;
 /// Up to two hours.

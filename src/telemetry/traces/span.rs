@@ -103,8 +103,8 @@ impl Span {
         }
     }
 
-    /// The publish of what replaces the job `job_id`, as the message `id`: to `place`, an exchange and a routing key that
-    /// are the worker's own, or to a reply queue.
+    /// The publish of what replaces the job `job_id`, as the message `id`: to `place`, an exchange and a routing key
+    /// that are the worker's own, or to a reply queue.
     #[must_use]
     pub fn publish(&self, place: Option<(&str, &str)>, id: &str, job_id: &str) -> Self {
         let Some(job) = &self.0 else {

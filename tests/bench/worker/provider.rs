@@ -1,5 +1,5 @@
-//! A provider that answers as Antsomi and as Plume do: what it is asked for is the customer. In a process of its own, so
-//! that what it costs is not counted as the worker's.
+//! A provider that answers as Antsomi and as Plume do: what it is asked for is the customer. In a process of its own,
+//! so that what it costs is not counted as the worker's.
 
 use std::{
     convert::Infallible,

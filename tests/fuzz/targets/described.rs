@@ -1,6 +1,6 @@
-//! Jobs and answers of the descriptors among the examples: a byte that chooses one, a value, a NUL, a status as one byte, a
-//! body. Whatever the value, it stands in its place: the path has as many segments as the descriptor's, parameters and
-//! headers have its names, the body its members.
+//! Jobs and answers of the descriptors among the examples: a byte that chooses one, a value, a NUL, a status as one
+//! byte, a body. Whatever the value, it stands in its place: the path has as many segments as the descriptor's,
+//! parameters and headers have its names, the body its members.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! A lookup's jobs over the broker: queues of its own name, steps that are left out, waits that take along what was said.
+//! A lookup's jobs over the broker: queues of its own name, steps that are left out, waits that take along what was
+//! said.
 
 use std::time::{Duration, Instant};
 

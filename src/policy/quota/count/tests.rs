@@ -276,8 +276,8 @@ fn a_call_goes_and_asks_where_nobody_has_for_as_long_as_our_own_window() {
 }
 
 proptest! {
-    /// Whatever is said, and in whatever order: nothing is held back for longer than the window that was stated, or than
-    /// the longest wait that the configuration allows.
+    /// Whatever is said, and in whatever order: nothing is held back for longer than the window that was stated, or
+    /// than the longest wait that the configuration allows.
     #[test]
     fn nothing_is_held_back_for_longer_than_its_window(
         words in prop::collection::vec(

@@ -5,8 +5,8 @@ use crate::clock::Moment;
 /// So many windows in a row may begin with nothing left before one request is let go to see whether that is so.
 const MOST_EMPTY: u32 = 3;
 
-/// Of the time until a window's end, this part is good for a probe: ends are rounded, so that shortly before one a request
-/// may be served rightly.
+/// Of the time until a window's end, this part is good for a probe: ends are rounded, so that shortly before one a
+/// request may be served rightly.
 const PROBED_WITHIN: u32 = 2;
 
 /// What a word comes from.
@@ -72,8 +72,8 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// A word; whether it says that none is left; when its request went, when it came, when the window ends. Says whether
-    /// the window is disbelieved from now on.
+    /// A word; whether it says that none is left; when its request went, when it came, when the window ends. Says
+    /// whether the window is disbelieved from now on.
     pub fn hear(&mut self, heard: Heard, empty: bool, [sent, now, end]: [Moment; 3]) -> bool {
         match heard {
             Heard::Refused => {

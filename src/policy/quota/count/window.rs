@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{clock::Moment, config::QuotaLimit, lane::Lane};
 
-/// Of the requests that others make, fewer than so many in a window prove nothing: answers overtake each other, and what
-/// another worker spends is known a little later. Of a large limit this part.
+/// Of the requests that others make, fewer than so many in a window prove nothing: answers overtake each other, and
+/// what another worker spends is known a little later. Of a large limit this part.
 const EVIDENCE: i64 = 3;
 const EVIDENT_PART: i64 = 50;
 
@@ -65,7 +65,8 @@ pub(super) struct Window {
     reading: Option<Reading>,
     /// The longest that it was ever said to last, and nothing at first.
     longest_seen: Duration,
-    /// When it was first heard of, and what was left then, with all that the fleet had spent: others alone make that less.
+    /// When it was first heard of, and what was left then, with all that the fleet had spent: others alone make that
+    /// less.
     first: Option<(Moment, i64)>,
     /// The least that this was.
     least: i64,
@@ -124,8 +125,8 @@ impl Reading {
         limit * bounds.per.as_secs_f64() < f64::from(bounds.requests) * rated
     }
 
-    /// Whether it tells once more what was told: that this window has none left. Ends are told in whole seconds, so that
-    /// what went shortly before one may be of the next.
+    /// Whether it tells once more what was told: that this window has none left. Ends are told in whole seconds, so
+    /// that what went shortly before one may be of the next.
     fn is_of_the_empty(&self, known: &Self) -> bool {
         let slack = SAME_END.min(self.length / 4);
         let both_empty = self.remaining == 0 && known.remaining == 0;
@@ -252,8 +253,8 @@ impl Window {
         let left = reading.left(spent) as f64 - taken;
         // Others come when they like: so many more may have come, but hardly more than these.
         if left - 2.0 * taken.sqrt() < 1.0 {
-            // What is taken since is a guess, and where nobody asks it stays one: calls do not wait for it any longer than
-            // our own window.
+            // What is taken since is a guess, and where nobody asks it stays one: calls do not wait for it any longer
+            // than our own window.
             let asks = reading.sent.after(bounds.per);
             return match lane {
                 Lane::Interactive if reading.left(spent) < 1 => Some(reading.end),

@@ -184,8 +184,8 @@ impl World {
     }
 }
 
-/// The part of requests that are refused, the part that is used of what the second client leaves, and the 99th percentile of
-/// calls' waits, in mean intervals of the limit.
+/// The part of requests that are refused, the part that is used of what the second client leaves, and the 99th
+/// percentile of calls' waits, in mean intervals of the limit.
 fn figures(model: Model, windows: u32, seeds: u64) -> (f64, f64, f64) {
     let (mut requests, mut refused, mut left, mut waits) = (0, 0, 0, Vec::new());
     for seed in 0..seeds {

@@ -134,7 +134,8 @@ fn a_provider_that_refuses_once_none_is_left_is_believed_however_it_counts() {
     }
 }
 
-/// Two workers tell each other what they read of a provider that always says that none is left: both come to pass it over.
+/// Two workers tell each other what they read of a provider that always says that none is left: both come to pass it
+/// over.
 #[test]
 fn a_worker_that_passes_a_count_over_does_not_hold_others_back_by_it() {
     for lasts in [1, 10, 60] {
