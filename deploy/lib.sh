@@ -2,7 +2,8 @@
 # What deploy/test and deploy/demo share: a place, a voice, and what must be on the machine.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# What is built without optimisation leaves out jemalloc, whose build takes minutes and which the released program has.
+# What is built without optimisation leaves out jemalloc, which the released program has: its build takes nearly two
+# minutes of a processor.
 BUILD_OPTIONS=(--locked --no-default-features)
 APT_OPTIONS=(-o DPkg::Lock::Timeout=300)
 

@@ -191,3 +191,21 @@ impl AsyncWrite for LegibleStream {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::{super::connection::uri_of, *};
+
+    #[tokio::test]
+    async fn a_host_of_ip_version_6_is_connected_to() {
+        // Not every machine has one.
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+            return;
+        };
+        let port = listener.local_addr().expect("bound").port();
+        let uri = uri_of(&format!("amqp://[::1]:{port}").into()).expect("an address");
+        assert!(open(&uri, &None).await.is_ok());
+    }
+}

@@ -17,7 +17,8 @@ use super::TlsMaterial;
 /// Why there is none; the files were checked when they were read.
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// The system's authorities are read again after this: at SIGHUP, for what is renewed then.
+/// The system's authorities are read again after this, for what was renewed: at SIGHUP, and where the broker is connected
+/// to anew.
 const ROOTS_AGE: Duration = Duration::from_secs(30);
 
 impl TlsMaterial {

@@ -83,15 +83,14 @@ impl<'a> Fleet<'a> {
         Client::connect(&self.cluster.urls_of(self.vhost.name())[other]).await
     }
 
-    /// The node that leads a queue; of a classic queue, the one it lives on.
+    /// As [`home`].
     fn leader(&self, queue: &str) -> usize {
-        let listed = self.list(&["list_queues", "--vhost", self.vhost.name(), "name", "pid"]);
-        self.cluster.named_in(row(&listed, queue))
+        home(self.cluster, self.vhost.name(), queue)
     }
 
     /// The node that the worker consumes from.
     fn worker_node(&self) -> usize {
-        let listed = self.list(&[
+        let listed = self.cluster.node(0).rabbitmqctl(&[
             "list_consumers",
             "--vhost",
             self.vhost.name(),
@@ -99,10 +98,6 @@ impl<'a> Fleet<'a> {
             "channel_pid",
         ]);
         self.cluster.named_in(row(&listed, JOBS))
-    }
-
-    fn list(&self, arguments: &[&str]) -> String {
-        self.cluster.node(0).rabbitmqctl(arguments)
     }
 
     /// Results that were confirmed, since the worker's start.
@@ -126,8 +121,14 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// The node that leads a queue; of a classic queue, the one it lives on.
+fn home(cluster: &Cluster, vhost: &str, queue: &str) -> usize {
+    let list = ["list_queues", "--vhost", vhost, "name", "pid"];
+    cluster.named_in(row(&cluster.node(0).rabbitmqctl(&list), queue))
+}
+
 /// The row of a table that RabbitMQ printed, by its first column.
-pub fn row<'a>(listed: &'a str, name: &str) -> &'a str {
+fn row<'a>(listed: &'a str, name: &str) -> &'a str {
     let mut rows = listed.lines();
     rows.find(|line| line.split_whitespace().next() == Some(name))
         .unwrap_or_else(|| panic!("no {name}:\n{listed}"))

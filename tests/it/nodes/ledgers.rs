@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::cluster;
+use super::{cluster, home};
 use crate::{
     amqp::{Client, Received},
     cluster::Cluster,
@@ -14,25 +14,14 @@ use crate::{
     worker::Worker,
 };
 
-/// The node that a queue lives on.
-fn home(cluster: &Cluster, vhost: &str, queue: &str) -> usize {
-    let listed = cluster
-        .node(0)
-        .rabbitmqctl(&["list_queues", "--vhost", vhost, "name", "pid"]);
-    let row = listed
-        .lines()
-        .find(|line| line.split_whitespace().next() == Some(queue));
-    cluster.named_in(row.unwrap_or_else(|| panic!("no {queue}:\n{listed}")))
-}
-
 /// Workers of a cluster, and a ledger on each of its nodes.
 async fn fleet_of(cluster: &Cluster, vhost: &str, window: Duration, quota: &str) -> Fleet {
     let urls = cluster.urls_of(vhost);
     let fleet = Fleet::start_at(&several(&urls), &urls[0], 2, window, quota).await;
     for number in 1..=LEDGERS {
         fleet.client.wait_for_depth(&ledger(number), 0, LONG).await;
-        let home = home(cluster, vhost, &ledger(number));
-        assert_eq!(home, number - 1, "each node has one");
+        let node = home(cluster, vhost, &ledger(number));
+        assert_eq!(node, number - 1, "each node has one");
     }
     fleet
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
-use super::{cluster, row};
+use super::{cluster, home};
 use crate::{
     amqp::{Client, Job},
     lookups::{
@@ -46,11 +46,6 @@ async fn a_node_that_dies_with_jobs_and_with_what_their_steps_said_loses_neither
     );
     let mut worker = Worker::start(&config);
     worker.wait_ready().await;
-    let leader = |queue: &str| {
-        let list = ["list_queues", "--vhost", vhost.name(), "name", "pid"];
-        let listed = cluster.node(0).rabbitmqctl(&list);
-        cluster.named_in(row(&listed, queue))
-    };
     let beside = |node: usize| urls[(node + 1) % urls.len()].clone();
     let job = |n| {
         let body = json!({"query": {"account_id": format!("acc-{n}")}});
@@ -64,19 +59,19 @@ async fn a_node_that_dies_with_jobs_and_with_what_their_steps_said_loses_neither
         .await;
     // In the middle of it the node that leads the queue of the jobs dies, and then that of those which wait.
     wait_for_parked(&worker, 20).await;
-    let home = leader("lookup.jobs.caller.bulk");
-    cluster.kill(home);
-    let client = Client::connect(&beside(home)).await;
+    let victim = home(&cluster, vhost.name(), "lookup.jobs.caller.bulk");
+    cluster.kill(victim);
+    let client = Client::connect(&beside(victim)).await;
     worker.wait_ready().await;
     cluster.mend();
     wait_for_parked(&worker, JOBS).await;
-    let home = leader("lookup.delay.5s");
-    cluster.kill(home);
+    let victim = home(&cluster, vhost.name(), "lookup.delay.5s");
+    cluster.kill(victim);
     drop(client);
     cast.recover();
     worker.wait_ready().await;
 
-    let client = Client::connect(&beside(home)).await;
+    let client = Client::connect(&beside(victim)).await;
     let mut answered = BTreeSet::new();
     while answered.len() < JOBS {
         let results = client.take_up_to(RESULTS, JOBS, SOON).await;
