@@ -23,10 +23,11 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use super::legible::Frames;
+use super::{CONNECT_LIMIT, legible::Frames};
 use crate::tls::TlsMaterial;
 
 /// Bytes that are read at once.
@@ -55,8 +56,13 @@ pub(super) fn encryption(uri: &AMQPUri, tls: &TlsMaterial) -> io::Result<Encrypt
 /// Connects to the first of the host's addresses that answers.
 ///
 /// # Errors
-/// Where none does, or the handshake fails.
+/// Where none does in time, or the handshake fails.
 pub(super) async fn open(uri: &AMQPUri, encryption: &Encryption) -> io::Result<Box<dyn Socket>> {
+    // Who asked gave up before. The library's thread would wait for ever for one that accepts and says nothing.
+    timeout(2 * CONNECT_LIMIT, open_whenever(uri, encryption)).await?
+}
+
+async fn open_whenever(uri: &AMQPUri, encryption: &Encryption) -> io::Result<Box<dyn Socket>> {
     // An address of IP version 6 stands in brackets.
     let host = uri.authority.host.trim_matches(['[', ']']);
     let socket = TcpStream::connect((host, uri.authority.port)).await?;

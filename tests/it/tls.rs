@@ -514,3 +514,19 @@ async fn a_file_that_cannot_be_used_is_named_by_its_key_with_what_is_wrong_and_n
         "{ran:?}"
     );
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_broker_that_accepts_and_says_nothing_costs_no_thread_for_each_attempt() {
+    // Nobody takes them from its backlog.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let worker = Worker::start(&format!(
+        "[amqp]\nurl = 'amqps://127.0.0.1:{port}'\n[providers.plume]\nkind = 'plume'\n\
+         base_url = 'http://127.0.0.1:9'\ntoken = 'none'\n"
+    ));
+    worker.wait_for_log("no answer within", 4).await;
+    let threads = fs::read_dir(format!("/proc/{}/task", worker.pid().as_raw_nonzero()));
+    let threads = threads.expect("its threads").count();
+    assert!(threads < 5, "{threads} threads after four attempts");
+}
